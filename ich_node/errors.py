@@ -1,0 +1,79 @@
+"""Errors of the node, and the closed vocabulary of reasons.
+
+::
+
+    IchNodeError
+    ├── ConfigError        a configuration that cannot be used
+    ├── SeriesRefused      a series that must not be read, with a Reason
+    ├── BundleError        a model bundle that cannot be trusted or loaded
+    ├── CheckFailed        a built object that contradicts its mask or its source
+    └── StoreError         the database or the spool cannot be used
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a series was not analysed. The value is what `result.json` and the database carry."""
+
+    NOT_CT = "not_ct"
+    LOCALIZER = "localizer"
+    NOT_ORIGINAL = "not_original"
+    TOO_FEW_SLICES = "too_few_slices"
+    NO_PIXEL_DATA = "no_pixel_data"
+    UNREADABLE = "unreadable"
+    MULTIFRAME = "multiframe"
+    NOT_HU = "not_hu"
+    MONOCHROME1 = "monochrome1"
+    NO_POSITION = "no_position"
+    MIXED_PATIENTS = "mixed_patients"
+    MIXED_SERIES = "mixed_series"
+    MIXED_FRAME_OF_REFERENCE = "mixed_frame_of_reference"
+    MIXED_ORIENTATION = "mixed_orientation"
+    MIXED_MATRIX = "mixed_matrix"
+    NOT_AXIAL = "not_axial"
+    GANTRY_TILT = "gantry_tilt"
+    DUPLICATE_POSITIONS = "duplicate_positions"
+    UNEVEN_SPACING = "uneven_spacing"
+    MISSING_SLICES = "missing_slices"
+    NOT_A_HEAD = "not_a_head"
+
+
+class IchNodeError(Exception):
+    """Root of every error the node raises on purpose."""
+
+
+class ConfigError(IchNodeError):
+    """The configuration cannot be used; the text names key, value and what is allowed."""
+
+
+class SeriesRefused(IchNodeError):
+    """A series must not be read.
+
+    Parameters
+    ----------
+    reason
+        The code kept in the database and in `result.json`.
+    text
+        A sentence for people: which file or tag, its value, what was expected.
+        It never holds the patient's identity.
+    """
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(f"{reason}: {text}")
+        self.reason = reason
+        self.text = text
+
+
+class BundleError(IchNodeError):
+    """A model bundle is missing, altered, or does not fit the network it names."""
+
+
+class CheckFailed(IchNodeError):
+    """A built object does not agree with the mask, the volumes or the source it was built from."""
+
+
+class StoreError(IchNodeError):
+    """The database or the spool cannot be used."""

@@ -1,0 +1,183 @@
+"""The frozen records that stages hand to one another, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+
+from ich_node.errors import Reason
+from ich_node.geometry import PlaneMap
+
+
+@dataclass(frozen=True)
+class Received:
+    """One instance as it lies in the spool: the header pass, without pixels.
+
+    ``path`` is the stored file; ``sha256`` is of the data set's bytes as they came (without file
+    meta information); ``number`` is Instance Number or None; ``source`` is the configured name of
+    the peer.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    modality: str
+    transfer_syntax_uid: str
+    number: int | None
+    path: Path
+    sha256: str
+    size: int
+    source: str
+    calling_ae: str
+    patient_id: str
+    study_date: str
+    series_description: str
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A series as it was when it was found complete: what is analysed together.
+
+    ``paths`` are the stored instances in no particular order; ``evidence`` says what made the
+    series complete.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    number: int
+    paths: tuple[Path, ...]
+    evidence: str
+
+    @property
+    def key(self) -> str:
+        """Identifier in the database and in job names: ``<series uid>:<number>``."""
+        return f"{self.series_instance_uid}:{self.number}"
+
+
+@dataclass(frozen=True)
+class CtVolume:
+    """A checked CT volume in HU, turned as axial head CT is read.
+
+    Parameters
+    ----------
+    hu
+        float32, shape (slice, row, column), HU. Axis 0 inferior to superior, axis 1 anterior to
+        posterior, axis 2 patient's right to left.
+    spacing_mm
+        Distance between neighbours along the three axes of ``hu``, mm.
+    origin_mm
+        Patient coordinates (LPS) of voxel (0, 0, 0), mm.
+    direction
+        3x3; column *i* is the unit vector (LPS) along axis *i* of ``hu``.
+    headers
+        Source data sets without pixels, one for each index of axis 0.
+    plane_map
+        Turns a source slice into a plane of ``hu``; its inverse brings a mask back to the
+        source's rows and columns.
+    geometry
+        What was found and done, for `result.json`.
+    """
+
+    hu: npt.NDArray[np.float32]
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+    direction: tuple[tuple[float, float, float], ...]
+    headers: tuple[Dataset, ...]
+    plane_map: PlaneMap
+    geometry: Mapping[str, Any]
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel, mL."""
+        return float(np.prod(self.spacing_mm)) / 1000.0
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model gave a result and how it ran.
+
+    ``device`` is the kind (``cpu`` or ``cuda``), ``precision`` is ``fp32`` or ``bf16``: both are
+    part of the identity because they change the numbers.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Calibrated probability (0..1) of one class, its threshold in the bundle, and the verdict."""
+
+    probability: float
+    threshold: float
+    present: bool
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one volume.
+
+    Parameters
+    ----------
+    scores
+        One entry for each of `codes.CLASSES`.
+    slice_probabilities
+        Probability of `any` for each index of axis 0 of the volume.
+    labels
+        uint8, same shape and axes as `CtVolume.hu`: 0, or 1 + index into `codes.SUBTYPES`. A class
+        that is not present has no voxel.
+    model
+        What gave these numbers.
+    """
+
+    scores: Mapping[str, ClassScore]
+    slice_probabilities: tuple[float, ...]
+    labels: npt.NDArray[np.uint8]
+    model: ModelIdentity
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a series was not analysed: a code, and a sentence for people."""
+
+    reason: Reason
+    text: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """The objects built for one revision, kept as files and sent byte for byte.
+
+    ``seg`` is None unless a mask has voxels. ``volumes_ml`` has one entry for each of
+    `codes.CLASSES`, or is empty for a refused series.
+    """
+
+    seg: Path | None
+    sr: Path
+    volumes_ml: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a destination answered to one object.
+
+    ``status`` is the DIMSE status, None where no answer came. ``stored`` holds for success and
+    for the storage warnings (PS3.4 B.2.3); ``transient`` says that trying again makes sense.
+    """
+
+    kind: str
+    sop_instance_uid: str
+    status: int | None
+    stored: bool
+    transient: bool
+    text: str

@@ -1,0 +1,1 @@
+"""Simulate, train, evaluate and export the models that the node runs."""

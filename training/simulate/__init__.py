@@ -1,0 +1,1 @@
+"""Simulated head CT: volumes with voxel-true bleeds, and their DICOM series."""
