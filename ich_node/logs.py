@@ -1,0 +1,61 @@
+"""Logging: one line an event, JSON off a terminal, never the patient's identity above DEBUG."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+# pynetdicom logs whole data sets at DEBUG and every association at INFO; dbos advertises at INFO.
+_QUIET = ("pynetdicom", "pydicom", "dbos", "highdicom", "alembic", "sqlalchemy", "PIL")
+
+
+def configure(process: str, level: int = logging.INFO) -> None:
+    """Send every log record of this process to standard error.
+
+    Parameters
+    ----------
+    process
+        Name of the process in each line (``receive``, ``work``, ``deliver``, ``serve``).
+    level
+        Lowest level shown.
+    """
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer()
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+def get(name: str) -> structlog.stdlib.BoundLogger:
+    """Return the logger of a module; its events carry key-value pairs."""
+    return structlog.stdlib.get_logger(name)

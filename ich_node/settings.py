@@ -1,0 +1,291 @@
+"""The configuration: one TOML file and the environment, read once into frozen records."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from ich_node.errors import ConfigError
+
+ENV_PREFIX = "ICH_NODE_"
+CONFIG_VARIABLE = "ICH_NODE_CONFIG"
+DATABASE_NAME = "ich-node.sqlite"
+
+# AE: 1 to 16 characters of the default repertoire without backslash; spaces only inside (PS3.5 6.2).
+AeTitle = Annotated[
+    str, Field(min_length=1, max_length=16, pattern=r"^[!-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$")
+]
+Name = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Dicom(_Section):
+    """Our application entity."""
+
+    ae_title: AeTitle = "ICH_NODE"
+    host: str = "0.0.0.0"  # noqa: S104  a DICOM node is there to be reached; sources limit who may send
+    port: Port = 11112
+    max_associations: Annotated[int, Field(ge=1, le=1000)] = 32
+
+
+class Storage(_Section):
+    """Where files lie, and how much room must stay free."""
+
+    data_dir: Path = Path("ich-node-data")
+    min_free_gb: Annotated[float, Field(ge=0)] = 5.0
+
+
+class Database(_Section):
+    """The database; empty means SQLite in the data folder."""
+
+    url: str = ""
+
+
+class Source(_Section):
+    """A peer that may send to us. `hosts` are addresses or networks."""
+
+    name: Name
+    ae_title: AeTitle
+    hosts: Annotated[tuple[str, ...], Field(min_length=1)]
+    query: str = ""
+    priority: Annotated[int, Field(ge=1, le=9)] = 5
+    quiet_seconds: Seconds | None = None
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts_are_networks(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            try:
+                ipaddress.ip_network(host, strict=False)
+            except ValueError:
+                msg = f"{host!r} is not an IP address or network (such as 10.1.2.3 or 10.1.2.0/24)"
+                raise ValueError(msg) from None
+        return hosts
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The addresses this source may call from."""
+        return tuple(ipaddress.ip_network(host, strict=False) for host in self.hosts)
+
+
+class Destination(_Section):
+    """A place that results are sent to."""
+
+    name: Name
+    kind: Literal["dicom"] = "dicom"
+    ae_title: AeTitle
+    host: Annotated[str, Field(min_length=1)]
+    port: Port = 104
+    outputs: tuple[Literal["seg", "seg-labelmap", "sr", "sc", "pr"], ...] = ("seg", "sr")
+    fallback: Literal["", "sc"] = ""
+    commitment: Literal["auto", "require", "off"] = "auto"
+    tls: bool = False
+
+    @model_validator(mode="after")
+    def _only_what_is_there(self) -> Destination:
+        """Refuse what this version cannot do, rather than send less than was asked for."""
+        later = [kind for kind in self.outputs if kind not in ("seg", "sr")]
+        if later:
+            msg = f"outputs: {', '.join(later)} is not available in this version; allowed: seg, sr"
+            raise ValueError(msg)
+        if self.fallback:
+            msg = 'fallback: "sc" is not available in this version; allowed: ""'
+            raise ValueError(msg)
+        if self.commitment == "require":
+            msg = 'commitment: "require" is not available in this version; allowed: "auto", "off"'
+            raise ValueError(msg)
+        if self.tls:
+            msg = "tls: true is not available in this version; allowed: false"
+            raise ValueError(msg)
+        return self
+
+
+class Completion(_Section):
+    """When a series counts as complete if nothing decides earlier."""
+
+    quiet_seconds: Seconds = 30.0
+
+
+class Model(_Section):
+    """Which model reads, and on what."""
+
+    bundle: str = "smartnet-ich"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+class Tls(_Section):
+    """TLS of our own port and of destinations that ask for it."""
+
+    enabled: bool = False
+    cert: str = ""
+    key: str = ""
+    ca: str = ""
+
+    @model_validator(mode="after")
+    def _not_yet(self) -> Tls:
+        if self.enabled:
+            msg = "enabled: true is not available in this version; allowed: false"
+            raise ValueError(msg)
+        return self
+
+
+class Retention(_Section):
+    """How long things are kept."""
+
+    originals_days: Annotated[int, Field(ge=0)] = 30
+    results_days: Annotated[int, Field(ge=0)] = 0
+    max_gb: Annotated[float, Field(ge=0)] = 0
+
+
+class Settings(BaseSettings):
+    """The whole configuration. Paths are absolute once loaded by `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    dicom: Dicom = Dicom()
+    storage: Storage = Storage()
+    database: Database = Database()
+    sources: tuple[Source, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+    completion: Completion = Completion()
+    model: Model = Model()
+    tls: Tls = Tls()
+    retention: Retention = Retention()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Settings:
+        for kind, entries in (("sources", self.sources), ("destinations", self.destinations)):
+            names = [entry.name for entry in entries]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                msg = f"{kind}: the name {twice[0]!r} is used twice; names must differ"
+                raise ValueError(msg)
+        known = {destination.name for destination in self.destinations}
+        for source in self.sources:
+            if source.query and source.query not in known:
+                msg = (
+                    f"sources: {source.name!r} has query = {source.query!r}, which is no "
+                    f"destination; known: {', '.join(sorted(known)) or 'none'}"
+                )
+                raise ValueError(msg)
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return self.database.url or f"sqlite:///{self.storage.data_dir / DATABASE_NAME}"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Received objects."""
+        return self.storage.data_dir / "spool"
+
+    @property
+    def results_dir(self) -> Path:
+        """Built objects, one folder a revision."""
+        return self.storage.data_dir / "results"
+
+    @property
+    def work_dir(self) -> Path:
+        """Intermediate files of running analyses."""
+        return self.storage.data_dir / "work"
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read the configuration file and the environment.
+
+    Parameters
+    ----------
+    path
+        The TOML file; None reads `ICH_NODE_CONFIG`, and without that only defaults and
+        environment.
+
+    Raises
+    ------
+    ConfigError
+        Each fault on a line of its own: key, value, what is allowed.
+    """
+    if path is None and os.environ.get(CONFIG_VARIABLE):
+        path = Path(os.environ[CONFIG_VARIABLE])
+    if path is not None and not path.is_file():
+        raise ConfigError(f"{path}: no such configuration file; `ich-node init DIR` writes one")
+    _refuse_unknown_environment()
+    base = path.parent.resolve() if path is not None else Path.cwd()
+    where = str(path) if path is not None else "environment"
+
+    class _FileSettings(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  signature is pydantic's
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            toml = TomlConfigSettingsSource(settings_cls, path) if path is not None else None
+            return (init_settings, env_settings, *([toml] if toml else []))
+
+    try:
+        loaded = _FileSettings()
+    except ValidationError as error:
+        lines = "\n".join(f"  {_explain(item)}" for item in error.errors())
+        raise ConfigError(f"{where}: the configuration cannot be used\n{lines}") from error
+    except Exception as error:  # TOML syntax, or environment JSON that does not parse
+        raise ConfigError(f"{where}: the configuration cannot be read: {error}") from error
+    return _anchored(loaded, base)
+
+
+def _anchored(loaded: Settings, base: Path) -> Settings:
+    """Return plain settings whose relative paths start at the configuration file's folder."""
+    values = {name: getattr(loaded, name) for name in Settings.model_fields}
+    storage = loaded.storage
+    values["storage"] = storage.model_copy(update={"data_dir": base / storage.data_dir})
+    bundle = loaded.model.bundle
+    if "/" in bundle:
+        values["model"] = loaded.model.model_copy(update={"bundle": str(base / bundle)})
+    return Settings.model_construct(**values)
+
+
+def _explain(item: Mapping[str, Any]) -> str:
+    """Say one fault as key, value and what is allowed."""
+    key = ".".join(str(part) for part in item["loc"]) or "configuration"
+    if item["type"] == "extra_forbidden":
+        return f"{key} = {item['input']!r}: unknown key; see config/node.example.toml for all keys"
+    message = item["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(item["input"], BaseModel | dict) else f" = {item['input']!r}"
+    return f"{key}{value}: {message}"
+
+
+def _refuse_unknown_environment() -> None:
+    """A misspelt variable would otherwise be ignored without a word."""
+    sections = {name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if not variable.startswith(ENV_PREFIX) or variable in (CONFIG_VARIABLE, "ICH_NODE_SHARED"):
+            continue
+        section = variable.removeprefix(ENV_PREFIX).split("__", 1)[0]
+        if section not in sections:
+            raise ConfigError(
+                f"{variable}: unknown environment variable; allowed: {ENV_PREFIX}<SECTION>__<KEY> "
+                f"with a section of {', '.join(sorted(sections))}"
+            )
