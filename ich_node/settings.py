@@ -22,7 +22,7 @@ ENV_PREFIX = "ICH_NODE_"
 CONFIG_VARIABLE = "ICH_NODE_CONFIG"
 DATABASE_NAME = "ich-node.sqlite"
 
-# AE: 1 to 16 characters of the default repertoire without backslash; spaces only inside (PS3.5 6.2).
+# AE: at most 16 characters, no backslash, spaces only inside (PS3.5 6.2).
 AeTitle = Annotated[
     str, Field(min_length=1, max_length=16, pattern=r"^[!-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$")
 ]

@@ -1,0 +1,1 @@
+"""What the node knows, in one database: tables, their readers and writers, and the job port."""

@@ -1,0 +1,85 @@
+"""Opening and migrating the database."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import make_url
+
+from ich_node.errors import StoreError
+
+__all__ = ["Connection", "Engine", "migrate", "open_engine", "reading", "writing"]
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_BUSY_SECONDS = 30.0
+
+
+def open_engine(url: str) -> Engine:
+    """Open the database at an SQLAlchemy URL.
+
+    SQLite runs in WAL mode with `synchronous = FULL`: a committed row survives a power cut, and
+    readers never wait for writers. A writing transaction takes its lock when it begins, so that
+    two processes queue instead of failing half-way.
+
+    Raises
+    ------
+    StoreError
+        The URL cannot be used.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            return sa.create_engine(parsed, pool_pre_ping=True)
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+    except (sa.exc.ArgumentError, ImportError, OSError) as error:
+        raise StoreError(f"database.url: {error}") from error
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we emit BEGIN ourselves, below
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads = connection.get_execution_options().get("ich_reading", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def reading(engine: Engine) -> AbstractContextManager[Connection]:
+    """Open a transaction that only reads, and so waits for nobody."""
+    return engine.execution_options(ich_reading=True).begin()
+
+
+def writing(engine: Engine) -> AbstractContextManager[Connection]:
+    """Open a transaction that writes; it commits when the block ends without an error."""
+    return engine.begin()
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables to this version's schema.
+
+    Raises
+    ------
+    StoreError
+        The database cannot be reached, or belongs to a newer version.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    try:
+        with writing(engine) as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except Exception as error:
+        raise StoreError(f"the database cannot be brought up to date: {error}") from error

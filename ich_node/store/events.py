@@ -1,0 +1,48 @@
+"""What happened to a study, in order: append-only, without the patient's identity."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from ich_node.store.engine import Connection, Engine, writing
+from ich_node.store.tables import event
+
+
+def add(
+    engine: Engine,
+    kind: str,
+    text: str,
+    *,
+    study: str | None = None,
+    series: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Append one event in a transaction of its own."""
+    with writing(engine) as connection:
+        insert(connection, kind, text, study=study, series=series, data=data)
+
+
+def insert(
+    connection: Connection,
+    kind: str,
+    text: str,
+    *,
+    study: str | None = None,
+    series: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Append one event in the transaction that made it true."""
+    connection.execute(
+        sa.insert(event).values(
+            at=time.time(),
+            kind=kind,
+            study_instance_uid=study,
+            series_instance_uid=series,
+            text=text,
+            data=dict(data) if data is not None else None,
+        )
+    )

@@ -1,0 +1,147 @@
+"""Studies, series and instances, as they come in."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from ich_node.records import Received
+from ich_node.states import SeriesState
+from ich_node.store import events
+from ich_node.store.engine import Connection, Engine, reading, writing
+from ich_node.store.tables import instance, result, series, study
+
+
+def find(engine: Engine, sop_instance_uid: str) -> Received | None:
+    """Return the stored instance of this SOP Instance UID, or None."""
+    query = (
+        sa.select(
+            instance,
+            series.c.modality,
+            series.c.description,
+            series.c.source,
+            study.c.patient_id,
+            study.c.study_date,
+        )
+        .join(series, series.c.series_instance_uid == instance.c.series_instance_uid)
+        .join(study, study.c.study_instance_uid == instance.c.study_instance_uid)
+        .where(instance.c.sop_instance_uid == sop_instance_uid)
+    )
+    with reading(engine) as connection:
+        row = connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    return Received(
+        sop_class_uid=row["sop_class_uid"],
+        sop_instance_uid=row["sop_instance_uid"],
+        study_instance_uid=row["study_instance_uid"],
+        series_instance_uid=row["series_instance_uid"],
+        modality=row["modality"],
+        transfer_syntax_uid=row["transfer_syntax_uid"],
+        number=row["number"],
+        path=Path(row["path"]),
+        sha256=row["sha256"],
+        size=row["size"],
+        source=row["source"],
+        calling_ae=row["calling_ae"],
+        patient_id=row["patient_id"],
+        study_date=row["study_date"],
+        series_description=row["description"],
+    )
+
+
+def add(engine: Engine, received: Received, *, priority: int, quiet_seconds: float) -> None:
+    """Enter a new instance with its study and series, in one transaction.
+
+    The series is (again) `receiving`; where a revision of it was already complete, the next one
+    will supersede it, and an event says so.
+
+    Parameters
+    ----------
+    received
+        What lies in the spool.
+    priority
+        1 first ... 9 last, of the source.
+    quiet_seconds
+        The source's quiet time, s.
+    """
+    now = time.time()
+    with writing(engine) as connection:
+        _add_study(connection, received, now)
+        _touch_series(connection, received, priority, quiet_seconds, now)
+        connection.execute(
+            sa.insert(instance).values(
+                sop_instance_uid=received.sop_instance_uid,
+                series_instance_uid=received.series_instance_uid,
+                study_instance_uid=received.study_instance_uid,
+                sop_class_uid=received.sop_class_uid,
+                transfer_syntax_uid=received.transfer_syntax_uid,
+                number=received.number,
+                path=str(received.path),
+                sha256=received.sha256,
+                size=received.size,
+                calling_ae=received.calling_ae,
+                received_at=now,
+            )
+        )
+
+
+def is_own_result(engine: Engine, sop_instance_uid: str) -> bool:
+    """Tell whether this SOP Instance UID is one that this node built."""
+    query = sa.select(result.c.kind).where(result.c.sop_instance_uid == sop_instance_uid)
+    with reading(engine) as connection:
+        return connection.execute(query).first() is not None
+
+
+def _add_study(connection: Connection, received: Received, now: float) -> None:
+    known = sa.select(study.c.study_instance_uid).where(
+        study.c.study_instance_uid == received.study_instance_uid
+    )
+    if connection.execute(known).first() is None:
+        connection.execute(
+            sa.insert(study).values(
+                study_instance_uid=received.study_instance_uid,
+                patient_id=received.patient_id,
+                study_date=received.study_date,
+                source=received.source,
+                first_received_at=now,
+            )
+        )
+
+
+def _touch_series(
+    connection: Connection, received: Received, priority: int, quiet_seconds: float, now: float
+) -> None:
+    this_one = series.c.series_instance_uid == received.series_instance_uid
+    known = connection.execute(sa.select(series.c.state, series.c.revision).where(this_one)).first()
+    if known is None:
+        connection.execute(
+            sa.insert(series).values(
+                series_instance_uid=received.series_instance_uid,
+                study_instance_uid=received.study_instance_uid,
+                modality=received.modality,
+                description=received.series_description,
+                source=received.source,
+                priority=priority,
+                quiet_seconds=quiet_seconds,
+                state=SeriesState.RECEIVING,
+                first_received_at=now,
+                last_received_at=now,
+                revision=0,
+            )
+        )
+        return
+    state, number = known
+    connection.execute(
+        sa.update(series).where(this_one).values(state=SeriesState.RECEIVING, last_received_at=now)
+    )
+    if state != SeriesState.RECEIVING:
+        events.insert(
+            connection,
+            "reopened",
+            f"an image came after revision {number} was complete; the series is received again",
+            study=received.study_instance_uid,
+            series=received.series_instance_uid,
+        )

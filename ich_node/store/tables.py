@@ -1,0 +1,123 @@
+"""The tables. They are the truth; jobs only carry the work that they call unfinished.
+
+Times are seconds since the epoch (UTC) as floats.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_UID = sa.String(64)
+_KEY = sa.String(80)
+
+study = sa.Table(
+    "study",
+    metadata,
+    sa.Column("study_instance_uid", _UID, primary_key=True),
+    sa.Column("patient_id", sa.Text, nullable=False),
+    sa.Column("study_date", sa.String(8), nullable=False),
+    sa.Column("source", sa.String(32), nullable=False),
+    sa.Column("first_received_at", sa.Float, nullable=False),
+)
+
+series = sa.Table(
+    "series",
+    metadata,
+    sa.Column("series_instance_uid", _UID, primary_key=True),
+    sa.Column("study_instance_uid", _UID, sa.ForeignKey(study.c.study_instance_uid), index=True),
+    sa.Column("modality", sa.String(16), nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("source", sa.String(32), nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("quiet_seconds", sa.Float, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("first_received_at", sa.Float, nullable=False),
+    sa.Column("last_received_at", sa.Float, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+)
+
+instance = sa.Table(
+    "instance",
+    metadata,
+    sa.Column("sop_instance_uid", _UID, primary_key=True),
+    sa.Column("series_instance_uid", _UID, sa.ForeignKey(series.c.series_instance_uid), index=True),
+    sa.Column("study_instance_uid", _UID, nullable=False),
+    sa.Column("sop_class_uid", _UID, nullable=False),
+    sa.Column("transfer_syntax_uid", _UID, nullable=False),
+    sa.Column("number", sa.Integer),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("calling_ae", sa.String(16), nullable=False),
+    sa.Column("received_at", sa.Float, nullable=False),
+)
+
+revision = sa.Table(
+    "revision",
+    metadata,
+    sa.Column("key", _KEY, primary_key=True),
+    sa.Column("series_instance_uid", _UID, sa.ForeignKey(series.c.series_instance_uid), index=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("reason", sa.String(32)),
+    sa.Column("reason_text", sa.Text),
+    sa.Column("outcome", sa.JSON),
+    sa.Column("last_received_at", sa.Float, nullable=False),
+    sa.Column("completed_at", sa.Float, nullable=False),
+)
+
+revision_instance = sa.Table(
+    "revision_instance",
+    metadata,
+    sa.Column("revision_key", _KEY, sa.ForeignKey(revision.c.key), primary_key=True),
+    sa.Column(
+        "sop_instance_uid", _UID, sa.ForeignKey(instance.c.sop_instance_uid), primary_key=True
+    ),
+)
+
+result = sa.Table(
+    "result",
+    metadata,
+    sa.Column("sop_instance_uid", _UID, primary_key=True),
+    sa.Column("revision_key", _KEY, sa.ForeignKey(revision.c.key), index=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("built_at", sa.Float, nullable=False),
+)
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("revision_key", _KEY, sa.ForeignKey(revision.c.key), primary_key=True),
+    sa.Column("destination", sa.String(32), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("verdicts", sa.JSON, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("next_at", sa.Float),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("study_instance_uid", _UID, index=True),
+    sa.Column("series_instance_uid", _UID, index=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("data", sa.JSON),
+)
