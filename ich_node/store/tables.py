@@ -75,6 +75,7 @@ revision = sa.Table(
     sa.Column("outcome", sa.JSON),
     sa.Column("last_received_at", sa.Float, nullable=False),
     sa.Column("completed_at", sa.Float, nullable=False),
+    sa.Column("reported_at", sa.Float),
 )
 
 revision_instance = sa.Table(

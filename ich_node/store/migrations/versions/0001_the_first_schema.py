@@ -101,6 +101,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.JSON(), nullable=True),
         sa.Column("last_received_at", sa.Float(), nullable=False),
         sa.Column("completed_at", sa.Float(), nullable=False),
+        sa.Column("reported_at", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(
             ["series_instance_uid"],
             ["series.series_instance_uid"],

@@ -1,0 +1,258 @@
+"""Revisions: what is analysed together, how far it is, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from dbos import DBOSClient
+
+from ich_node.errors import StoreError
+from ich_node.records import Revision
+from ich_node.states import SeriesState
+from ich_node.store import events
+from ich_node.store.engine import Connection, Engine, reading, writing
+from ich_node.store.jobs import enqueue_analysis
+from ich_node.store.tables import instance, result, revision, revision_instance, series
+
+
+@dataclass(frozen=True)
+class Receiving:
+    """A series that is still being received. Times in seconds since the epoch."""
+
+    series_instance_uid: str
+    study_instance_uid: str
+    instances: int
+    last_received_at: float
+    quiet_seconds: float
+
+
+@dataclass(frozen=True)
+class KeptResult:
+    """A built object: `kind` is ``seg`` or ``sr``; `sha256` is of the file."""
+
+    kind: str
+    sop_instance_uid: str
+    path: Path
+    sha256: str
+
+
+def receiving(engine: Engine) -> list[Receiving]:
+    """Return every series in state `receiving`."""
+    query = (
+        sa.select(
+            series.c.series_instance_uid,
+            series.c.study_instance_uid,
+            sa.func.count(instance.c.sop_instance_uid),
+            series.c.last_received_at,
+            series.c.quiet_seconds,
+        )
+        .join(instance, instance.c.series_instance_uid == series.c.series_instance_uid)
+        .where(series.c.state == SeriesState.RECEIVING)
+        .group_by(series.c.series_instance_uid)
+    )
+    with reading(engine) as connection:
+        return [Receiving(*row) for row in connection.execute(query)]
+
+
+def open_revision(engine: Engine, jobs: DBOSClient, found: Receiving, evidence: str) -> str | None:
+    """Declare a series complete: its revision, its state and its job in one transaction.
+
+    Returns
+    -------
+    str or None
+        The revision's key; None where an image has come since `found` was read.
+    """
+    with writing(engine) as connection:
+        row = _series_row(connection, found.series_instance_uid)
+        unchanged = row["last_received_at"] == found.last_received_at
+        if row["state"] != SeriesState.RECEIVING or not unchanged:
+            return None
+        number = row["revision"] + 1
+        key = f"{found.series_instance_uid}:{number}"
+        _insert_revision(connection, found, key, number, evidence)
+        connection.execute(
+            sa.update(series)
+            .where(series.c.series_instance_uid == found.series_instance_uid)
+            .values(state=SeriesState.COMPLETE, revision=number)
+        )
+        events.insert(
+            connection,
+            "complete",
+            f"revision {number} with {found.instances} images: {evidence}",
+            study=found.study_instance_uid,
+            series=found.series_instance_uid,
+        )
+        enqueue_analysis(jobs, connection, key, attempt=1, priority=row["priority"])
+    return key
+
+
+def _series_row(connection: Connection, series_instance_uid: str) -> sa.RowMapping:
+    query = sa.select(series).where(series.c.series_instance_uid == series_instance_uid)
+    return connection.execute(query).mappings().one()
+
+
+def _insert_revision(
+    connection: Connection, found: Receiving, key: str, number: int, evidence: str
+) -> None:
+    connection.execute(
+        sa.insert(revision).values(
+            key=key,
+            series_instance_uid=found.series_instance_uid,
+            number=number,
+            state=SeriesState.COMPLETE,
+            evidence=evidence,
+            attempt=1,
+            last_received_at=found.last_received_at,
+            completed_at=time.time(),
+        )
+    )
+    members = sa.select(sa.literal(key), instance.c.sop_instance_uid).where(
+        instance.c.series_instance_uid == found.series_instance_uid
+    )
+    connection.execute(
+        sa.insert(revision_instance).from_select(["revision_key", "sop_instance_uid"], members)
+    )
+
+
+def load(engine: Engine, key: str) -> Revision:
+    """Return a revision with the files of its instances.
+
+    Raises
+    ------
+    StoreError
+        There is no such revision.
+    """
+    members = (
+        sa.select(instance.c.path)
+        .join(
+            revision_instance, revision_instance.c.sop_instance_uid == instance.c.sop_instance_uid
+        )
+        .where(revision_instance.c.revision_key == key)
+        .order_by(instance.c.sop_instance_uid)
+    )
+    head = (
+        sa.select(revision, series.c.study_instance_uid)
+        .join(series, series.c.series_instance_uid == revision.c.series_instance_uid)
+        .where(revision.c.key == key)
+    )
+    with reading(engine) as connection:
+        row = connection.execute(head).mappings().first()
+        paths = tuple(Path(path) for (path,) in connection.execute(members))
+    if row is None:
+        raise StoreError(f"revision {key} is not in the database")
+    return Revision(
+        study_instance_uid=row["study_instance_uid"],
+        series_instance_uid=row["series_instance_uid"],
+        number=row["number"],
+        paths=paths,
+        evidence=row["evidence"],
+    )
+
+
+def advance(
+    connection: Connection, key: str, state: SeriesState, text: str, **values: object
+) -> None:
+    """Move a revision to a state, its series with it while the series has none newer; one event.
+
+    Parameters
+    ----------
+    text
+        What is shown to the administrator.
+    values
+        Further columns of the revision to set.
+    """
+    connection.execute(
+        sa.update(revision).where(revision.c.key == key).values(state=state, **values)
+    )
+    row = _names(connection, key)
+    connection.execute(
+        sa.update(series)
+        .where(
+            series.c.series_instance_uid == row["series_instance_uid"],
+            series.c.revision == row["number"],
+            series.c.state != SeriesState.RECEIVING,
+        )
+        .values(state=state)
+    )
+    note(connection, key, state, text)
+
+
+def note(connection: Connection, key: str, kind: str, text: str) -> None:
+    """Append an event to the story of a revision."""
+    row = _names(connection, key)
+    events.insert(
+        connection,
+        kind,
+        text,
+        study=row["study_instance_uid"],
+        series=row["series_instance_uid"],
+        data={"revision": row["number"]},
+    )
+
+
+def _names(connection: Connection, key: str) -> sa.RowMapping:
+    query = (
+        sa.select(revision.c.series_instance_uid, revision.c.number, series.c.study_instance_uid)
+        .join(series, series.c.series_instance_uid == revision.c.series_instance_uid)
+        .where(revision.c.key == key)
+    )
+    return connection.execute(query).mappings().one()
+
+
+def keep_results(connection: Connection, key: str, kept: Sequence[KeptResult]) -> None:
+    """Enter built objects; the same object again changes nothing."""
+    for item in kept:
+        known = sa.select(result.c.sha256).where(result.c.sop_instance_uid == item.sop_instance_uid)
+        if connection.execute(known).first() is None:
+            connection.execute(
+                sa.insert(result).values(
+                    sop_instance_uid=item.sop_instance_uid,
+                    revision_key=key,
+                    kind=item.kind,
+                    path=str(item.path),
+                    sha256=item.sha256,
+                    built_at=time.time(),
+                )
+            )
+
+
+def kept_results(engine: Engine, key: str) -> list[KeptResult]:
+    """Return the objects of a revision, SEG before SR (the SR refers to the SEG)."""
+    query = (
+        sa.select(result.c.kind, result.c.sop_instance_uid, result.c.path, result.c.sha256)
+        .where(result.c.revision_key == key)
+        .order_by(result.c.kind)
+    )
+    with reading(engine) as connection:
+        return [
+            KeptResult(kind, uid, Path(path), digest)
+            for kind, uid, path, digest in connection.execute(query)
+        ]
+
+
+def moments(engine: Engine, key: str) -> tuple[float, float, float]:
+    """Return when the first and the last image came and the series was complete, epoch s."""
+    query = (
+        sa.select(series.c.first_received_at, revision.c.last_received_at, revision.c.completed_at)
+        .join(series, series.c.series_instance_uid == revision.c.series_instance_uid)
+        .where(revision.c.key == key)
+    )
+    with reading(engine) as connection:
+        first, last, complete = connection.execute(query).one()
+    return float(first), float(last), float(complete)
+
+
+def state_of(engine: Engine, key: str) -> SeriesState:
+    """Return the state of a revision."""
+    with reading(engine) as connection:
+        return state_in(connection, key)
+
+
+def state_in(connection: Connection, key: str) -> SeriesState:
+    """Return the state of a revision as this transaction sees it."""
+    query = sa.select(revision.c.state).where(revision.c.key == key)
+    return SeriesState(connection.execute(query).scalar_one())
