@@ -45,14 +45,15 @@ class Received:
 class Revision:
     """A series as it was when it was found complete: what is analysed together.
 
-    ``paths`` are the stored instances in no particular order; ``evidence`` says what made the
-    series complete.
+    ``paths`` are the stored instances in no particular order, ``sop_instance_uids`` their names in
+    the same order; ``evidence`` says what made the series complete.
     """
 
     study_instance_uid: str
     series_instance_uid: str
     number: int
     paths: tuple[Path, ...]
+    sop_instance_uids: tuple[str, ...]
     evidence: str
 
     @property
@@ -180,4 +181,13 @@ class Verdict:
     status: int | None
     stored: bool
     transient: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class CheckItem:
+    """One line of `check`: what was looked at, whether it will do, and what was found."""
+
+    name: str
+    ok: bool
     text: str

@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from dbos import DBOSClient
 
 from ich_node.records import Verdict
 from ich_node.states import DeliveryState, SeriesState
 from ich_node.store import revisions
 from ich_node.store.engine import Connection, Engine, reading, writing
-from ich_node.store.jobs import enqueue_delivery
+from ich_node.store.jobs import Jobs, enqueue_delivery
 from ich_node.store.tables import delivery
 
 
@@ -29,7 +28,7 @@ class DeliveryRow:
 
 
 def open_deliveries(
-    connection: Connection, jobs: DBOSClient, key: str, destinations: Sequence[str]
+    connection: Connection, jobs: Jobs, key: str, destinations: Sequence[str]
 ) -> None:
     """Make a revision's results due at each destination; those already due stay as they are."""
     for name in destinations:
@@ -68,7 +67,7 @@ def find(engine: Engine, key: str, destination: str) -> DeliveryRow | None:
 
 def record(
     engine: Engine,
-    jobs: DBOSClient,
+    jobs: Jobs,
     key: str,
     destination: str,
     verdicts: Sequence[Verdict],

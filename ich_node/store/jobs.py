@@ -21,6 +21,8 @@ ANALYSE_WORKFLOW = "analyse"
 ANALYSE_QUEUE = "analyse"
 DELIVER_WORKFLOW = "deliver"
 
+Jobs = DBOSClient
+
 
 def delivery_queue(destination: str) -> str:
     """Name of the queue of one destination: a PACS that is down holds up no other."""
@@ -41,7 +43,7 @@ def prepare(url: str) -> None:
         raise StoreError(f"the job tables cannot be brought up to date: {error}") from error
 
 
-def open_jobs(url: str) -> DBOSClient:
+def open_jobs(url: str) -> Jobs:
     """Open the port for a process that enqueues.
 
     The portable JSON serializer is given because the engine's default is pickle.
@@ -54,7 +56,7 @@ def open_jobs(url: str) -> DBOSClient:
 
 
 def enqueue_analysis(
-    jobs: DBOSClient, connection: Connection, revision_key: str, attempt: int, priority: int
+    jobs: Jobs, connection: Connection, revision_key: str, attempt: int, priority: int
 ) -> None:
     """Make the analysis of a revision due, if this transaction commits."""
     options: EnqueueOptions = {
@@ -68,7 +70,7 @@ def enqueue_analysis(
 
 
 def enqueue_delivery(
-    jobs: DBOSClient,
+    jobs: Jobs,
     connection: Connection,
     revision_key: str,
     destination: str,
@@ -87,7 +89,7 @@ def enqueue_delivery(
     jobs.enqueue_in_transaction(connection, options, revision_key, destination, attempt)
 
 
-def status_of(jobs: DBOSClient, job_id: str) -> str | None:
+def status_of(jobs: Jobs, job_id: str) -> str | None:
     """Return the engine's status of a job, or None where it knows no such job."""
     found = jobs.list_workflows(workflow_ids=[job_id])
     return cast(str, found[0].status) if found else None

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
-from dbos import DBOSClient
 
 from ich_node.errors import StoreError
 from ich_node.records import Revision
 from ich_node.states import SeriesState
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
-from ich_node.store.jobs import enqueue_analysis
+from ich_node.store.jobs import Jobs, enqueue_analysis
 from ich_node.store.tables import instance, result, revision, revision_instance, series
 
 
@@ -58,7 +57,7 @@ def receiving(engine: Engine) -> list[Receiving]:
         return [Receiving(*row) for row in connection.execute(query)]
 
 
-def open_revision(engine: Engine, jobs: DBOSClient, found: Receiving, evidence: str) -> str | None:
+def open_revision(engine: Engine, jobs: Jobs, found: Receiving, evidence: str) -> str | None:
     """Declare a series complete: its revision, its state and its job in one transaction.
 
     Returns
@@ -127,7 +126,7 @@ def load(engine: Engine, key: str) -> Revision:
         There is no such revision.
     """
     members = (
-        sa.select(instance.c.path)
+        sa.select(instance.c.path, instance.c.sop_instance_uid)
         .join(
             revision_instance, revision_instance.c.sop_instance_uid == instance.c.sop_instance_uid
         )
@@ -141,14 +140,15 @@ def load(engine: Engine, key: str) -> Revision:
     )
     with reading(engine) as connection:
         row = connection.execute(head).mappings().first()
-        paths = tuple(Path(path) for (path,) in connection.execute(members))
+        files = connection.execute(members).all()
     if row is None:
         raise StoreError(f"revision {key} is not in the database")
     return Revision(
         study_instance_uid=row["study_instance_uid"],
         series_instance_uid=row["series_instance_uid"],
         number=row["number"],
-        paths=paths,
+        paths=tuple(Path(path) for path, _ in files),
+        sop_instance_uids=tuple(uid for _, uid in files),
         evidence=row["evidence"],
     )
 

@@ -1,0 +1,41 @@
+# Two commands carry a newcomer: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint unit model bench clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+## A simulated head CT goes through a running node to a stand-in PACS and back.
+demo: $(READY)
+	$(BIN)/python -m deploy.demo
+
+## Everything that must hold: style, types, import contracts, tests.
+test: $(READY) lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+## The fast part of the tests, without sockets or other programs.
+unit: $(READY)
+	$(BIN)/python -m pytest tests/unit
+
+## How well the shipped model finds simulated bleeds that it never saw.
+model: $(READY)
+	$(BIN)/python -m training.evaluate --bundle smartnet-ich
+
+## Seconds from the last image to the stored SR, stage by stage.
+bench: $(READY)
+	$(BIN)/python -m deploy.bench
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,193 @@
+"""The commands: parse, build, run. What they do is elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+
+from ich_node import __version__, logs, node, views
+from ich_node.errors import IchNodeError
+from ich_node.settings import Settings, load_settings
+from ich_node.store import overview
+from ich_node.store.engine import Engine, migrate, open_engine
+
+P = ParamSpec("P")
+
+_config = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The TOML file; without it, the one named by ICH_NODE_CONFIG.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+_parent = click.option("--parent", type=int, hidden=True, help="End when this process has ended.")
+
+
+def _clear_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Show an error of ours as its text, with exit status 2, and not as a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except IchNodeError as error:
+            click.echo(f"ich-node: {error}", err=True)
+            sys.exit(node.CANNOT_START)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ich-node")
+def main() -> None:
+    """A DICOM node that reads head CT for intracranial haemorrhage.
+
+    Research use only. Not a medical device.
+    """
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@_clear_errors
+def init(directory: Path) -> None:
+    """Write a commented node.toml and the data folder into DIRECTORY."""
+    target = directory / "node.toml"
+    if target.exists():
+        raise click.ClickException(f"{target} is there already; it is left as it is")
+    directory.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(__file__).parent / "node.example.toml", target)
+    settings = load_settings(target)
+    settings.storage.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    click.echo(f"wrote {target}\nmade  {settings.storage.data_dir}")
+    click.echo(f"next: name who may send and where results go in {target}, then")
+    click.echo(f"      ich-node check --config {target} && ich-node serve --config {target}")
+
+
+@main.command()
+@_config
+@_clear_errors
+def serve(config: Path | None) -> None:
+    """Run the daemon: receiver, worker and deliverer. SIGTERM drains and stops."""
+    settings = load_settings(config)
+    logs.configure("serve")
+    node.serve(settings, config, ready=_say)
+
+
+def _say(line: str) -> None:
+    click.echo(line)
+    sys.stdout.flush()
+
+
+@main.command()
+@_config
+@_parent
+@_clear_errors
+def receive(config: Path | None, parent: int | None) -> None:
+    """Run the receiver alone."""
+    settings = load_settings(config)
+    logs.configure("receive")
+    node.run_receiver(settings, parent)
+
+
+@main.command()
+@_config
+@_parent
+@_clear_errors
+def work(config: Path | None, parent: int | None) -> None:
+    """Run the worker alone."""
+    settings = load_settings(config)
+    logs.configure("work")
+    node.run_worker(settings, parent)
+
+
+@main.command()
+@_config
+@_parent
+@_clear_errors
+def deliver(config: Path | None, parent: int | None) -> None:
+    """Run the deliverer alone."""
+    settings = load_settings(config)
+    logs.configure("deliver")
+    node.run_deliverer(settings, parent)
+
+
+@main.command()
+@_config
+@_json
+@_clear_errors
+def check(config: Path | None, as_json: bool) -> None:
+    """Check configuration, disk, database, model, device, and echo each destination."""
+    from ich_node import probe  # its parts are needed by no other command
+
+    settings = load_settings(config)
+    found = probe.check(settings)
+    if as_json:
+        _print_json([vars(item) for item in found])
+    else:
+        views.print_checks(found)
+    sys.exit(0 if all(item.ok for item in found) else 1)
+
+
+@main.command()
+@_config
+@_json
+@_clear_errors
+def studies(config: Path | None, as_json: bool) -> None:
+    """List the studies that came, the latest first, and where each series stands."""
+    listed = overview.studies(_open(load_settings(config)))
+    if as_json:
+        _print_json(listed)
+    else:
+        views.print_studies(listed)
+
+
+@main.command()
+@click.argument("study_uid")
+@_config
+@_json
+@_clear_errors
+def show(study_uid: str, config: Path | None, as_json: bool) -> None:
+    """Tell the whole story of one study: states, reasons, findings, deliveries, times."""
+    story = overview.show(_open(load_settings(config)), study_uid)
+    if as_json:
+        _print_json(story)
+    else:
+        views.print_story(story)
+
+
+@main.command()
+@click.argument("dicom_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@_config
+@_json
+@_clear_errors
+def analyze(dicom_dir: Path, out: Path, config: Path | None, as_json: bool) -> None:
+    """Analyse a folder of DICOM files without a network.
+
+    Writes seg.dcm (only where there is a bleed), sr.dcm, summary.png and result.json into OUT.
+    Exit status 0 for analysed and for refused, 1 for failed.
+    """
+    settings = load_settings(config)
+    logs.configure("analyze")
+    told = node.analyze(settings, dicom_dir, out, progress=views.progress(as_json))
+    if as_json:
+        _print_json(told)
+    else:
+        views.print_outcome(told, out)
+    sys.exit(1 if told["status"] == "failed" else 0)
+
+
+def _open(settings: Settings) -> Engine:
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    return engine
+
+
+def _print_json(value: Any) -> None:  # noqa: ANN401  whatever JSON can hold
+    click.echo(json.dumps(value, indent=2, default=str))

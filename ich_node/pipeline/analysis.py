@@ -1,0 +1,212 @@
+"""The durable workflow of a complete series: assemble -> infer -> report.
+
+Each is a step: after a crash the steps that had ended are not run again. What a step gives to the
+engine is a small record; volumes pass in memory, and a step that misses one there makes it again
+from the stored originals, which gives the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dbos import DBOS
+
+from ich_node import logs
+from ich_node.errors import Reason, SeriesRefused
+from ich_node.infer.predictor import Predictor
+from ich_node.pipeline import kept, outcome, stages
+from ich_node.pipeline.outcome import Context
+from ich_node.records import CtVolume, Prediction, Refusal, Revision
+from ich_node.states import SeriesState
+from ich_node.store import deliveries, revisions
+from ich_node.store.engine import Engine, writing
+from ich_node.store.jobs import ANALYSE_WORKFLOW, Jobs
+
+_log = logs.get(__name__)
+
+# A job that took its process down this many times is left for the administrator.
+_MAX_STARTS = 3
+
+Timings = dict[str, float]
+Step = dict[str, Any]  # {"timings_s", and where the series ends here: "refusal" or "failure"}
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What an analysing process holds while it lives.
+
+    ``volumes`` and ``predictions`` hand over between the steps of the revision at hand.
+    """
+
+    engine: Engine
+    jobs: Jobs
+    predictor: Predictor
+    results_dir: Path
+    destinations: tuple[str, ...]
+    volumes: dict[str, CtVolume] = field(default_factory=dict)
+    predictions: dict[str, Prediction] = field(default_factory=dict)
+
+
+def register(worker: Worker) -> None:
+    """Register the workflow with the engine; before it is launched."""
+
+    @DBOS.step(name="assemble")
+    def assemble(key: str) -> Step:
+        return _step(worker, key, lambda revision: _assemble(worker, revision))
+
+    @DBOS.step(name="infer")
+    def infer(key: str) -> Step:
+        return _step(worker, key, lambda revision: _infer(worker, revision))
+
+    @DBOS.step(name="report")
+    def report(key: str, timings_s: Timings) -> Step:
+        return _step(worker, key, lambda revision: _report(worker, revision, timings_s))
+
+    @DBOS.step(name="close")
+    def close(key: str, ended: Step, timings_s: Timings) -> None:
+        _close(worker, revisions.load(worker.engine, key), ended, timings_s)
+
+    @DBOS.workflow(name=ANALYSE_WORKFLOW, max_recovery_attempts=_MAX_STARTS)
+    def analyse(key: str) -> None:
+        timings: Timings = {}
+        for step in (assemble, infer, lambda key: report(key, timings)):
+            ended = step(key)
+            timings.update(ended["timings_s"])
+            if "refusal" in ended or "failure" in ended:
+                close(key, ended, timings)
+                break
+        worker.volumes.pop(key, None)
+        worker.predictions.pop(key, None)
+
+
+def _step(worker: Worker, key: str, stage: Callable[[Revision], Timings]) -> Step:
+    """Run one stage; whatever happens in it becomes a record, and the worker lives on."""
+    began = time.monotonic()
+    try:
+        return {"timings_s": stage(revisions.load(worker.engine, key))}
+    except SeriesRefused as refused:
+        said = {"reason": str(refused.reason), "text": refused.text}
+        return {"timings_s": {"assemble": time.monotonic() - began}, "refusal": said}
+    except Exception as error:
+        _log.exception("analysis failed", revision=key)
+        return {"timings_s": {}, "failure": f"{type(error).__name__}: {error}"}
+
+
+def _assemble(worker: Worker, revision: Revision) -> Timings:
+    first, last, complete = revisions.moments(worker.engine, revision.key)
+    queued = time.time() - complete
+    volume, took = stages.timed(lambda: stages.volume_of(revision.paths))
+    worker.volumes[revision.key] = volume
+    facts = f"{len(volume.headers)} slices assembled in {took:.2f} s"
+    _advance(worker, revision, SeriesState.ASSEMBLED, facts)
+    return {
+        "receive": last - first,
+        "complete": complete - last,
+        "queue": queued,
+        "assemble": took,
+    }
+
+
+def _infer(worker: Worker, revision: Revision) -> Timings:
+    volume = _volume(worker, revision)
+    prediction, took = stages.timed(lambda: worker.predictor.predict(volume))
+    worker.predictions[revision.key] = prediction
+    model = prediction.model
+    how = f"{model.name} {model.version} on {model.device} in {model.precision}"
+    _advance(worker, revision, SeriesState.INFERRED, f"{how}, {took:.2f} s")
+    return {"infer": took}
+
+
+def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
+    identity = worker.predictor.identity
+    folder = worker.results_dir / kept.result_key(revision.sop_instance_uids, identity)
+    context = Context(revision.series_instance_uid, revision.evidence, timings_s)
+
+    def build(part: Path) -> None:
+        volume = _volume(worker, revision)
+        stages.build_analysed(context, volume, _prediction(worker, revision), part)
+
+    built, took = stages.timed(lambda: kept.build_once(folder, build))
+    told = outcome.read(folder)
+    present = [name for name, found in told["findings"].items() if found["present"]]
+    how = f"built in {took:.2f} s" if built else "built before, kept"
+    _finish(
+        worker,
+        revision,
+        SeriesState.REPORTED,
+        f"present: {', '.join(present) or 'none'}; {how}",
+        folder,
+    )
+    return {"report": took}
+
+
+def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) -> None:
+    """Give a series that ends early its state, its reason and, where due, its SR."""
+    context = Context(revision.series_instance_uid, revision.evidence, timings_s)
+    if "failure" in ended:
+        told = outcome.failed(context, ended["failure"])
+        _advance(
+            worker,
+            revision,
+            SeriesState.FAILED,
+            ended["failure"],
+            reason=told["reason"],
+            reason_text=told["reason_text"],
+            outcome=told,
+        )
+        return
+    refusal = Refusal(Reason(ended["refusal"]["reason"]), ended["refusal"]["text"])
+    folder = worker.results_dir / kept.result_key(revision.sop_instance_uids, refusal)
+
+    def build(part: Path) -> None:
+        stages.build_refused(context, revision.paths, refusal, part)
+
+    kept.build_once(folder, build)
+    _finish(worker, revision, SeriesState.REFUSED, refusal.text, folder)
+
+
+def _volume(worker: Worker, revision: Revision) -> CtVolume:
+    if revision.key not in worker.volumes:
+        worker.volumes[revision.key] = stages.volume_of(revision.paths)
+    return worker.volumes[revision.key]
+
+
+def _prediction(worker: Worker, revision: Revision) -> Prediction:
+    if revision.key not in worker.predictions:
+        worker.predictions[revision.key] = worker.predictor.predict(_volume(worker, revision))
+    return worker.predictions[revision.key]
+
+
+def _advance(
+    worker: Worker, revision: Revision, state: SeriesState, text: str, **values: object
+) -> None:
+    with writing(worker.engine) as connection:
+        revisions.advance(connection, revision.key, state, text, **values)
+    _log.info(str(state), revision=revision.key, text=text)
+
+
+def _finish(
+    worker: Worker, revision: Revision, state: SeriesState, text: str, folder: Path
+) -> None:
+    """Enter the kept objects, the state and the deliveries in one transaction."""
+    told = outcome.read(folder)
+    objects = kept.kept_files(folder)
+    with writing(worker.engine) as connection:
+        revisions.keep_results(connection, revision.key, objects)
+        revisions.advance(
+            connection,
+            revision.key,
+            state,
+            text,
+            reason=told["reason"],
+            reason_text=told["reason_text"],
+            outcome=told,
+            reported_at=time.time(),
+        )
+        if objects:
+            deliveries.open_deliveries(connection, worker.jobs, revision.key, worker.destinations)
+    _log.info(str(state), revision=revision.key, text=text, timings_s=told["timings_s"])

@@ -1,0 +1,87 @@
+"""What `check` looks at: configuration, disk, database, model, device, destinations."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+
+from ich_node import node
+from ich_node.deliver.scu import echo
+from ich_node.errors import IchNodeError
+from ich_node.records import CheckItem
+from ich_node.settings import Settings
+
+_MODEL_TIMEOUT_S = 300
+
+
+def check(settings: Settings) -> list[CheckItem]:
+    """Look at everything `serve` will need; nothing stops at the first fault."""
+    found = [_configuration(settings)]
+    found += [
+        _try("disk", lambda: _disk(settings)),
+        _try("database", lambda: _database(settings)),
+        _try("model", lambda: _model(settings)),
+    ]
+    for destination in settings.destinations:
+        ok, text = echo(destination, settings.dicom.ae_title)
+        found.append(CheckItem(f"destination {destination.name}", ok, text))
+    return found
+
+
+def _try(name: str, look: Callable[[], str]) -> CheckItem:
+    try:
+        return CheckItem(name, True, look())
+    except (IchNodeError, OSError) as error:
+        return CheckItem(name, False, str(error))
+
+
+def _configuration(settings: Settings) -> CheckItem:
+    """Nobody may send, or nothing is sent: allowed, but hardly meant."""
+    if not settings.sources:
+        return CheckItem("configuration", False, "no [[sources]]: every sender will be rejected")
+    if not settings.destinations:
+        return CheckItem("configuration", False, "no [[destinations]]: results will go nowhere")
+    senders = ", ".join(source.ae_title for source in settings.sources)
+    text = f"{settings.dicom.ae_title} on port {settings.dicom.port}, senders: {senders}"
+    return CheckItem("configuration", True, text)
+
+
+def _disk(settings: Settings) -> str:
+    settings.storage.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    free_gb = shutil.disk_usage(settings.storage.data_dir).free / 1e9
+    if free_gb < settings.storage.min_free_gb:
+        raise OSError(
+            f"{free_gb:.1f} GB free in {settings.storage.data_dir}, fewer than storage.min_free_gb "
+            f"= {settings.storage.min_free_gb:g}: images will be refused until there is room"
+        )
+    return f"{free_gb:.1f} GB free in {settings.storage.data_dir}"
+
+
+def _database(settings: Settings) -> str:
+    engine = node.prepare(settings)
+    return f"{engine.url.render_as_string(hide_password=True)} is up to date"
+
+
+def _model(settings: Settings) -> str:
+    """Load and run the model in a process of its own, so that no command pays for torch."""
+    model = settings.model
+    command = [
+        sys.executable,
+        "-m",
+        "ich_node.infer.probe",
+        model.bundle,
+        model.device,
+        model.precision,
+    ]
+    try:
+        done = subprocess.run(  # noqa: S603  our own interpreter and module
+            command, capture_output=True, text=True, timeout=_MODEL_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(f"the model did not answer within {_MODEL_TIMEOUT_S} s") from None
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()
+        raise OSError(last[-1] if last else f"the model process ended with {done.returncode}")
+    return done.stdout.strip()

@@ -1,0 +1,145 @@
+"""How commands show things to people: tables and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ich_node.records import CheckItem
+
+_out = Console()
+_err = Console(stderr=True)
+
+
+def progress(quiet: bool) -> Callable[[str], None]:
+    """Return what tells a person which stage runs; silent where JSON is asked for."""
+    return (lambda _stage: None) if quiet else (lambda stage: _err.print(f"[dim]{stage} ...[/]"))
+
+
+def print_checks(found: Sequence[CheckItem]) -> None:
+    """Print one line for each thing checked."""
+    for item in found:
+        mark = "[green]ok  [/]" if item.ok else "[red]FAIL[/]"
+        _out.print(f"{mark} {item.name}: {item.text}", soft_wrap=True)
+
+
+def print_studies(listed: Sequence[Mapping[str, Any]]) -> None:
+    """Print one row for each series."""
+    if not listed:
+        _out.print("no study has come yet")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("received (UTC)", "study", "series", "images", "state", "result"):
+        table.add_column(heading, overflow="fold")
+    for study in listed:
+        for number, series in enumerate(study["series"]):
+            table.add_row(
+                _time(study["received_at"]) if number == 0 else "",
+                study["study_instance_uid"] if number == 0 else "",
+                series["series_instance_uid"],
+                f"{series['instances']} {series['modality']}",
+                _coloured(series["state"]),
+                _result(series),
+            )
+    _out.print(table)
+
+
+def _result(series: Mapping[str, Any]) -> str:
+    if series["reason"]:
+        return str(series["reason"])
+    if series["state"] in ("reported", "delivered", "confirmed"):
+        return ", ".join(series["present"]) or "no haemorrhage found"
+    return ""
+
+
+def print_story(story: Mapping[str, Any]) -> None:
+    """Print a study: each revision with findings, times and deliveries, then the events."""
+    _out.print(f"study {story['study_instance_uid']}", soft_wrap=True)
+    _out.print(f"from {story['source']}, first image {_time(story['received_at'])} UTC")
+    for series in story["series"]:
+        _out.print()
+        _out.print(
+            f"series {series['series_instance_uid']}: {series['instances']} {series['modality']}, "
+            f"{_coloured(series['state'])}",
+            soft_wrap=True,
+        )
+        for revision in series["revisions"]:
+            _print_revision(revision)
+    _out.print()
+    for event in story["events"]:
+        _out.print(
+            f"{_time(event['at'])}  {event['kind']:<18} {event['text']}",
+            soft_wrap=True,
+            markup=False,
+        )
+
+
+def _print_revision(revision: Mapping[str, Any]) -> None:
+    _out.print(f"  revision {revision['revision']}: {revision['state']}; {revision['evidence']}")
+    if revision["reason"]:
+        _out.print(f"  {revision['reason']}: {revision['reason_text']}", markup=False)
+    if revision.get("findings"):
+        _out.print(_findings(revision["findings"]))
+    if revision["timings_s"]:
+        _out.print("  seconds: " + _timings(revision["timings_s"]))
+    for delivery in revision["deliveries"]:
+        _out.print(
+            f"  to {delivery['destination']}: {delivery['state']}, attempt {delivery['attempt']}; "
+            f"{delivery['text']}",
+            markup=False,
+        )
+    for result in revision["results"]:
+        _out.print(f"  {result['kind']}: {result['path']}", soft_wrap=True, markup=False)
+
+
+def print_outcome(told: Mapping[str, Any], out: Path) -> None:
+    """Print what `analyze` found and wrote."""
+    _out.print(f"series {told['series_instance_uid']}: {told['status']}", soft_wrap=True)
+    if told["reason"]:
+        _out.print(f"{told['reason']}: {told['reason_text']}", markup=False)
+    if told["findings"]:
+        _out.print(_findings(told["findings"]))
+    _out.print("seconds: " + _timings(told["timings_s"]))
+    for other in told["other_series"]:
+        _out.print(
+            f"not chosen: {other['series_instance_uid']}: {other['reason']}: "
+            f"{other['reason_text']}",
+            markup=False,
+        )
+    written = ", ".join(sorted(path.name for path in out.iterdir()))
+    _out.print(f"wrote {written} in {out}")
+
+
+def _findings(findings: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("  class")
+    for heading in ("probability", "present", "mL"):
+        table.add_column(heading, justify="right")
+    for name, found in findings.items():
+        style = "bold red" if found["present"] else ""
+        table.add_row(
+            f"  {name}",
+            f"{found['probability']:.3f}",
+            "yes" if found["present"] else "no",
+            f"{found['volume_ml']:.1f}",
+            style=style,
+        )
+    return table
+
+
+def _timings(timings: Mapping[str, float]) -> str:
+    return ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in timings.items())
+
+
+def _coloured(state: str) -> str:
+    colour = {"failed": "red", "refused": "yellow", "delivered": "green", "confirmed": "green"}
+    return f"[{colour[state]}]{state}[/]" if state in colour else state
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
