@@ -1,4 +1,8 @@
-"""The commands: parse, build, run. What they do is elsewhere."""
+"""The commands: parse, build, run. What they do is elsewhere.
+
+What a command needs beyond the database is imported inside it, so that `studies` and `show` answer
+at once.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,11 @@ from typing import Any, ParamSpec
 
 import click
 
-from ich_node import __version__, logs, node, views
-from ich_node.errors import IchNodeError
-from ich_node.settings import Settings, load_settings
+from ich_node import __version__, logs, views
+from ich_node.errors import CANNOT_START, IchNodeError, StoreError
+from ich_node.settings import DATABASE_NAME, Settings, load_settings
 from ich_node.store import overview
-from ich_node.store.engine import Engine, migrate, open_engine
+from ich_node.store.engine import Engine, open_engine
 
 P = ParamSpec("P")
 
@@ -38,7 +42,7 @@ def _clear_errors(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except IchNodeError as error:
             click.echo(f"ich-node: {error}", err=True)
-            sys.exit(node.CANNOT_START)
+            sys.exit(CANNOT_START)
 
     return wrapped
 
@@ -74,6 +78,8 @@ def init(directory: Path) -> None:
 @_clear_errors
 def serve(config: Path | None) -> None:
     """Run the daemon: receiver, worker and deliverer. SIGTERM drains and stops."""
+    from ich_node import node
+
     settings = load_settings(config)
     logs.configure("serve")
     node.serve(settings, config, ready=_say)
@@ -90,6 +96,8 @@ def _say(line: str) -> None:
 @_clear_errors
 def receive(config: Path | None, parent: int | None) -> None:
     """Run the receiver alone."""
+    from ich_node import node
+
     settings = load_settings(config)
     logs.configure("receive")
     node.run_receiver(settings, parent)
@@ -101,6 +109,8 @@ def receive(config: Path | None, parent: int | None) -> None:
 @_clear_errors
 def work(config: Path | None, parent: int | None) -> None:
     """Run the worker alone."""
+    from ich_node import node
+
     settings = load_settings(config)
     logs.configure("work")
     node.run_worker(settings, parent)
@@ -112,6 +122,8 @@ def work(config: Path | None, parent: int | None) -> None:
 @_clear_errors
 def deliver(config: Path | None, parent: int | None) -> None:
     """Run the deliverer alone."""
+    from ich_node import node
+
     settings = load_settings(config)
     logs.configure("deliver")
     node.run_deliverer(settings, parent)
@@ -123,7 +135,7 @@ def deliver(config: Path | None, parent: int | None) -> None:
 @_clear_errors
 def check(config: Path | None, as_json: bool) -> None:
     """Check configuration, disk, database, model, device, and echo each destination."""
-    from ich_node import probe  # its parts are needed by no other command
+    from ich_node import probe
 
     settings = load_settings(config)
     found = probe.check(settings)
@@ -173,6 +185,8 @@ def analyze(dicom_dir: Path, out: Path, config: Path | None, as_json: bool) -> N
     Writes seg.dcm (only where there is a bleed), sr.dcm, summary.png and result.json into OUT.
     Exit status 0 for analysed and for refused, 1 for failed.
     """
+    from ich_node import node
+
     settings = load_settings(config)
     logs.configure("analyze")
     told = node.analyze(settings, dicom_dir, out, progress=views.progress(as_json))
@@ -184,9 +198,13 @@ def analyze(dicom_dir: Path, out: Path, config: Path | None, as_json: bool) -> N
 
 
 def _open(settings: Settings) -> Engine:
-    engine = open_engine(settings.database_url)
-    migrate(engine)
-    return engine
+    """Open the database that a node has made; these commands make none."""
+    database = settings.storage.data_dir / DATABASE_NAME
+    if not settings.database.url and not database.is_file():
+        raise StoreError(
+            f"{settings.storage.data_dir} holds no database yet; `ich-node serve` makes it"
+        )
+    return open_engine(settings.database_url)
 
 
 def _print_json(value: Any) -> None:  # noqa: ANN401  whatever JSON can hold

@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+# Exit status of a process whose configuration or data cannot be used: starting it again is no use.
+CANNOT_START = 2
+
 
 class Reason(StrEnum):
     """Why a series was not analysed. The value is what `result.json` and the database carry."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from ich_node import logs
 from ich_node.complete.quiet import SeriesSnapshot, decide
-from ich_node.errors import ConfigError, StoreError
+from ich_node.errors import CANNOT_START, ConfigError, StoreError
 from ich_node.settings import Settings
 from ich_node.store import jobs as job_port
 from ich_node.store import revisions
@@ -29,8 +29,6 @@ from ich_node.store.jobs import Jobs
 _log = logs.get(__name__)
 
 PROCESSES = ("receive", "work", "deliver")
-# Exit status of a process whose configuration or data cannot be used: no use in starting it again.
-CANNOT_START = 2
 _LOOK_S = 0.2
 _DRAIN_S = 20
 _KILL_AFTER_S = 30.0

@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 
@@ -75,6 +73,9 @@ def migrate(engine: Engine) -> None:
     StoreError
         The database cannot be reached, or belongs to a newer version.
     """
+    from alembic import command  # readers of the database need neither it nor its start-up time
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     try:

@@ -1,0 +1,174 @@
+"""`make demo`: a simulated head CT goes to a running node, and SEG and SR come back to a PACS.
+
+Exit status 0 only if both objects arrived, equal those the node kept, are valid, and the
+segmentation lies where the simulated bleed is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.uid import SegmentationStorage
+from pynetdicom import AE
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from deploy.demo.pacs import StandInPacs
+from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
+from training.simulate import SimulatedHead, simulate_head
+from training.simulate.dicom import write_series
+
+OUT = Path("out/demo")
+# Held out: the model was trained on other seeds.
+SEED = 900_001
+BLEEDS = ("intraparenchymal", "subdural")
+_DEADLINE_S = 300.0
+_SMALLEST_DICE = 0.5
+
+_console = Console()
+
+
+def main() -> int:
+    """Run the demonstration; return the exit status."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=_console
+    ) as progress:
+        task = progress.add_task("simulate a head CT with two bleeds")
+        head = simulate_head(SEED, BLEEDS)
+        sent = write_series(head.hu, OUT / "ct", spacing_mm=head.spacing_mm, seed=SEED)
+        study = str(pydicom.dcmread(sent[0], stop_before_pixels=True).StudyInstanceUID)
+        progress.update(task, description="start the PACS and ich-node serve")
+        pacs = StandInPacs.start(OUT / "pacs")
+        port = free_port()
+        config = configuration(OUT, port, [("pacs", "PACS", pacs.port)])
+        try:
+            with running_node(config, port) as node:
+                progress.update(task, description=f"send {len(sent)} images by C-STORE")
+                _send(sent, port)
+                story = _follow(node, study, lambda text: progress.update(task, description=text))
+        finally:
+            pacs.stop()
+        progress.update(task, description="check what the PACS received")
+    faults = _faults(pacs.received(), sent, head, story)
+    _tell(pacs.received(), story)
+    for fault in faults:
+        _console.print(f"[red]FAULT[/] {fault}")
+    return 1 if faults else 0
+
+
+def _send(paths: Sequence[Path], port: int) -> None:
+    entity = AE(ae_title="SENDER")
+    first = pydicom.dcmread(paths[0], stop_before_pixels=True)
+    entity.add_requested_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
+    association = entity.associate("127.0.0.1", port, ae_title="ICH_NODE")
+    if not association.is_established:
+        raise RuntimeError("the node refused the association; see out/demo/node.log")
+    for path in paths:
+        status = association.send_c_store(path).Status
+        if status != 0:
+            raise RuntimeError(f"the node answered {status:04X}H to {path.name}")
+    association.release()
+
+
+def _follow(node: RunningNode, study: str, tell: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Wait until the study is delivered, telling each state on the way."""
+
+    def look() -> dict[str, Any] | None:
+        story = node.show(study)
+        if story is None:
+            return None
+        series = story["series"][0]
+        tell(f"the node says: {series['state']}")
+        if series["state"] in ("failed", "refused"):
+            raise RuntimeError(f"the series is {series['state']}: {series['reason']}")
+        return story if series["state"] == "delivered" else None
+
+    return wait_for(look, _DEADLINE_S, "delivered study (see out/demo/node.log)")
+
+
+def _faults(
+    received: Sequence[Path], sent: Sequence[Path], head: SimulatedHead, story: Mapping[str, Any]
+) -> list[str]:
+    """Check what arrived; return what is wrong with it."""
+    faults = []
+    arrived = {str(pydicom.dcmread(path, stop_before_pixels=True).Modality): path for path in received}
+    if sorted(arrived) != ["SEG", "SR"]:
+        return [f"the PACS received {sorted(arrived) or 'nothing'}; expected SEG and SR"]
+    kept = {result["kind"]: result for result in story["series"][0]["revisions"][-1]["results"]}
+    for modality, path in arrived.items():
+        if _data_set_sha256(path) != _data_set_sha256(Path(kept[modality.lower()]["path"])):
+            faults.append(f"the {modality} that arrived is not the one the node kept")
+        faults += [f"{modality}: {line}" for line in _dciodvfy(path)]
+    dice = _dice(arrived["SEG"], sent, head)
+    _console.print(f"overlap of the received segmentation with the simulated bleeds: Dice {dice:.2f}")
+    if dice < _SMALLEST_DICE:
+        faults.append(f"Dice {dice:.2f} is below {_SMALLEST_DICE}")
+    return faults
+
+
+def _data_set_sha256(path: Path) -> str:
+    """Hash the data set without file meta information, which each archive writes anew."""
+    with path.open("rb") as file:
+        pydicom.filereader.read_preamble(file, force=False)
+        pydicom.filereader.read_file_meta_info
+        pydicom.filereader._read_file_meta_info(file)
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _dciodvfy(path: Path) -> list[str]:
+    tool = Path(sys.executable).parent / "dciodvfy"
+    done = subprocess.run(
+        [tool, "-new", path], capture_output=True, text=True, check=False, timeout=60
+    )
+    said = (done.stdout + done.stderr).splitlines()
+    return [line for line in said if line.startswith("Error")]
+
+
+def _dice(seg: Path, sent: Sequence[Path], head: SimulatedHead) -> float:
+    """Overlap of all segments with the simulated labels, frame by source image."""
+    data = pydicom.dcmread(seg)
+    assert data.SOPClassUID == SegmentationStorage
+    place = {
+        str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID): index
+        for index, path in enumerate(sent)
+    }
+    found = np.zeros(head.labels.shape, bool)
+    frames = np.atleast_3d(data.pixel_array).reshape(-1, data.Rows, data.Columns)
+    for frame, groups in zip(frames, data.PerFrameFunctionalGroupsSequence, strict=True):
+        source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        found[place[str(source.ReferencedSOPInstanceUID)]] |= frame.astype(bool)
+    true = head.labels > 0
+    return float(2 * (found & true).sum() / (found.sum() + true.sum()))
+
+
+def _tell(received: Sequence[Path], story: Mapping[str, Any]) -> None:
+    revision = story["series"][0]["revisions"][-1]
+    for path in received:
+        _console.print(f"received: {path} ({path.stat().st_size / 1024:.0f} KiB)", soft_wrap=True)
+    table = Table("class", "probability", "present", "mL")
+    for name, found in revision["findings"].items():
+        present = "[bold red]yes[/]" if found["present"] else "no"
+        table.add_row(name, f"{found['probability']:.3f}", present, f"{found['volume_ml']:.1f}")
+    _console.print(table)
+    stages = Table("stage", "seconds")
+    for stage, seconds in revision["timings_s"].items():
+        stages.add_row(stage, f"{seconds:.2f}")
+    _console.print(stages)
+    kept = Path(revision["results"][0]["path"]).parent / "summary.png"
+    shutil.copyfile(kept, OUT / "summary.png")
+    _console.print(f"picture: {OUT / 'summary.png'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The configuration is read whole or refused with key, value and what is allowed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ich_node.errors import ConfigError
+from ich_node.settings import load_settings
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "node.example.toml"
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    return path
+
+
+def test_example_holds_exactly_the_defaults(tmp_path: Path) -> None:
+    """What the commented example says of a key is what holds without it."""
+    example, empty = load_settings(EXAMPLE), load_settings(write(tmp_path, ""))
+    for section in ("dicom", "database", "completion", "model", "tls", "retention"):
+        assert getattr(example, section) == getattr(empty, section)
+    assert example.storage.min_free_gb == empty.storage.min_free_gb
+    assert example.destinations[0].outputs == ("seg", "sr")
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, '[storage]\ndata_dir = "here"\n[model]\nbundle="./m"'))
+    assert settings.storage.data_dir == tmp_path / "here"
+    assert settings.model.bundle == str(tmp_path / "m")
+    assert settings.database_url == f"sqlite:///{tmp_path / 'here' / 'ich-node.sqlite'}"
+
+
+def test_environment_wins_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "[dicom]\nport = 1000")
+    monkeypatch.setenv("ICH_NODE_DICOM__PORT", "2000")
+    source = {"name": "ct", "ae_title": "CT 1", "hosts": ["10.0.0.0/8"]}
+    monkeypatch.setenv("ICH_NODE_SOURCES", json.dumps([source]))
+    settings = load_settings(path)
+    assert settings.dicom.port == 2000
+    assert settings.sources[0].ae_title == "CT 1"
+
+
+def test_config_path_comes_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ICH_NODE_CONFIG", str(write(tmp_path, "[dicom]\nport = 1234")))
+    assert load_settings().dicom.port == 1234
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[dicom]\nprot = 1", "dicom.prot = 1: unknown key"),
+        ("[dicom]\nport = 70000", "dicom.port = 70000"),
+        ('[dicom]\nport = "many"', "dicom.port = 'many'"),
+        ('[dicom]\nae_title = "TOO LONG FOR AN AE TITLE"', "dicom.ae_title"),
+        ('[dicom]\nae_title = "A\\\\B"', "dicom.ae_title"),
+        ('[model]\ndevice = "tpu"', "model.device = 'tpu'"),
+        ("[wrong]\nx = 1", "wrong"),
+        ('[[sources]]\nname = "a"\nae_title = "A"\nhosts = []', "sources.0.hosts"),
+        ('[[sources]]\nname = "a"\nae_title = "A"\nhosts = ["pacs"]', "'pacs' is not an IP address"),
+        (
+            '[[sources]]\nname = "a"\nae_title = "A"\nhosts = ["::1"]\nquery = "pacs"',
+            "query = 'pacs', which is no destination",
+        ),
+        ("[tls]\nenabled = true", "tls"),
+        ("[dicom\n", "cannot be read"),
+    ],
+)
+def test_faults_are_refused_with_key_and_value(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match="node.toml") as caught:
+        load_settings(write(tmp_path, text))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    ['outputs = ["seg", "sc"]', 'fallback = "sc"', 'commitment = "require"', "tls = true"],
+)
+def test_what_this_version_cannot_do_is_refused_not_ignored(tmp_path: Path, extra: str) -> None:
+    text = f'[[destinations]]\nname = "p"\nae_title = "P"\nhost = "h"\n{extra}'
+    with pytest.raises(ConfigError, match="not available in this version"):
+        load_settings(write(tmp_path, text))
+
+
+def test_names_must_differ(tmp_path: Path) -> None:
+    one = '[[destinations]]\nname = "p"\nae_title = "P"\nhost = "h"\n'
+    with pytest.raises(ConfigError, match="'p' is used twice"):
+        load_settings(write(tmp_path, one + one))
+
+
+def test_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ich-node init"):
+        load_settings(tmp_path / "none.toml")
+
+
+def test_misspelt_variable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ICH_NODE_DICON__PORT", "1")
+    with pytest.raises(ConfigError, match="ICH_NODE_DICON__PORT"):
+        load_settings(write(tmp_path, ""))
+
+
+def test_settings_cannot_be_changed(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, ""))
+    with pytest.raises(ValueError, match="frozen"):
+        settings.dicom.port = 1
