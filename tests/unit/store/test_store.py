@@ -1,0 +1,209 @@
+"""The database is the truth: what is entered is found, and jobs enter with what makes them due."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from ich_node.errors import StoreError
+from ich_node.records import Received, Verdict
+from ich_node.states import DeliveryState, SeriesState
+from ich_node.store import deliveries, instances, overview, revisions
+from ich_node.store import jobs as job_port
+from ich_node.store.engine import Engine, migrate, open_engine, writing
+from ich_node.store.jobs import Jobs
+from ich_node.store.tables import metadata
+
+Make = Callable[[int], Received]
+
+
+def add(engine: Engine, received: Received) -> None:
+    instances.add(engine, received, priority=5, quiet_seconds=30.0)
+
+
+def complete(engine: Engine, jobs: Jobs) -> str:
+    [found] = revisions.receiving(engine)
+    key = revisions.open_revision(engine, jobs, found, "quiet for 30 s")
+    assert key is not None
+    return key
+
+
+def test_migrations_make_exactly_the_tables(engine: Engine) -> None:
+    """The schema that migrations build is the one that the code uses."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrating_twice_changes_nothing(engine: Engine) -> None:
+    migrate(engine)
+
+
+def test_an_unknown_database_is_a_clear_error() -> None:
+    with pytest.raises(StoreError, match=r"database\.url"):
+        open_engine("nonsense")
+
+
+def test_what_is_added_is_found(engine: Engine, received: Make) -> None:
+    add(engine, received(1))
+    assert instances.find(engine, "1.2.3.1") == received(1)
+    assert instances.find(engine, "9.9") is None
+
+
+def test_a_series_is_receiving_with_its_count(engine: Engine, received: Make) -> None:
+    for number in (1, 2, 3):
+        add(engine, received(number))
+    [found] = revisions.receiving(engine)
+    assert (found.series_instance_uid, found.instances) == ("1.2.3", 3)
+
+
+def test_a_revision_holds_what_was_there_and_its_job(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    add(engine, received(1))
+    add(engine, received(2))
+    key = complete(engine, jobs)
+    assert key == "1.2.3:1"
+    assert revisions.load(engine, key).sop_instance_uids == ("1.2.3.1", "1.2.3.2")
+    assert job_port.status_of(jobs, "study:1.2.3:1:1") == "ENQUEUED"
+    assert revisions.receiving(engine) == []
+
+
+def test_an_image_in_between_stops_the_revision(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    """What was seen quiet and is quiet no more is not complete."""
+    add(engine, received(1))
+    [found] = revisions.receiving(engine)
+    add(engine, received(2))
+    assert revisions.open_revision(engine, jobs, found, "quiet") is None
+    assert job_port.status_of(jobs, "study:1.2.3:1:1") is None
+
+
+def test_a_late_image_reopens_the_series(engine: Engine, jobs: Jobs, received: Make) -> None:
+    add(engine, received(1))
+    complete(engine, jobs)
+    add(engine, received(2))
+    assert complete(engine, jobs) == "1.2.3:2"
+    assert len(revisions.load(engine, "1.2.3:1").paths) == 1
+    assert len(revisions.load(engine, "1.2.3:2").paths) == 2
+    kinds = [event["kind"] for event in overview.show(engine, "1.2")["events"]]
+    assert kinds == ["complete", "reopened", "complete"]
+
+
+def test_a_rollback_leaves_neither_state_nor_job(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    """A job exists exactly if the transaction that made it due committed."""
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    with pytest.raises(RuntimeError), writing(engine) as connection:
+        deliveries.open_deliveries(connection, jobs, key, ["pacs"])
+        raise RuntimeError
+    assert deliveries.find(engine, key, "pacs") is None
+    assert job_port.status_of(jobs, f"deliver:pacs:{key}:1") is None
+
+
+def report(engine: Engine, jobs: Jobs, key: str, destinations: list[str]) -> None:
+    with writing(engine) as connection:
+        revisions.advance(connection, key, SeriesState.REPORTED, "built", reported_at=1.0)
+        deliveries.open_deliveries(connection, jobs, key, destinations)
+
+
+STORED = Verdict("sr", "2.25.1", 0, True, False, "stored")
+LATER = Verdict("sr", "2.25.1", 0xA700, False, True, "out of resources")
+
+
+def test_delivered_when_every_destination_holds_it(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    report(engine, jobs, key, ["a", "b"])
+    delivered = DeliveryState.DELIVERED
+    deliveries.record(engine, jobs, key, "a", [STORED], delivered, "1 stored", None)
+    assert revisions.state_of(engine, key) is SeriesState.REPORTED
+    deliveries.record(engine, jobs, key, "b", [STORED], delivered, "1 stored", None)
+    assert revisions.state_of(engine, key) is SeriesState.DELIVERED
+
+
+def test_a_retry_is_the_next_attempt_with_its_own_job(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    report(engine, jobs, key, ["a"])
+    deliveries.record(engine, jobs, key, "a", [LATER], DeliveryState.RETRYING, "full", 10.0)
+    row = deliveries.find(engine, key, "a")
+    assert row is not None
+    assert (row.attempt, row.state, row.stored) == (2, DeliveryState.RETRYING, frozenset())
+    assert job_port.status_of(jobs, f"deliver:a:{key}:2") == "DELAYED"
+    deliveries.record(engine, jobs, key, "a", [STORED], DeliveryState.DELIVERED, "stored", None)
+    row = deliveries.find(engine, key, "a")
+    assert row is not None
+    assert row.stored == {"2.25.1"}
+
+
+def test_a_refused_series_stays_refused_when_its_report_is_delivered(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    with writing(engine) as connection:
+        revisions.advance(connection, key, SeriesState.REFUSED, "tilted", reason="gantry_tilt")
+        deliveries.open_deliveries(connection, jobs, key, ["a"])
+    deliveries.record(engine, jobs, key, "a", [STORED], DeliveryState.DELIVERED, "stored", None)
+    [study] = overview.studies(engine)
+    assert study["series"][0]["state"] == "refused"
+    assert study["series"][0]["reason"] == "gantry_tilt"
+
+
+def test_own_results_are_known(engine: Engine, jobs: Jobs, received: Make, tmp_path) -> None:
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    kept = revisions.KeptResult("sr", "2.25.1", tmp_path / "sr.dcm", "0" * 64)
+    with writing(engine) as connection:
+        revisions.keep_results(connection, key, [kept])
+        revisions.keep_results(connection, key, [kept])
+    assert instances.is_own_result(engine, "2.25.1")
+    assert not instances.is_own_result(engine, "1.2.3.1")
+    assert revisions.kept_results(engine, key) == [kept]
+
+
+def test_no_patient_in_what_studies_and_show_say(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    add(engine, replace(received(1), patient_id="SECRET-77"))
+    complete(engine, jobs)
+    assert "SECRET-77" not in str(overview.studies(engine))
+    assert "SECRET-77" not in str(overview.show(engine, "1.2"))
+
+
+def test_unknown_study_says_what_to_do(engine: Engine) -> None:
+    with pytest.raises(StoreError, match="ich-node studies"):
+        overview.show(engine, "1.2")
+
+
+def test_writers_queue_instead_of_failing(engine: Engine, received: Make) -> None:
+    """Eight writers at once: every row is there, none met a locked database."""
+    faults: list[BaseException] = []
+
+    def work(start: int) -> None:
+        try:
+            for number in range(start, start + 10):
+                add(engine, received(number))
+        except sa.exc.OperationalError as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=work, args=(10 * n + 1,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    [found] = revisions.receiving(engine)
+    assert found.instances == 80
