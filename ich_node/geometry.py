@@ -48,3 +48,50 @@ class PlaneMap:
         if self.flip_cols:
             array = array[..., :, ::-1]
         return array
+
+
+# A series with fewer images than this shows no head, whatever their spacing.
+MIN_SLICES = 8
+
+Vector = npt.NDArray[np.float64]
+
+
+def unit(vector: npt.ArrayLike) -> Vector:
+    """Return the vector brought to length 1."""
+    array = np.asarray(vector, dtype=np.float64)
+    return array / np.linalg.norm(array)
+
+
+def plane_axes(orientation: npt.ArrayLike) -> tuple[Vector, Vector, Vector]:
+    """Return the unit axes of an image from Image Orientation (Patient), PS3.3 C.7.6.2.1.1.
+
+    Parameters
+    ----------
+    orientation
+        Six direction cosines: of the first row, then of the first column.
+
+    Returns
+    -------
+    along_row, along_column, normal
+        LPS; the direction in which the column index grows, that in which the row index grows, and
+        their cross product. Rounding in the cosines is taken out: the three are orthogonal.
+    """
+    cosines = np.asarray(orientation, dtype=np.float64)
+    along_row = unit(cosines[:3])
+    normal = unit(np.cross(along_row, cosines[3:]))
+    return along_row, np.cross(normal, along_row), normal
+
+
+def plane_map_of(along_row: Vector, along_column: Vector) -> PlaneMap:
+    """Return the map that turns a source plane with these axes (LPS) to canonical rows and columns.
+
+    Canonical columns grow to the patient's left (+x), canonical rows to posterior (+y); an oblique
+    axis counts for the one that it is nearest to.
+    """
+    transpose = bool(abs(along_row[0]) < abs(along_row[1]))
+    to_left, to_posterior = (along_column, along_row) if transpose else (along_row, along_column)
+    return PlaneMap(
+        transpose=transpose,
+        flip_rows=bool(to_posterior[1] < 0),
+        flip_cols=bool(to_left[0] < 0),
+    )

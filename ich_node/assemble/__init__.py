@@ -1,0 +1,1 @@
+"""From files to a checked volume in HU, or to the reason why there is none."""

@@ -1,0 +1,130 @@
+"""Stored values to Hounsfield units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from ich_node.assemble.source import SourceImage, number, text
+from ich_node.errors import Reason, SeriesRefused
+
+# What lies below air is padding outside the reconstructed circle (GE sends -1500, -2000, -3024).
+AIR_HU = -1024.0
+# Nothing in a head, metal included, is as dense as the padding that some scanners send above it.
+HIGHEST_HU = 32000.0
+# A picture of a head has this much air around or in it, or the values are not HU.
+AIR_BELOW_HU = -200.0
+AIR_FRACTION = 1e-3
+
+
+def hounsfield(images: Sequence[SourceImage]) -> npt.NDArray[np.float32]:
+    """Decode images of one matrix and rescale each by its own slope and intercept.
+
+    Returns
+    -------
+    ndarray
+        float32, shape (image, row, column) as sent, HU; nothing below -1024.
+
+    Raises
+    ------
+    SeriesRefused
+        UNREADABLE where pixels cannot be decoded; NOT_HU where values are not Hounsfield units.
+    """
+    first = images[0].dataset
+    hu = np.empty((len(images), int(first.Rows), int(first.Columns)), np.float32)
+    for plane, image in zip(hu, images, strict=True):
+        slope, intercept = _rescale(image)
+        stored = _stored_values(image, plane.shape)
+        np.multiply(stored, np.float32(slope), out=plane, casting="unsafe")
+        np.add(plane, np.float32(intercept), out=plane)
+        _clear_high_padding(image.dataset, stored, plane, (slope, intercept))
+    np.maximum(hu, AIR_HU, out=hu)
+    _check_air(hu)
+    return hu
+
+
+def _rescale(image: SourceImage) -> tuple[float, float]:
+    """Return slope and intercept (PS3.3 C.11.1), both Type 1 in CT (PS3.3 C.8.2.1)."""
+    dataset = image.dataset
+    slope, intercept = number(dataset, "RescaleSlope"), number(dataset, "RescaleIntercept")
+    unit = text(dataset, "RescaleType")
+    if slope is None or intercept is None or slope <= 0:
+        raise SeriesRefused(
+            Reason.NOT_HU,
+            f"file {image.name}: Rescale Intercept (0028,1052) is {_shown(intercept)} and Rescale "
+            f"Slope (0028,1053) is {_shown(slope)}; without both, values are not HU",
+        )
+    if unit not in ("", "HU"):
+        raise SeriesRefused(
+            Reason.NOT_HU,
+            f"file {image.name}: Rescale Type (0028,1054) is {unit}, expected HU",
+        )
+    return slope, intercept
+
+
+def _shown(value: float | None) -> str:
+    return "absent" if value is None else f"{value:g}"
+
+
+def _stored_values(image: SourceImage, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Decode the stored values of one image, in the machine's byte order."""
+    syntax = UID(text(image.dataset.file_meta, "TransferSyntaxUID"))
+    try:
+        stored: npt.NDArray[Any] = image.dataset.pixel_array
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise whatever they like
+        raise SeriesRefused(
+            Reason.UNREADABLE,
+            f"file {image.name}: pixel data in {syntax.name} cannot be decoded "
+            f"({type(error).__name__}); send it again, uncompressed if need be",
+        ) from error
+    if stored.shape != shape:
+        raise SeriesRefused(
+            Reason.UNREADABLE,
+            f"file {image.name}: pixel data has shape {stored.shape}, expected {shape}",
+        )
+    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    return stored if syntax.is_encapsulated else _significant(image.dataset, stored)
+
+
+def _significant(dataset: Dataset, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Keep the bits from High Bit down; the others may hold an overlay (PS3.5 8.1.1)."""
+    allocated, used = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    above = allocated - 1 - int(dataset.get("HighBit", used - 1))
+    if used >= allocated or above < 0:
+        return stored
+    shifted: npt.NDArray[Any] = np.right_shift(np.left_shift(stored, above), allocated - used)
+    return shifted
+
+
+def _clear_high_padding(
+    dataset: Dataset,
+    stored: npt.NDArray[Any],
+    plane: npt.NDArray[np.float32],
+    rescale: tuple[float, float],
+) -> None:
+    """Make air of padding that is above anything in a head; padding below is clamped anyway.
+
+    A padding value within the range of tissue is left alone: some senders write 0 there, which
+    is water.
+    """
+    padding = number(dataset, "PixelPaddingValue")
+    if padding is not None and padding * rescale[0] + rescale[1] > HIGHEST_HU:
+        plane[stored == padding] = AIR_HU
+
+
+def _check_air(hu: npt.NDArray[np.float32]) -> None:
+    fraction = float(np.count_nonzero(hu < AIR_BELOW_HU)) / hu.size
+    if fraction < AIR_FRACTION:
+        raise SeriesRefused(
+            Reason.NOT_HU,
+            f"values are not plausible HU: they run from {hu.min():.0f} to {hu.max():.0f} and "
+            f"{100 * fraction:.2f} % are below {AIR_BELOW_HU:.0f} (air); "
+            f"at least {100 * AIR_FRACTION:g} % are expected",
+        )

@@ -1,0 +1,95 @@
+"""The images as they were sent: reading files, and reading values out of headers.
+
+A text about a file names it by its last path component only, and never holds a value that could
+tell who the patient is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
+
+from ich_node.errors import Reason, SeriesRefused
+
+
+@dataclass(frozen=True, eq=False)
+class SourceImage:
+    """One instance with its pixels still encoded; ``name`` is the file's name for error texts."""
+
+    name: str
+    dataset: Dataset
+
+    @property
+    def uid(self) -> str:
+        """SOP Instance UID, or the empty string."""
+        return text(self.dataset, "SOPInstanceUID")
+
+
+def read(paths: Sequence[Path]) -> list[SourceImage]:
+    """Read files in the order of their paths, whatever order they are given in.
+
+    Raises
+    ------
+    SeriesRefused
+        UNREADABLE where a file is not DICOM or breaks off.
+    """
+    return [SourceImage(path.name, _read(path)) for path in sorted(paths)]
+
+
+def _read(path: Path) -> Dataset:
+    try:
+        return pydicom.dcmread(path)
+    except InvalidDicomError:
+        wrong = "is not a DICOM file (no DICM prefix, PS3.10 7.1)"
+    except OSError as error:
+        wrong = f"cannot be read: {error.strerror or 'it breaks off'}"
+    except Exception as error:  # a damaged file can fail anywhere in the parser
+        wrong = f"cannot be parsed as DICOM ({type(error).__name__})"
+    raise SeriesRefused(Reason.UNREADABLE, f"file {path.name} {wrong}; send it again")
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """Return an element as stripped text; the empty string where it is absent or unusable."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # an element that cannot be decoded is as good as absent
+        return ""
+    return "" if value is None else str(value).strip()
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of a multi-valued text element, in capitals; empty where it is absent."""
+    return tuple(part.strip(" '[]").upper() for part in _parts(dataset, keyword) if part)
+
+
+def _parts(dataset: Dataset, keyword: str) -> list[str]:
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # as in `text`
+        return []
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else [str(part) for part in value]
+
+
+def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Return an element's finite numbers, or None where it has not exactly ``count`` of them."""
+    try:
+        value = dataset.get(keyword)
+        many = [value] if count == 1 else list(value)
+        found = tuple(float(part) for part in many)
+    except Exception:  # absent, empty, or not a number
+        return None
+    return found if len(found) == count and all(map(math.isfinite, found)) else None
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """Return a single finite number, or None."""
+    found = numbers(dataset, keyword, 1)
+    return found[0] if found else None
