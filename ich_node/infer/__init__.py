@@ -1,0 +1,1 @@
+"""Infer: model bundle, SMART-Net preprocessing, network, back to the source grid."""

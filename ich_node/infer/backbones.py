@@ -1,0 +1,155 @@
+"""Encoders of single slices, by name. Each gives five feature maps from full size to 1/16.
+
+An encoder takes (batch, 1, 256, 256) and returns the maps at 256, 128, 64, 32 and 16 pixels. The
+decoders and heads of SMART-Net are the same for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Features = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels of a network.
+
+    ``encoder`` from full size to 1/16; ``decoder`` from 1/8 back to full size; ``maps`` of the
+    slice maps that the volume segmenter reads; ``recurrent`` hidden units of the BiLSTM in each
+    direction.
+    """
+
+    encoder: tuple[int, int, int, int, int]
+    decoder: tuple[int, int, int, int]
+    maps: int
+    recurrent: int
+
+
+class Bottleneck(nn.Module):
+    """Residual block of ResNet-50: 1x1, 3x3, 1x1 with four times the width out."""
+
+    def __init__(self, inside: int, width: int, stride: int) -> None:
+        super().__init__()
+        outside = 4 * width
+        self.conv1 = nn.Conv2d(inside, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outside, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outside)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or inside != outside:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's map, at 1/stride of the size."""
+        kept = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return self.relu(self.bn3(self.conv3(x)) + kept)
+
+
+class ResNet50(nn.Module):
+    """ResNet-50 for one channel with a stem of stride 1, as SMART-Net uses it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 64, 7, 1, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layer1 = self._layer(64, 64, 3, 1)
+        self.layer2 = self._layer(256, 128, 4, 2)
+        self.layer3 = self._layer(512, 256, 6, 2)
+        self.layer4 = self._layer(1024, 512, 3, 2)
+
+    @staticmethod
+    def _layer(inside: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+        rest = [Bottleneck(4 * width, width, 1) for _ in range(blocks - 1)]
+        return nn.Sequential(Bottleneck(inside, width, stride), *rest)
+
+    def forward(self, x: Tensor) -> Features:
+        """Return the maps of the stem and of the four layers."""
+        stem = self.relu(self.bn1(self.conv1(x)))
+        one = self.layer1(self.maxpool(stem))
+        two = self.layer2(one)
+        three = self.layer3(two)
+        return stem, one, two, three, self.layer4(three)
+
+
+class BasicBlock(nn.Module):
+    """Residual block of two 3x3 convolutions."""
+
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outside)
+        self.relu = nn.ReLU(inplace=True)
+        # Pooling first: torch 2.13 crashes on the CPU in a 1x1 convolution of stride 2 whose weights
+        # are channels-last.
+        self.downsample = nn.Sequential(
+            nn.AvgPool2d(stride),
+            nn.Conv2d(inside, outside, 1, bias=False),
+            nn.BatchNorm2d(outside),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's map, at 1/stride of the size."""
+        kept = self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(x)) + kept)
+
+
+class SmallEncoder(nn.Module):
+    """A residual encoder that a CPU can run: one block for each size."""
+
+    def __init__(self, widths: tuple[int, int, int, int, int]) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = BasicBlock(widths[0], widths[1], 2)
+        self.layer2 = BasicBlock(widths[1], widths[2], 2)
+        self.layer3 = BasicBlock(widths[2], widths[3], 2)
+        self.layer4 = BasicBlock(widths[3], widths[4], 2)
+
+    def forward(self, x: Tensor) -> Features:
+        """Return the maps of the stem and of the four layers."""
+        stem = self.relu(self.bn1(self.conv1(x)))
+        one = self.layer1(stem)
+        two = self.layer2(one)
+        three = self.layer3(two)
+        return stem, one, two, three, self.layer4(three)
+
+
+BACKBONES: dict[str, Widths] = {
+    "resnet50": Widths((64, 256, 512, 1024, 2048), (256, 128, 64, 32), 16, 512),
+    "small": Widths((8, 24, 48, 96, 192), (64, 32, 16, 8), 8, 96),
+    "tiny": Widths((2, 4, 8, 8, 8), (8, 8, 4, 4), 4, 8),
+}
+
+
+def build_encoder(name: str) -> nn.Module:
+    """Return an encoder by its name in `BACKBONES`.
+
+    Raises
+    ------
+    KeyError
+        There is no such backbone.
+    """
+    widths = BACKBONES[name]
+    return ResNet50() if name == "resnet50" else SmallEncoder(widths.encoder)
+
+
+def pooled(deepest: Tensor) -> Tensor:
+    """Average the deepest map over the slice: (batch, channels)."""
+    return torch.flatten(nn.functional.adaptive_avg_pool2d(deepest, 1), 1)
