@@ -42,6 +42,7 @@ class Reason(StrEnum):
     UNEVEN_SPACING = "uneven_spacing"
     MISSING_SLICES = "missing_slices"
     NOT_A_HEAD = "not_a_head"
+    NOT_CHOSEN = "not_chosen"
 
 
 class IchNodeError(Exception):

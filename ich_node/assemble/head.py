@@ -15,16 +15,16 @@ import numpy.typing as npt
 from ich_node.errors import Reason, SeriesRefused
 
 # Voxels are averaged over blocks of this size: noise of sharp kernels goes, thin skull stays.
-BLOCK_MM = 2.0
-# Slices are looked at no closer than this.
-SLICE_STEP_MM = 4.0
+BLOCK_MM = (5.0, 2.0, 2.0)
 # A block from here on is bone; scalp, blood and falx stay below.
 BONE_HU = 150.0
 # Blocks of brain, liquor and blood; fat and air lie below, bone and contrast above.
 BRAIN_HU = (-15.0, 100.0)
 FAT_HU = (-200.0, -25.0)
-# Inside: bone is met in at least so many of the four directions left, right, front and back.
-# Three, so that a skull opened or cropped on one side still counts.
+# Below this a block is air, or lung.
+AIR_HU = -300.0
+# Inside: left, right, front and back, bone is met before air in at least so many directions. Three,
+# so that a skull opened or cropped on one side still counts; scalp and holder do not.
 SIDES_OF_BONE = 3
 # A slice shows brain where of what lies inside (bone apart) ...
 BRAIN_FRACTION = 0.70  # ... at least so much is brain (a chest: lung; an abdomen: fat),
@@ -91,34 +91,49 @@ def check_head(
 
 def look_inside(hu: npt.NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> Inside:
     """Measure what bone encloses in every slice looked at."""
-    step = max(1, int(SLICE_STEP_MM // spacing_mm[0]))
-    factors = [max(1, round(BLOCK_MM / spacing)) for spacing in spacing_mm[1:]]
-    blocks = _block_means(hu[::step], factors[0], factors[1])
-    bone = blocks >= BONE_HU
-    inside = (_sides_of_bone(bone) >= SIDES_OF_BONE) & ~bone
+    slices, rows, columns = (
+        max(1, int(size // spacing)) for size, spacing in zip(BLOCK_MM, spacing_mm, strict=True)
+    )
+    blocks = _block_means(hu, (slices, rows, columns))
+    inside = (_sides_of_bone(blocks) >= SIDES_OF_BONE) & (blocks < BONE_HU)
     count = inside.sum(axis=(1, 2))
-    block_cm2 = factors[0] * spacing_mm[1] * factors[1] * spacing_mm[2] / 100
+    block_cm2 = rows * spacing_mm[1] * columns * spacing_mm[2] / 100
 
     def fraction(limits: tuple[float, float]) -> npt.NDArray[np.float64]:
         within = inside & (blocks >= limits[0]) & (blocks <= limits[1])
         return np.asarray(within.sum(axis=(1, 2)) / np.maximum(count, 1))
 
-    return Inside(count * block_cm2, fraction(BRAIN_HU), fraction(FAT_HU), step * spacing_mm[0])
+    return Inside(count * block_cm2, fraction(BRAIN_HU), fraction(FAT_HU), slices * spacing_mm[0])
 
 
-def _block_means(hu: npt.NDArray[np.float32], rows: int, columns: int) -> npt.NDArray[np.float32]:
-    """Average over blocks of rows x columns; what does not fill a block is left out."""
-    slices, height, width = hu.shape
-    height, width = height // rows, width // columns
-    cut = hu[:, : height * rows, : width * columns]
-    means: npt.NDArray[np.float32] = cut.reshape(slices, height, rows, width, columns).mean((2, 4))
+def _block_means(
+    hu: npt.NDArray[np.float32], factors: tuple[int, int, int]
+) -> npt.NDArray[np.float32]:
+    """Average over blocks of so many slices, rows, columns; what fills no block is left out."""
+    counts = [size // factor for size, factor in zip(hu.shape, factors, strict=True)]
+    cut = hu[tuple(slice(0, n * factor) for n, factor in zip(counts, factors, strict=True))]
+    split = [part for pair in zip(counts, factors, strict=True) for part in pair]
+    means: npt.NDArray[np.float32] = cut.reshape(split).mean((1, 3, 5))
     return means
 
 
-def _sides_of_bone(bone: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Count in how many of the four in-plane directions bone is met."""
-    met = np.zeros(bone.shape, np.uint8)
+def _sides_of_bone(blocks: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Count in how many of the four in-plane directions bone is met before air.
+
+    Air ends the way, so that the shell of a head holder encloses nothing.
+    """
+    bone, air = blocks >= BONE_HU, blocks < AIR_HU
+    met = np.zeros(blocks.shape, np.uint8)
     for axis in (1, 2):
-        met += np.maximum.accumulate(bone, axis=axis)
-        met += np.flip(np.maximum.accumulate(np.flip(bone, axis), axis=axis), axis)
+        for there in (bone, air), (np.flip(bone, axis), np.flip(air, axis)):
+            seen = _last(there[0], axis) > _last(there[1], axis)
+            met += seen if there[0] is bone else np.flip(seen, axis)
     return met
+
+
+def _last(mask: npt.NDArray[np.bool_], axis: int) -> npt.NDArray[np.int32]:
+    """Index along an axis of the last True so far, counted from 1; 0 where there is none."""
+    shape = [-1 if each == axis else 1 for each in range(mask.ndim)]
+    count = np.arange(1, mask.shape[axis] + 1, dtype=np.int32).reshape(shape)
+    last: npt.NDArray[np.int32] = np.maximum.accumulate(np.where(mask, count, 0), axis=axis)
+    return last

@@ -17,8 +17,8 @@ from ich_node.errors import Reason, SeriesRefused
 AIR_HU = -1024.0
 # Nothing in a head, metal included, is as dense as the padding that some scanners send above it.
 HIGHEST_HU = 32000.0
-# A picture of a head has this much air around or in it, or the values are not HU.
-AIR_BELOW_HU = -200.0
+# A picture of a head has this much air around or in it, padding apart, or it is not in HU.
+REAL_AIR_HU = (-1100.0, -200.0)
 AIR_FRACTION = 1e-3
 
 
@@ -43,8 +43,8 @@ def hounsfield(images: Sequence[SourceImage]) -> npt.NDArray[np.float32]:
         np.multiply(stored, np.float32(slope), out=plane, casting="unsafe")
         np.add(plane, np.float32(intercept), out=plane)
         _clear_high_padding(image.dataset, stored, plane, (slope, intercept))
-    np.maximum(hu, AIR_HU, out=hu)
     _check_air(hu)
+    np.maximum(hu, AIR_HU, out=hu)
     return hu
 
 
@@ -120,11 +120,12 @@ def _clear_high_padding(
 
 
 def _check_air(hu: npt.NDArray[np.float32]) -> None:
-    fraction = float(np.count_nonzero(hu < AIR_BELOW_HU)) / hu.size
+    lowest, highest = REAL_AIR_HU
+    fraction = float(np.count_nonzero((hu >= lowest) & (hu <= highest))) / hu.size
     if fraction < AIR_FRACTION:
         raise SeriesRefused(
             Reason.NOT_HU,
             f"values are not plausible HU: they run from {hu.min():.0f} to {hu.max():.0f} and "
-            f"{100 * fraction:.2f} % are below {AIR_BELOW_HU:.0f} (air); "
+            f"{100 * fraction:.2f} % are air ({lowest:.0f} to {highest:.0f}); "
             f"at least {100 * AIR_FRACTION:g} % are expected",
         )
