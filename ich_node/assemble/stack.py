@@ -169,12 +169,13 @@ def _check_even(heights: Vector, off: Vector) -> None:
 
 def _missing(heights: Vector, times: Vector, usual: float, missing: int) -> str:
     gaps = [
-        f"between {heights[index]:.2f} and {heights[index + 1]:.2f} mm"
-        for index in np.flatnonzero(times > 1)[:_RUNS_SHOWN]
+        f"{heights[index]:.2f} and {heights[index + 1]:.2f} mm"
+        for index in np.flatnonzero(times > 1)
     ]
+    more = f" and in {len(gaps) - _RUNS_SHOWN} more gaps" if len(gaps) > _RUNS_SHOWN else ""
     return (
-        f"{missing} slice{'s' if missing > 1 else ''} missing {', '.join(gaps)} along the normal, "
-        f"where neighbours are {usual:.2f} mm apart; send the missing images"
+        f"missing slices: {missing}, between {', between '.join(gaps[:_RUNS_SHOWN])}{more} along "
+        f"the normal, where neighbours are {usual:.2f} mm apart; send the missing images"
     )
 
 

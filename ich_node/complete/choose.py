@@ -122,7 +122,7 @@ def facts_of(headers: Sequence[Dataset]) -> SeriesFacts:
         multiframe=sum(_get(header, "SOPClassUID") in _MULTIFRAME for header in headers),
         localizers=len(ct) - len(slices),
         computed=sum(_is_computed(header) for header in slices),
-        sop_class=str(getattr(commonest, "name", commonest)),
+        sop_class=str(getattr(commonest, "name", "without a SOP class")),
         axial=_is_axial(shown[len(shown) // 2]),
         contrast=any(_has_contrast(header) for header in slices),
         kernel=kernel_of(_first(shown[0], "ConvolutionKernel")),
@@ -271,7 +271,7 @@ def _number(header: Dataset, keyword: str) -> float | None:
         return None
 
 
-def _get(header: Dataset, keyword: str) -> Any:
+def _get(header: Dataset, keyword: str) -> Any:  # noqa: ANN401 - elements hold anything
     """Return an element's value; None where it is absent or cannot be decoded."""
     try:
         return header.get(keyword)
