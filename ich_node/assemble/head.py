@@ -30,18 +30,24 @@ SIDES_OF_BONE = 3
 BRAIN_FRACTION = 0.70  # ... at least so much is brain (a chest: lung; an abdomen: fat),
 FAT_FRACTION = 0.12  # ... at most so much is fat,
 MIN_AREA_CM2 = 15.0  # ... and the area is at least that of a small head near the vertex,
-MAX_AREA_CM2 = 320.0  # ... and at most that of a large head (an abdomen has 400 and more).
+MAX_AREA_CM2 = 320.0  # ... at most that of a large head (an abdomen has 400 and more),
+BONY_BORDER = 0.45  # ... and at least so much of its border is bone (a chest: ribs with gaps).
 # A head has so much of it at least; whole adult heads have 1000 to 1700 mL.
 MIN_BRAIN_ML = 60.0
 
 
 @dataclass(frozen=True)
 class Inside:
-    """What lies within bone, slice by slice: area in cm2, and fractions of brain and fat."""
+    """What lies within bone, slice by slice.
+
+    ``area_cm2``, the fractions of it that are ``brain`` and ``fat``, and the fraction of its
+    ``border`` that is bone; ``height_mm`` is that of one slice looked at.
+    """
 
     area_cm2: npt.NDArray[np.float64]
     brain: npt.NDArray[np.float64]
     fat: npt.NDArray[np.float64]
+    border: npt.NDArray[np.float64]
     height_mm: float
 
     @property
@@ -49,7 +55,7 @@ class Inside:
         """For each slice looked at, whether it looks like brain in a skull."""
         sized = (self.area_cm2 >= MIN_AREA_CM2) & (self.area_cm2 <= MAX_AREA_CM2)
         filled = (self.brain >= BRAIN_FRACTION) & (self.fat <= FAT_FRACTION)
-        return np.asarray(sized & filled)
+        return np.asarray(sized & filled & (self.border >= BONY_BORDER))
 
     @property
     def brain_ml(self) -> float:
@@ -84,7 +90,8 @@ def check_head(
             f"bone in {int(inside.shows_brain.sum())} of {len(inside.brain)} slices looked at, at "
             f"least {MIN_BRAIN_ML:.0f} mL are expected (the best slice encloses "
             f"{inside.area_cm2[best]:.0f} cm2, {100 * inside.brain[best]:.0f} % of it brain-like, "
-            f"{100 * inside.fat[best]:.0f} % fat)",
+            f"{100 * inside.fat[best]:.0f} % fat, {100 * inside.border[best]:.0f} % of its border "
+            "bone)",
         )
     return {"brain_like_ml": round(inside.brain_ml)}
 
@@ -103,7 +110,13 @@ def look_inside(hu: npt.NDArray[np.float32], spacing_mm: tuple[float, float, flo
         within = inside & (blocks >= limits[0]) & (blocks <= limits[1])
         return np.asarray(within.sum(axis=(1, 2)) / np.maximum(count, 1))
 
-    return Inside(count * block_cm2, fraction(BRAIN_HU), fraction(FAT_HU), slices * spacing_mm[0])
+    return Inside(
+        area_cm2=count * block_cm2,
+        brain=fraction(BRAIN_HU),
+        fat=fraction(FAT_HU),
+        border=_bony_border(inside, blocks >= BONE_HU),
+        height_mm=slices * spacing_mm[0],
+    )
 
 
 def _block_means(
@@ -129,6 +142,19 @@ def _sides_of_bone(blocks: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
             seen = _last(there[0], axis) > _last(there[1], axis)
             met += seen if there[0] is bone else np.flip(seen, axis)
     return met
+
+
+def _bony_border(
+    inside: npt.NDArray[np.bool_], bone: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """For each slice, the fraction of the faces between inside and not inside that face bone."""
+    faces, bony = np.zeros(len(inside)), np.zeros(len(inside))
+    for axis in (1, 2):
+        for step in (1, -1):
+            beyond = ~np.roll(inside, step, axis)
+            faces += (inside & beyond).sum(axis=(1, 2))
+            bony += (inside & np.roll(bone, step, axis)).sum(axis=(1, 2))
+    return np.asarray(bony / np.maximum(faces, 1))
 
 
 def _last(mask: npt.NDArray[np.bool_], axis: int) -> npt.NDArray[np.int32]:

@@ -236,15 +236,17 @@ def shared_uid(datasets: Series) -> Series:
 
 
 def cylinder(datasets: Series, wall: float, inside: float, organs: float | None = None) -> Series:
-    """A body that is no head: a wall, something inside, and two large organs in it."""
+    """A body that is no head: ribs of wall, something inside, and two large organs in it."""
     hu = head_hu()
     hu[:] = -1000
     rows, columns = np.mgrid[: MATRIX[0], : MATRIX[1]]
     y = (rows - MATRIX[0] / 2) * SPACING_MM[1]
     x = (columns - MATRIX[1] / 2) * SPACING_MM[2]
     radius = np.hypot(y, x)
-    hu[:, radius < 80] = wall
-    hu[:, radius < 74] = inside
+    hu[:, radius < 80] = inside
+    for index, plane in enumerate(hu):
+        ribs = np.sin(6 * np.arctan2(y, x) + index) > 0
+        plane[(radius > 68) & (radius < 76) & ribs] = wall
     if organs is not None:
         hu[:, np.hypot(y / 60, (np.abs(x) - 35) / 30) < 1] = organs
     return set_hu(datasets, hu)
