@@ -181,7 +181,7 @@ def _encode(
     depth = min(_CHUNK, len(image))
     first = int(rng.integers(len(image) - depth + 1))
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        features = torch.cat([pooled(net.encoder(part)[4]) for part in image.split(8)])
+        features = torch.cat([pooled(net.encoder(part)[4]) for part in torch.split(image, 8)])
         _, maps = net.slices(image[first : first + depth])
     labels = torch.from_numpy(head.labels[first : first + depth].astype(np.int64))
     return features.float(), maps.transpose(0, 1)[None], labels[None]

@@ -53,7 +53,8 @@ class Bottleneck(nn.Module):
         kept = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
-        return self.relu(self.bn3(self.conv3(x)) + kept)
+        out: Tensor = self.relu(self.bn3(self.conv3(x)) + kept)
+        return out
 
 
 class ResNet50(nn.Module):
@@ -94,8 +95,8 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outside)
         self.relu = nn.ReLU(inplace=True)
-        # Pooling first: torch 2.13 crashes on the CPU in a 1x1 convolution of stride 2 whose weights
-        # are channels-last.
+        # Pooling first: torch 2.13 crashes on the CPU in a 1x1 convolution of stride 2 with
+        # channels-last weights.
         self.downsample = nn.Sequential(
             nn.AvgPool2d(stride),
             nn.Conv2d(inside, outside, 1, bias=False),
@@ -106,7 +107,8 @@ class BasicBlock(nn.Module):
         """Return the block's map, at 1/stride of the size."""
         kept = self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(x)) + kept)
+        out: Tensor = self.relu(self.bn2(self.conv2(x)) + kept)
+        return out
 
 
 class SmallEncoder(nn.Module):

@@ -107,9 +107,7 @@ class SegBlock(nn.Module):
 class SegDecoder(nn.Module):
     """U-Net decoder from the encoder's five maps to the slice map."""
 
-    def __init__(
-        self, encoder: tuple[int, ...], decoder: tuple[int, ...], maps: int
-    ) -> None:
+    def __init__(self, encoder: tuple[int, ...], decoder: tuple[int, ...], maps: int) -> None:
         super().__init__()
         inside = (encoder[4], *decoder[:3])
         skips = (encoder[3], encoder[2], encoder[1], encoder[0])
@@ -132,9 +130,7 @@ class Shuffle(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.upsample = nn.Sequential(
-            nn.Conv2d(channels, 4 * channels, 1), nn.PixelShuffle(2)
-        )
+        self.upsample = nn.Sequential(nn.Conv2d(channels, 4 * channels, 1), nn.PixelShuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map at twice the size."""

@@ -58,9 +58,11 @@ def make_grid(
     yy, zz = yy * np.cos(nod) - zz * np.sin(nod), yy * np.sin(nod) + zz * np.cos(nod)
     xx, yy = xx * np.cos(turn) - yy * np.sin(turn), xx * np.sin(turn) + yy * np.cos(turn)
     xx, yy = xx + rng.uniform(-6, 6), yy + rng.uniform(-6, 6)
-    for axis in (zz, yy, xx):
-        axis += smooth_noise(rng, shape, spacing_mm, 60.0) * np.float32(rng.uniform(0.5, 2.0))
-    return Grid(*(np.asarray(a, np.float32) for a in (zz, yy, xx)), shape, spacing_mm)
+    bent = [
+        np.asarray(axis + smooth_noise(rng, shape, spacing_mm, 60.0) * rng.uniform(0.5, 2.0), "f4")
+        for axis in (zz, yy, xx)
+    ]
+    return Grid(bent[0], bent[1], bent[2], shape, spacing_mm)
 
 
 def make_anatomy(rng: np.random.Generator, grid: Grid, big_ventricles: bool = False) -> Anatomy:
@@ -120,7 +122,7 @@ def _outer_depth(rng: np.random.Generator, grid: Grid) -> tuple[Volume, Volume]:
 def _ellipsoid(
     grid: Grid, centre: tuple[float, float, float], radii: tuple[float, float, float]
 ) -> Volume:
-    """Return the normalised squared distance: below 1 inside. Centre and radii are (z, y, x), mm."""
+    """Return the normalised squared distance, below 1 inside; centre and radii (z, y, x), mm."""
     return np.asarray(
         ((grid.z - centre[0]) / radii[0]) ** 2
         + ((grid.y - centre[1]) / radii[1]) ** 2
@@ -154,7 +156,7 @@ def _cisterns(rng: np.random.Generator, grid: Grid) -> Mask:
     ring &= np.abs(grid.z + 14) < 10
     taper = 1 - ((grid.y + 8) / 30) ** 2 - np.clip((50 - np.abs(grid.x)) / 22, 0, 1) ** 2
     bent = grid.z - 2 - 0.3 * grid.y - 4 * np.sin(grid.x / 9)
-    sylvian = np.abs(bent) < 3.2 * wide * np.clip(taper, 0, 1)
+    sylvian: Mask = np.abs(bent) < 3.2 * wide * np.clip(taper, 0, 1)
     return star | ring | sylvian
 
 

@@ -33,7 +33,7 @@ def epidural(rng: np.random.Generator, head: Anatomy) -> Mask:
     direction, _ = _direction(rng, -0.2)
     half = rng.uniform(0.30, 0.50)
     thick = rng.uniform(12, 26)
-    profile = thick * (1 - (_angle_from(head, direction) / half) ** 2)
+    profile: Volume = thick * (1 - (_angle_from(head, direction) / half) ** 2)
     return head.inside & (head.depth_mm < profile)
 
 
@@ -44,7 +44,7 @@ def subdural(rng: np.random.Generator, head: Anatomy) -> Mask:
     thick = rng.uniform(5, 13)
     uneven = 1 + 0.15 * smooth_noise(rng, head.grid.shape, head.grid.spacing_mm, 30.0)
     off = np.clip(_angle_from(head, direction) / half, 0, 1)
-    profile = thick * (1 - off**4) * uneven * (off < 1)
+    profile: Volume = thick * (1 - off**4) * uneven * (off < 1)
     return head.inside & (head.depth_mm < profile) & (head.grid.x * side > 2)
 
 
@@ -75,7 +75,8 @@ def intraparenchymal(rng: np.random.Generator, head: Anatomy) -> Mask:
         + ((grid.x - centre[2]) / stretch[2]) ** 2
     )
     ragged = 1 + 0.16 * smooth_noise(rng, grid.shape, grid.spacing_mm, 9.0)
-    return (distance < radius * ragged) & head.inside & ~head.ventricles & (head.depth_mm > 3)
+    ball: Mask = distance < radius * ragged
+    return ball & head.inside & ~head.ventricles & (head.depth_mm > 3)
 
 
 def intraventricular(rng: np.random.Generator, head: Anatomy) -> Mask:

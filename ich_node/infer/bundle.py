@@ -1,0 +1,165 @@
+"""A model bundle: what a network is, what it was trained on, and weights that are its own.
+
+Layout of MONAI bundles: ``configs/metadata.json``, ``models/model.safetensors``,
+``docs/README.md``. The part that the node reads stands in the metadata under ``ich_node``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from ich_node.codes import CLASSES
+from ich_node.errors import BundleError
+from ich_node.infer.backbones import BACKBONES
+from ich_node.infer.network import SmartNet
+
+METADATA = Path("configs/metadata.json")
+WEIGHTS = Path("models/model.safetensors")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle as its metadata states it.
+
+    Parameters
+    ----------
+    calibration
+        For each class the slope and the offset that turn its logit into a calibrated one.
+    thresholds
+        For each class the calibrated probability from which it is present.
+    mask_threshold
+        Probability of `any` from which a voxel belongs to a bleed.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    sha256: str
+    backbone: str
+    calibration: dict[str, tuple[float, float]]
+    thresholds: dict[str, float]
+    mask_threshold: float
+
+
+def find_bundle(name_or_folder: str | Path) -> Path:
+    """Return the folder of a shipped bundle's name, or the folder itself.
+
+    Raises
+    ------
+    BundleError
+        There is neither.
+    """
+    shipped = Path(str(files("ich_node.infer"))) / "bundles"
+    for folder in (Path(name_or_folder), shipped / name_or_folder):
+        if (folder / METADATA).is_file():
+            return folder
+    known = ", ".join(sorted(item.name for item in shipped.glob("*") if item.is_dir()))
+    raise BundleError(
+        f"model.bundle = {str(name_or_folder)!r} is neither a folder with {METADATA} nor a shipped "
+        f"bundle; shipped: {known or 'none'}"
+    )
+
+
+def read_bundle(name_or_folder: str | Path) -> Bundle:
+    """Read and check a bundle's metadata.
+
+    Raises
+    ------
+    BundleError
+        No bundle, metadata that cannot be read, or values that no network here can use.
+    """
+    folder = find_bundle(name_or_folder)
+    try:
+        stated: dict[str, Any] = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        own = stated["ich_node"]
+        bundle = Bundle(
+            folder=folder,
+            name=str(stated["name"]),
+            version=str(stated["version"]),
+            sha256=str(own["sha256"]),
+            backbone=str(own["backbone"]),
+            calibration={name: _pair(own["calibration"][name]) for name in CLASSES},
+            thresholds={name: float(own["thresholds"][name]) for name in CLASSES},
+            mask_threshold=float(own["mask_threshold"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{folder / METADATA}: {type(error).__name__}: {error}; a bundle states name, version "
+            "and, under ich_node, sha256, backbone, calibration, thresholds and mask_threshold"
+        ) from error
+    if bundle.backbone not in BACKBONES:
+        raise BundleError(
+            f"{folder / METADATA}: backbone {bundle.backbone!r} is unknown; "
+            f"known: {', '.join(BACKBONES)}"
+        )
+    return bundle
+
+
+def _pair(value: Sequence[float]) -> tuple[float, float]:
+    slope, offset = value
+    return float(slope), float(offset)
+
+
+def load_network(bundle: Bundle) -> SmartNet:
+    """Build the bundle's network and load its weights, all of them and no others.
+
+    Raises
+    ------
+    BundleError
+        The weights are not those that the metadata names, or do not fit the network.
+    """
+    path = bundle.folder / WEIGHTS
+    found = sha256_of(path)
+    if found != bundle.sha256:
+        raise BundleError(
+            f"{path}: SHA-256 {found[:16]}..., but the metadata states {bundle.sha256[:16]}...; "
+            "the file was altered or belongs to another version: install the bundle again"
+        )
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise BundleError(f"{path}: no safetensors file: {error}") from error
+    net = SmartNet(bundle.backbone, len(CLASSES))
+    _check_fit(path, net, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+    net.load_state_dict(weights)
+    return net.eval()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises
+    ------
+    BundleError
+        The file cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}: a bundle holds its weights there") from error
+
+
+def _check_fit(path: Path, net: nn.Module, found: dict[str, tuple[int, ...]]) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    faults = [
+        *(f"{name} is missing" for name in sorted(expected.keys() - found.keys())),
+        *(f"{name} is unknown" for name in sorted(found.keys() - expected.keys())),
+        *(
+            f"{name} has shape {found[name]}, expected {expected[name]}"
+            for name in sorted(expected.keys() & found.keys())
+            if found[name] != expected[name]
+        ),
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise BundleError(f"{path} does not fit the network: {'; '.join(faults[:3])}{more}")

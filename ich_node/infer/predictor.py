@@ -1,0 +1,211 @@
+"""From a volume to a prediction: the network run, and what counts as a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ich_node import logs
+from ich_node.codes import CLASSES, SUBTYPES
+from ich_node.errors import ConfigError
+from ich_node.infer.bundle import Bundle, load_network, read_bundle
+from ich_node.infer.network import SmartNet, VolumeSegmenter
+from ich_node.infer.preprocess import preprocess, resize
+from ich_node.records import ClassScore, CtVolume, ModelIdentity, Prediction
+
+_log = logs.get(__name__)
+
+# Slices that go through the slice network at once, and slices of maps through the 3D convolutions.
+_BATCH = 8
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Raw:
+    """The network's outputs at its own size, before any threshold.
+
+    ``class_logits`` (6), ``slice_logits`` (slice, 6); masks come by `mask_logits`.
+    """
+
+    class_logits: npt.NDArray[np.float64]
+    slice_logits: npt.NDArray[np.float64]
+    maps: Tensor
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A bundle loaded onto a device."""
+
+    bundle: Bundle
+    network: SmartNet
+    device: torch.device
+    bf16: bool
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What stands in every result made with it."""
+        return ModelIdentity(
+            name=self.bundle.name,
+            version=self.bundle.version,
+            sha256=self.bundle.sha256,
+            device=self.device.type,
+            precision="bf16" if self.bf16 else "fp32",
+        )
+
+    def predict(self, volume: CtVolume) -> Prediction:
+        """Read one volume of any size.
+
+        Parameters
+        ----------
+        volume
+            At least one slice.
+
+        Returns
+        -------
+        Prediction
+            On the grid of ``volume.hu``.
+        """
+        with torch.inference_mode():
+            raw = self.run(volume.hu)
+            scores = judge(self.bundle, raw.class_logits)
+            labels = self._labels(raw.maps, scores, volume.hu.shape)
+        slope, offset = self.bundle.calibration["any"]
+        probabilities = _sigmoid(slope * raw.slice_logits[:, 0] + offset)
+        return Prediction(scores, tuple(float(p) for p in probabilities), labels, self.identity)
+
+    def run(self, hu: npt.NDArray[np.float32]) -> Raw:
+        """Run encoder, decoder and volume classifier over (slice, row, column) in HU."""
+        image = torch.from_numpy(preprocess(hu))[:, None]
+        features, maps = [], []
+        for part in torch.split(image, _BATCH):
+            with self._precision():
+                part_features, part_maps = self.network.slices(part.to(self.device))
+            features.append(part_features.float())
+            maps.append(part_maps.float().cpu())
+        sequence = torch.cat(features)
+        classes = self.network.classifier(sequence[None], torch.tensor([len(sequence)]))
+        slices = self.network.slice_head(sequence)
+        return Raw(
+            classes[0].double().cpu().numpy(), slices.double().cpu().numpy(), torch.cat(maps)
+        )
+
+    def mask_logits(self, maps: Tensor) -> Iterator[Tensor]:
+        """Give (slice, 6, 256, 256) for one chunk of slices after another.
+
+        Each chunk is run with the neighbours that reach into it, so that the cut is not seen.
+        """
+        halo = VolumeSegmenter.HALO
+        for first in range(0, len(maps), _CHUNK):
+            last = min(first + _CHUNK, len(maps))
+            low, high = max(0, first - halo), min(len(maps), last + halo)
+            chunk = maps[low:high].transpose(0, 1)[None].to(self.device)
+            with self._precision():
+                logits = self.network.segmenter(chunk)
+            yield logits[0].float().transpose(0, 1)[first - low : last - low].cpu()
+
+    def _labels(
+        self, maps: Tensor, scores: Mapping[str, ClassScore], shape: tuple[int, ...]
+    ) -> npt.NDArray[np.uint8]:
+        present = [index for index, name in enumerate(SUBTYPES) if scores[name].present]
+        labels = np.zeros(shape, np.uint8)
+        if not present:
+            return labels
+        index = 0
+        for chunk in self.mask_logits(maps):
+            for plane in chunk:
+                full = resize(plane[None], (shape[1], shape[2]))[0]
+                labels[index] = _plane_labels(full, present, self.bundle.mask_threshold)
+                index += 1
+        return labels
+
+    def _precision(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+
+def load_predictor(bundle: str | Path, device: str = "auto", precision: str = "auto") -> Predictor:
+    """Load a bundle and say what it runs on.
+
+    Parameters
+    ----------
+    bundle
+        A shipped bundle's name, or a folder.
+    device
+        ``auto`` (CUDA when there is one), ``cpu``, ``cuda``, ``cuda:0``.
+    precision
+        ``auto`` (bf16), ``fp32``, ``bf16``.
+
+    Raises
+    ------
+    BundleError
+        The bundle cannot be trusted or does not fit.
+    ConfigError
+        CUDA was asked for and is not there.
+    """
+    chosen = _device(device)
+    read = read_bundle(bundle)
+    network = load_network(read)
+    for part in (network.encoder, network.seg_decoder):
+        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(chosen)
+    predictor = Predictor(read, network, chosen, bf16=precision != "fp32")
+    identity = predictor.identity
+    _log.info(
+        "model loaded",
+        model=identity.name,
+        version=identity.version,
+        sha256=identity.sha256,
+        device=str(chosen),
+        precision=identity.precision,
+    )
+    return predictor
+
+
+def _device(asked: str) -> torch.device:
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(asked)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"model.device = {asked!r}: {torch.cuda.device_count()} CUDA devices are there; "
+            'use "auto" or "cpu", or mend the driver'
+        )
+    return device
+
+
+def judge(bundle: Bundle, class_logits: npt.NDArray[np.float64]) -> dict[str, ClassScore]:
+    """Say which classes are present.
+
+    A subtype is present if its calibrated probability reaches its threshold; `any` if its own does
+    or a subtype is.
+    """
+    scores = {}
+    for name, logit in zip(CLASSES, class_logits, strict=True):
+        slope, offset = bundle.calibration[name]
+        probability = float(_sigmoid(slope * logit + offset))
+        threshold = bundle.thresholds[name]
+        scores[name] = ClassScore(probability, threshold, probability >= threshold)
+    present = scores["any"].present or any(scores[name].present for name in SUBTYPES)
+    scores["any"] = ClassScore(scores["any"].probability, scores["any"].threshold, present)
+    return scores
+
+
+def _plane_labels(
+    logits: Tensor, present: list[int], mask_threshold: float
+) -> npt.NDArray[np.uint8]:
+    """Label one plane: a bleed where `any` says so, of the likeliest subtype that is present."""
+    bleeds = torch.sigmoid(logits[0]) >= mask_threshold
+    best = logits[[1 + index for index in present]].argmax(0)
+    values = torch.tensor([1 + index for index in present], dtype=torch.uint8)
+    labelled: npt.NDArray[np.uint8] = (values[best] * bleeds).numpy()
+    return labelled
+
+
+def _sigmoid(logit: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-np.asarray(logit, np.float64))), np.float64)
