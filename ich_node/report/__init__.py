@@ -1,0 +1,1 @@
+"""From a prediction to checked DICOM objects: SEG, SR and the summary picture."""

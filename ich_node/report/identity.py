@@ -1,0 +1,63 @@
+"""Who made an object, and the UIDs that follow from what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ich_node import __version__
+from ich_node.codes import SUBTYPES
+from ich_node.records import ModelIdentity, Refusal
+from ich_node.uids import derive
+
+PRODUCT = "ich-node"
+# Series numbers of results, far from those that scanners count up.
+SEG_SERIES_NUMBER = 9701
+SR_SERIES_NUMBER = 9702
+
+RESEARCH_USE = "Research use only. Not a medical device. Not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was done to what: one work has one set of UIDs.
+
+    Parameters
+    ----------
+    model_name, version, serial
+        Manufacturer's Model Name, Software Versions and Device Serial Number; the first two are
+        Algorithm Name and Version wherever an algorithm is named (IHE AIR 6.5.3.1).
+    device_uid
+        Changes with product, version and weights.
+    uids
+        UID by kind: ``seg``, ``seg-series``, ``sr``, ``sr-series``, ``dimensions``, and
+        ``tracking-<subtype>``.
+    """
+
+    model_name: str
+    version: str
+    serial: str
+    device_uid: str
+    uids: Mapping[str, str]
+
+
+def work_of(sources: Iterable[str], by: ModelIdentity | Refusal) -> Work:
+    """Return the identity of what `by` says of these source SOP Instance UIDs, in any order."""
+    if isinstance(by, Refusal):
+        # A refusal was decided without a model; the sentence is part of the object.
+        model, version, serial = PRODUCT, __version__, "NO_MODEL"
+        parts: tuple[str, ...] = ("refused", by.reason, by.text)
+    else:
+        model, serial = by.name[:64], by.sha256[:16]
+        version = f"{by.version[:20]} ({PRODUCT} {__version__}, weights {serial})"
+        parts = (by.sha256, by.precision, by.device)
+    content = (__version__, *parts, *sorted(sources))
+    kinds = ("seg", "seg-series", "sr", "sr-series", "dimensions")
+    tracking = tuple(f"tracking-{subtype}" for subtype in SUBTYPES)
+    return Work(
+        model_name=model,
+        version=version,
+        serial=serial,
+        device_uid=derive("device", PRODUCT, __version__, *parts[:1]),
+        uids={kind: derive(kind, *content) for kind in (*kinds, *tracking)},
+    )

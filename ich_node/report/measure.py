@@ -1,0 +1,50 @@
+"""Volumes, counted once: SEG, SR, picture and `result.json` all carry these numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ich_node.codes import CLASSES, SUBTYPES
+
+# Volumes are rounded to a microlitre: less than any voxel of a head CT counts.
+DECIMALS = 3
+
+
+def volumes_ml(labels: npt.NDArray[np.uint8], voxel_ml: float) -> dict[str, float]:
+    """Return the volume of each of `codes.CLASSES`, mL; `any` is the union.
+
+    Parameters
+    ----------
+    labels
+        0, or 1 + index into `codes.SUBTYPES`; any shape.
+    voxel_ml
+        Volume of one voxel, mL.
+
+    Raises
+    ------
+    ValueError
+        A label names no subtype.
+    """
+    counts = np.bincount(labels.ravel(), minlength=len(SUBTYPES) + 1)
+    if len(counts) > len(SUBTYPES) + 1:
+        raise ValueError(f"label {len(counts) - 1} names no subtype, at most {len(SUBTYPES)} do")
+    voxels = dict(zip(CLASSES, (int(counts[1:].sum()), *counts[1:].tolist()), strict=True))
+    return {name: round(count * voxel_ml, DECIMALS) for name, count in voxels.items()}
+
+
+def volume_text(ml: float) -> str:
+    """Return a volume for people: one decimal, and never 0.0 for what is there."""
+    if 0 < ml < 0.1:
+        return "< 0.1 mL"
+    return f"{ml:.1f} mL"
+
+
+def percent_text(fraction: float) -> str:
+    """Return a probability or threshold for people."""
+    return f"{percent(fraction):.1f} %"
+
+
+def percent(fraction: float) -> float:
+    """Return a fraction as percent to the tenth, as it is written everywhere."""
+    return round(100.0 * fraction, 1)

@@ -1,0 +1,70 @@
+"""What SEG and SR have in common: codes, equipment, and how they become files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+from pydicom import Dataset, dcmwrite
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from ich_node import codes
+from ich_node.codes import Concept
+from ich_node.report.identity import PRODUCT, RESEARCH_USE, Work
+from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+
+def coded(concept: Concept) -> hd.sr.CodedConcept:
+    """Return a concept of our table as a DICOM code item."""
+    return hd.sr.CodedConcept(concept.value, concept.scheme, concept.meaning)
+
+
+def equipment(work: Work) -> hd.ContributingEquipment:
+    """Return the item that describes the algorithm as IHE AIR (6.5.3.1) asks for it."""
+    item = hd.ContributingEquipment(
+        manufacturer=PRODUCT,
+        purpose_of_reference=coded(codes.PROCESSING_EQUIPMENT),
+        manufacturer_model_name=work.model_name,
+        software_versions=work.version,
+        device_serial_number=work.serial,
+        contribution_description=RESEARCH_USE,
+    )
+    item.DeviceUID = work.device_uid
+    return item
+
+
+def common_arguments(work: Work, kind: str) -> dict[str, Any]:
+    """Return what every object's constructor is told: UIDs, equipment, character set."""
+    return {
+        "series_instance_uid": work.uids[f"{kind}-series"],
+        "sop_instance_uid": work.uids[kind],
+        "instance_number": 1,
+        "manufacturer": PRODUCT,
+        "manufacturer_model_name": work.model_name,
+        "software_versions": work.version,
+        "device_serial_number": work.serial,
+        "contributing_equipment": [equipment(work)],
+        "specific_character_set": "ISO_IR 192",
+    }
+
+
+def write(dataset: Dataset, path: Path) -> Path:
+    """Write an object as a DICOM file (Explicit VR Little Endian) under our own implementation UID.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    dataset.file_meta = meta
+    dcmwrite(path, dataset, enforce_file_format=True)
+    return path

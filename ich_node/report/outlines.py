@@ -1,0 +1,117 @@
+"""Outlines of a mask along the edges of its pixels, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+Mask = npt.NDArray[np.bool_]
+# Columns then rows, shape (vertex, 2), first vertex repeated at the end.
+Polyline = npt.NDArray[np.float64]
+
+_DIAGONALS_TOO = np.ones((3, 3), dtype=bool)
+
+
+def fill_holes(mask: Mask) -> Mask:
+    """Return the mask with everything that its outer outlines enclose, shape (row, column)."""
+    filled: Mask = ndimage.binary_fill_holes(mask, structure=_DIAGONALS_TOO)
+    return filled
+
+
+def outlines(mask: Mask) -> list[Polyline]:
+    """Return the closed outer outlines of a mask, the largest region first.
+
+    Vertices are corners of pixels in the coordinates of SCOORD: column, row, where 0\\0 is the top
+    left corner of the first pixel and Columns\\Rows the bottom right corner of the last one
+    (PS3.3 C.18.6.1.2). So an outline encloses exactly the pixels of its region, holes included.
+
+    Parameters
+    ----------
+    mask
+        Shape (row, column), of the source image. Regions are joined by edges, not by corners.
+    """
+    regions, _ = ndimage.label(fill_holes(mask))
+    found = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(regions), start=1):
+        region = regions[rows, columns] == number
+        offset = np.array([columns.start, rows.start], dtype=np.float64)
+        found.append((int(region.sum()), _trace(region) + offset))
+    return [outline for _, outline in sorted(found, key=lambda pair: -pair[0])]
+
+
+def fill(polylines: Iterable[Polyline], shape: tuple[int, int]) -> Mask:
+    """Return the pixels that outlines of `outlines` enclose, shape (row, column).
+
+    Raises
+    ------
+    ValueError
+        A vertex is not the corner of a pixel of the image, or an edge is oblique.
+    """
+    filled = np.zeros(shape, dtype=bool)
+    for polyline in polylines:
+        corners = np.rint(polyline).astype(int)
+        inside = (corners >= 0).all() and (corners <= (shape[1], shape[0])).all()
+        if not inside or np.abs(corners - polyline).max() > 0.001:
+            raise ValueError("an outline leaves the corners of the image's pixels")
+        filled |= _enclosed(corners, shape)
+    return filled
+
+
+def _enclosed(corners: npt.NDArray[np.int_], shape: tuple[int, int]) -> Mask:
+    """Even-odd rule along rows: a pixel is inside after an odd number of vertical edges."""
+    toggles = np.zeros((shape[0], shape[1] + 1), dtype=np.uint8)
+    for (column, row), (next_column, next_row) in zip(corners[:-1], corners[1:], strict=True):
+        if column != next_column and row != next_row:
+            raise ValueError("an outline has an oblique edge")
+        toggles[min(row, next_row) : max(row, next_row), column] ^= 1
+    return np.bitwise_xor.accumulate(toggles, axis=1)[:, :-1].astype(bool)
+
+
+def _trace(region: Mask) -> Polyline:
+    """Walk the outer edge of one region, pixels on the right hand, corners only."""
+    steps = _edges(np.pad(region, 1))
+    start = min(steps)
+    point, heading, corners = start, (0, 1), []
+    while True:
+        heading_next = _turn(steps[point], heading)
+        if heading_next != heading or not corners:
+            corners.append(point)
+        heading = heading_next
+        steps[point].remove(heading)
+        point = (point[0] + heading[0], point[1] + heading[1])
+        if point == start:
+            break
+    corners.append(start)
+    return np.array([(column - 1, row - 1) for row, column in corners], dtype=np.float64)
+
+
+Point = tuple[int, int]
+
+
+def _edges(padded: Mask) -> dict[Point, list[Point]]:
+    """Every unit edge between inside and outside as corner -> headings, inside on the right.
+
+    Corner (r, c) is the top left corner of pixel (r, c) of the padded region; a heading is the
+    step (rows, columns) to the next corner.
+    """
+    steps: dict[Point, list[Point]] = {}
+    above, below = padded[:-1, :], padded[1:, :]
+    left, right = padded[:, :-1], padded[:, 1:]
+    for inside, offset, heading in (
+        (below & ~above, (1, 0), (0, 1)),
+        (above & ~below, (1, 1), (0, -1)),
+        (left & ~right, (0, 1), (1, 0)),
+        (right & ~left, (1, 1), (-1, 0)),
+    ):
+        for row, column in np.argwhere(inside).tolist():
+            steps.setdefault((row + offset[0], column + offset[1]), []).append(heading)
+    return steps
+
+
+def _turn(headings: list[Point], heading: Point) -> Point:
+    """Where two edges leave a corner, turn right: pixels that meet at a corner stay apart."""
+    right = (heading[1], -heading[0])
+    return right if right in headings else headings[0]

@@ -1,0 +1,126 @@
+"""The segmentation: one disjoint segment for each subtype that has a voxel (PS3.3 A.51)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import highdicom as hd
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+from pydicom.valuerep import DSfloat
+
+from ich_node import codes
+from ich_node.codes import SUBTYPES
+from ich_node.records import CtVolume, Prediction
+from ich_node.report.identity import PRODUCT, SEG_SERIES_NUMBER, Work
+from ich_node.report.objects import coded, common_arguments
+
+_ALGORITHM_TYPE = hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC
+
+
+def segmented(labels: npt.NDArray[np.uint8]) -> list[str]:
+    """Return the subtypes with at least one voxel, in the order of their segment numbers."""
+    values = set(np.unique(labels).tolist())
+    return [name for index, name in enumerate(SUBTYPES, start=1) if index in values]
+
+
+def tracking_id(subtype: str) -> str:
+    """Return the human-readable name of the bleed; the UID beside it makes it unique."""
+    return f"{codes.OF_CLASS[subtype].name} 1"
+
+
+def build_seg(
+    volume: CtVolume, prediction: Prediction, headers: Sequence[Dataset], work: Work
+) -> hd.seg.Segmentation:
+    """Build the BINARY segmentation of a prediction that has a mask.
+
+    Parameters
+    ----------
+    volume, prediction
+        The mask is brought back to the rows and columns of the source; frames without a voxel are
+        left out.
+    headers
+        Normalised, one for each slice of the volume.
+    work
+        Gives UIDs and equipment.
+
+    Raises
+    ------
+    ValueError
+        No label has a voxel, or the headers contradict one another.
+    """
+    names = segmented(prediction.labels)
+    seg = hd.seg.Segmentation(
+        source_images=headers,
+        pixel_array=_numbered(volume.plane_map.to_source(prediction.labels), names),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[
+            _description(number, name, work) for number, name in enumerate(names, start=1)
+        ],
+        series_number=SEG_SERIES_NUMBER,
+        series_description="ICH AI segmentation, research use only, not for diagnosis",
+        content_label="ICH_MASK",
+        content_description="Intracranial haemorrhage, research use only",
+        pixel_measures=_measures(volume, headers[0]),
+        omit_empty_frames=True,
+        **common_arguments(work, "seg"),
+    )
+    seg.BodyPartExamined = "HEAD"
+    _carry_lossy(seg, headers)
+    for sequence in (seg.DimensionOrganizationSequence, seg.DimensionIndexSequence):
+        for item in sequence:
+            item.DimensionOrganizationUID = work.uids["dimensions"]
+    return seg
+
+
+def _numbered(labels: npt.NDArray[np.uint8], names: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Turn labels into segment numbers, which count from 1 without a gap."""
+    numbers = np.zeros(len(SUBTYPES) + 1, dtype=np.uint8)
+    for number, name in enumerate(names, start=1):
+        numbers[1 + SUBTYPES.index(name)] = number
+    return np.ascontiguousarray(numbers[labels])
+
+
+def _measures(volume: CtVolume, header: Dataset) -> hd.PixelMeasuresSequence:
+    """The measured distance of the slices beside their nominal thickness."""
+    return hd.PixelMeasuresSequence(
+        pixel_spacing=header.PixelSpacing,
+        slice_thickness=header.SliceThickness,
+        spacing_between_slices=DSfloat(volume.spacing_mm[0], auto_format=True),
+    )
+
+
+def _description(number: int, name: str, work: Work) -> hd.seg.SegmentDescription:
+    entry = codes.OF_CLASS[name]
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=entry.name,
+        segmented_property_category=coded(codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE),
+        segmented_property_type=coded(entry.finding),
+        algorithm_type=_ALGORITHM_TYPE,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=work.model_name,
+            family=coded(codes.ARTIFICIAL_INTELLIGENCE),
+            version=work.version,
+            source=PRODUCT,
+        ),
+        tracking_uid=work.uids[f"tracking-{name}"],
+        tracking_id=tracking_id(name),
+        anatomic_regions=[coded(entry.site)],
+        display_color=hd.color.CIELabColor.from_dicom_value(entry.cielab),
+    )
+
+
+def _carry_lossy(seg: Dataset, headers: Sequence[Dataset]) -> None:
+    """Say that what was segmented had once been compressed with loss (PS3.3 C.7.6.1.1.5)."""
+    lossy = next((h for h in headers if h.get("LossyImageCompression") == "01"), None)
+    if lossy is None:
+        return
+    for keyword in (
+        "LossyImageCompression",
+        "LossyImageCompressionRatio",
+        "LossyImageCompressionMethod",
+    ):
+        if keyword in lossy:
+            setattr(seg, keyword, lossy[keyword].value)
