@@ -72,8 +72,8 @@ def check_pixels_are_there(images: Sequence[SourceImage]) -> None:
         if shown == "MONOCHROME1":
             raise SeriesRefused(
                 Reason.MONOCHROME1,
-                f"file {image.name}: Photometric Interpretation (0028,0004) is MONOCHROME1; CT is "
-                "MONOCHROME2 (PS3.3 C.8.2.1.1.2), and what its values mean cannot be told",
+                f"file {image.name}: Photometric Interpretation (0028,0004) is MONOCHROME1, "
+                "expected MONOCHROME2; whether its values were inverted cannot be told",
             )
         if shown != "MONOCHROME2":
             raise SeriesRefused(

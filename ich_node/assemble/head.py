@@ -99,7 +99,8 @@ def check_head(
 def look_inside(hu: npt.NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> Inside:
     """Measure what bone encloses in every slice looked at."""
     slices, rows, columns = (
-        max(1, int(size // spacing)) for size, spacing in zip(BLOCK_MM, spacing_mm, strict=True)
+        min(count, max(1, int(size // spacing)))
+        for count, size, spacing in zip(hu.shape, BLOCK_MM, spacing_mm, strict=True)
     )
     blocks = _block_means(hu, (slices, rows, columns))
     inside = (_sides_of_bone(blocks) >= SIDES_OF_BONE) & (blocks < BONE_HU)

@@ -72,7 +72,12 @@ def _shown(value: float | None) -> str:
 
 
 def _stored_values(image: SourceImage, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Decode the stored values of one image, in the machine's byte order."""
+    """Decode the stored values of one image.
+
+    Bits above High Bit, which may hold an overlay, do not count (PS3.5 8.1.1). The array may be of
+    the other byte order.
+    """
+    _check_high_bit(image)
     syntax = UID(text(image.dataset.file_meta, "TransferSyntaxUID"))
     try:
         stored: npt.NDArray[Any] = image.dataset.pixel_array
@@ -89,18 +94,18 @@ def _stored_values(image: SourceImage, shape: tuple[int, ...]) -> npt.NDArray[An
             Reason.UNREADABLE,
             f"file {image.name}: pixel data has shape {stored.shape}, expected {shape}",
         )
-    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
-    return stored if syntax.is_encapsulated else _significant(image.dataset, stored)
+    return stored
 
 
-def _significant(dataset: Dataset, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Keep the bits from High Bit down; the others may hold an overlay (PS3.5 8.1.1)."""
-    allocated, used = int(dataset.BitsAllocated), int(dataset.BitsStored)
-    above = allocated - 1 - int(dataset.get("HighBit", used - 1))
-    if used >= allocated or above < 0:
-        return stored
-    shifted: npt.NDArray[Any] = np.right_shift(np.left_shift(stored, above), allocated - used)
-    return shifted
+def _check_high_bit(image: SourceImage) -> None:
+    """The value lies in the lowest bits (PS3.3 C.8.2.1): decoders take that for granted."""
+    used, high = number(image.dataset, "BitsStored"), number(image.dataset, "HighBit")
+    if used is not None and high is not None and high != used - 1:
+        raise SeriesRefused(
+            Reason.UNREADABLE,
+            f"file {image.name}: High Bit (0028,0102) is {high:g} with {used:g} Bits Stored "
+            f"(0028,0101), expected {used - 1:g}",
+        )
 
 
 def _clear_high_padding(

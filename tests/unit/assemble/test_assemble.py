@@ -1,0 +1,318 @@
+"""A sound series becomes its volume whatever its order and turn; a broken one its reason."""
+
+import json
+import random
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from ich_node.assemble.assemble import assemble
+from ich_node.errors import Reason, SeriesRefused
+from ich_node.geometry import PlaneMap
+from ich_node.records import CtVolume
+from tests.support import series
+from training.simulate.dicom import write_series
+
+ALL_MAPS = [PlaneMap(*flags) for flags in product((False, True), repeat=3)]
+ORIGIN_MM = (-83.75, -106.5, -27.5)
+
+
+@contextmanager
+def written(datasets: series.Series, syntax: str = ExplicitVRLittleEndian) -> Iterator[list[Path]]:
+    """Files for one example of a property: Hypothesis shares fixtures between examples."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield series.write(datasets, Path(folder), syntax)
+
+
+def assembled(datasets: series.Series) -> CtVolume:
+    with written(datasets) as paths:
+        return assemble(paths)
+
+
+def refusal_of(datasets: series.Series) -> SeriesRefused:
+    with written(datasets) as paths, pytest.raises(SeriesRefused) as raised:
+        assemble(paths)
+    return raised.value
+
+
+def assert_is_the_head(volume: CtVolume) -> None:
+    """Same HU at the same places in the patient as the head that was written."""
+    expected = series.head_hu()
+    assert volume.hu.dtype == np.float32
+    assert volume.hu.flags.c_contiguous
+    assert np.array_equal(volume.hu, expected)
+    assert volume.spacing_mm == pytest.approx(series.SPACING_MM)
+    assert volume.origin_mm == pytest.approx(ORIGIN_MM, abs=0.05)
+    assert np.allclose(volume.direction, [[0, 0, 1], [0, 1, 0], [1, 0, 0]])
+
+
+@pytest.mark.parametrize("name", series.SOUND)
+def test_sound_series_gives_the_volume_it_was_made_from(name: str) -> None:
+    volume = assembled(series.SOUND[name](series.head_series()))
+    if name.startswith("padded"):
+        assert np.all(volume.hu[:, :4, :4] == -1024)
+        volume.hu[:, :4, :4] = -1000
+    assert_is_the_head(volume)
+
+
+@pytest.mark.parametrize("name", series.BROKEN)
+def test_broken_series_is_refused_for_its_reason(name: str) -> None:
+    reason, mutate = series.BROKEN[name]
+    refused = refusal_of(mutate(series.head_series()))
+    assert refused.reason == reason, refused.text
+
+
+@pytest.mark.parametrize("name", series.BROKEN)
+def test_no_refusal_tells_who_the_patient_is(name: str) -> None:
+    datasets = series.BROKEN[name][1](series.head_series())
+    for dataset in datasets:
+        dataset.PatientBirthDate = "19510203"
+    text = str(refusal_of(datasets))
+    for secret in ("SIMULATED", "Simulated", "19510203", str(Path(tempfile.gettempdir()))):
+        assert secret not in text
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(series.SLICES)))
+def test_any_order_of_files_gives_the_same_volume(order: list[int]) -> None:
+    """Neither the order of the paths nor that of the names matters."""
+    datasets = series.head_series()
+    with written([datasets[index] for index in order]) as paths:
+        random.Random(0).shuffle(paths)
+        volume = assemble(paths)
+    assert_is_the_head(volume)
+    assert [int(header.InstanceNumber) for header in volume.headers] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("feet_first", [False, True], ids=["head first", "feet first"])
+@pytest.mark.parametrize("plane_map", ALL_MAPS, ids=repr)
+def test_any_turn_of_the_slices_gives_the_same_volume(
+    plane_map: PlaneMap, feet_first: bool
+) -> None:
+    """Prone, supine, decubitus, head or feet first: HU and patient coordinates are the same."""
+    volume = assembled(series.turned(series.head_series(), plane_map, feet_first))
+    assert_is_the_head(volume)
+    assert volume.plane_map == plane_map
+    for plane, header in zip(volume.hu, volume.headers, strict=True):
+        assert plane_map.to_source(plane).shape == (header.Rows, header.Columns)
+
+
+@pytest.mark.parametrize("plane_map", ALL_MAPS, ids=repr)
+def test_header_and_volume_agree_where_a_source_pixel_lies(plane_map: PlaneMap) -> None:
+    """PS3.3 C.7.6.2.1.1 applied to the header gives the volume's place for the same pixel."""
+    volume = assembled(series.turned(series.head_series(), plane_map))
+    index, row, column = 3, 5, 9
+    header = volume.headers[index]
+    cosines = np.array(header.ImageOrientationPatient, float)
+    row_mm, column_mm = header.PixelSpacing
+    said = (
+        np.array(header.ImagePositionPatient, float)
+        + column * column_mm * cosines[:3]
+        + row * row_mm * cosines[3:]
+    )
+
+    marked = np.zeros((header.Rows, header.Columns))
+    marked[row, column] = 1
+    ((canonical_row, canonical_column),) = np.argwhere(plane_map.to_canonical(marked))
+    steps = np.array([index, canonical_row, canonical_column]) * volume.spacing_mm
+    found = np.array(volume.origin_mm) + np.array(volume.direction) @ steps
+
+    assert found == pytest.approx(said, abs=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, series.SLICES - 2))
+def test_any_single_inner_slice_removed_is_refused(index: int) -> None:
+    refused = refusal_of(series.without(index)(series.head_series()))
+    assert refused.reason == Reason.MISSING_SLICES
+    below, above = -27.5 + 5 * (index - 1), -27.5 + 5 * (index + 1)
+    assert f"missing slices: 1, between {below:.2f} and {above:.2f} mm" in refused.text
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(-0.02, 0.02), min_size=series.SLICES, max_size=series.SLICES))
+def test_jitter_of_positions_up_to_0_02_mm_is_accepted(jitter: list[float]) -> None:
+    datasets = series.head_series()
+    where = series.positions(datasets)
+    where[:, 2] += jitter
+    volume = assembled(series.place(datasets, where))
+    assert np.array_equal(volume.hu, series.head_hu())
+    assert volume.spacing_mm[0] == pytest.approx(5.0, abs=0.004)
+    assert volume.geometry["position_jitter_mm"] <= 0.041
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(1, 30) | st.floats(-30, -1))
+def test_any_tilt_from_one_degree_is_refused_with_its_angle(degrees: float) -> None:
+    refused = refusal_of(series.tilted(series.head_series(), degrees))
+    assert refused.reason == Reason.GANTRY_TILT
+    assert f"{degrees:+.1f} degrees" in refused.text
+
+
+@pytest.mark.parametrize("degrees", [-25, 10, 30])
+def test_stack_angled_as_a_whole_is_a_regular_grid(degrees: float) -> None:
+    """Slices along the orbitomeatal line, stacked along their normal, are read as they are."""
+    volume = assembled(series.angled(series.head_series(), degrees))
+    assert np.array_equal(volume.hu, series.head_hu())
+    assert volume.geometry["tilt_deg"] == pytest.approx(0, abs=0.01)
+    assert volume.direction[2][0] == pytest.approx(np.cos(np.radians(degrees)))
+
+
+def test_stack_angled_beyond_axial_is_refused() -> None:
+    assert refusal_of(series.angled(series.head_series(), 40)).reason == Reason.NOT_AXIAL
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["12 bit unsigned", "16 bit signed"])
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        DeflatedExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        RLELossless,
+        JPEGLSLossless,
+        JPEG2000Lossless,
+    ],
+    ids=lambda uid: uid.name,
+)
+def test_every_lossless_transfer_syntax_gives_the_same_hu(
+    syntax: str, signed: bool, tmp_path: Path
+) -> None:
+    paths = write_series(
+        series.head_hu(),
+        tmp_path,
+        spacing_mm=series.SPACING_MM,
+        transfer_syntax=syntax,
+        signed=signed,
+    )
+    volume = assemble(paths)
+    assert_is_the_head(volume)
+    assert volume.hu.dtype.isnative
+    assert volume.geometry["transfer_syntax"] == [pydicom.uid.UID(syntax).name]
+
+
+@pytest.mark.dcmtk
+@pytest.mark.parametrize("flag", ["+el", "+e1"], ids=["process 14", "first-order prediction"])
+def test_jpeg_lossless_of_another_encoder_gives_the_same_hu(flag: str, tmp_path: Path) -> None:
+    for path in series.write(series.head_series(), tmp_path / "native"):
+        compressed = tmp_path / path.name
+        subprocess.run(["/usr/bin/dcmcjpeg", flag, path, compressed], check=True)
+    assert_is_the_head(assemble(list(tmp_path.glob("*.dcm"))))
+
+
+def test_files_of_several_transfer_syntaxes_make_one_volume(tmp_path: Path) -> None:
+    datasets = series.head_series()
+    paths = series.write(datasets[:5], tmp_path / "a", RLELossless)
+    paths += series.write(datasets[5:], tmp_path / "b", ExplicitVRBigEndian)
+    assert_is_the_head(assemble(paths))
+
+
+def test_an_instance_sent_in_two_transfer_syntaxes_counts_once(tmp_path: Path) -> None:
+    datasets = series.head_series()
+    paths = series.write(datasets, tmp_path / "a")
+    paths += series.write(datasets[2:4], tmp_path / "b", JPEG2000Lossless)
+    volume = assemble(paths)
+    assert_is_the_head(volume)
+    assert volume.geometry["duplicates_dropped"] == 2
+
+
+def test_geometry_says_what_was_found_and_done() -> None:
+    datasets = series.localizer_first(series.instance_twice(series.head_series()))
+    facts = assembled(series.set_each(LossyImageCompression="01")(datasets)).geometry
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["slices"] == 12
+    assert facts["matrix"] == [72, 68]
+    assert facts["spacing_mm"] == [5.0, 3.0, 2.5]
+    assert facts["thickness_mm"] == 5.0
+    assert facts["orientation"] == [1, 0, 0, 0, 1, 0]
+    assert facts["patient_position"] == "HFS"
+    assert facts["tilt_deg"] == 0
+    assert facts["duplicates_dropped"] == 2
+    assert facts["localizers_dropped"] == 1
+    assert facts["lossy"] is True
+    assert facts["transfer_syntax"] == ["Explicit VR Little Endian"]
+
+
+def test_headers_are_the_slices_in_order_without_pixels() -> None:
+    volume = assembled(series.head_series()[::-1])
+    assert [float(header.SliceLocation) for header in volume.headers] == [
+        -27.5 + 5 * index for index in range(12)
+    ]
+    assert all("PixelData" not in header for header in volume.headers)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not DICOM at all", b"\0" * 128 + b"DICM", b"\0" * 128 + b"DICM" + b"\xff" * 400],
+    ids=["empty", "text", "prefix only", "prefix and noise"],
+)
+def test_file_that_is_not_dicom_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
+    paths = series.write(series.head_series(), tmp_path)
+    paths[4].write_bytes(content)
+    with pytest.raises(SeriesRefused, match=r"004\.dcm") as raised:
+        assemble(paths)
+    assert raised.value.reason in (Reason.UNREADABLE, Reason.NOT_CT)
+    assert str(tmp_path) not in raised.value.text
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.99])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless])
+def test_file_that_breaks_off_is_refused(tmp_path: Path, kept: float, syntax: str) -> None:
+    paths = series.write(series.head_series(), tmp_path, syntax)
+    content = paths[4].read_bytes()
+    paths[4].write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(SeriesRefused, match=r"004\.dcm"):
+        assemble(paths)
+
+
+def test_file_that_is_gone_is_refused(tmp_path: Path) -> None:
+    paths = series.write(series.head_series(), tmp_path)
+    paths[4].unlink()
+    with pytest.raises(SeriesRefused, match=r"004\.dcm cannot be read") as raised:
+        assemble(paths)
+    assert raised.value.reason == Reason.UNREADABLE
+
+
+@pytest.mark.parametrize("keyword", ["SOPInstanceUID", "SOPClassUID"])
+def test_file_without_its_identifying_uids_is_refused(tmp_path: Path, keyword: str) -> None:
+    paths = series.write(series.head_series(), tmp_path)
+    dataset = pydicom.dcmread(paths[4])
+    del dataset[keyword]
+    dataset.save_as(paths[4])
+    with pytest.raises(SeriesRefused, match=r"004\.dcm") as raised:
+        assemble(paths)
+    assert raised.value.reason in (Reason.UNREADABLE, Reason.NOT_CT)
+
+
+def test_no_file_at_all_is_too_few_slices() -> None:
+    with pytest.raises(SeriesRefused, match="0 CT slices") as raised:
+        assemble([])
+    assert raised.value.reason == Reason.TOO_FEW_SLICES
+
+
+def test_source_files_are_left_as_they_are(tmp_path: Path) -> None:
+    paths = series.write(series.head_series(), tmp_path / "ct")
+    shutil.copytree(tmp_path / "ct", tmp_path / "kept")
+    assemble(paths)
+    for path in paths:
+        assert path.read_bytes() == (tmp_path / "kept" / path.name).read_bytes()

@@ -1,0 +1,61 @@
+"""Real series get the outcome that a look at them demands."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ich_node.assemble.assemble import assemble
+from ich_node.assemble.head import check_head, look_inside
+from ich_node.assemble.pixels import hounsfield
+from ich_node.assemble.source import read
+from ich_node.errors import Reason, SeriesRefused
+
+pytestmark = pytest.mark.shared_data
+
+
+def files(folder: Path) -> list[Path]:
+    found = [path for path in folder.iterdir() if path.is_file() and path.name != "LICENSE"]
+    assert found
+    return found
+
+
+def refusal_of(folder: Path) -> SeriesRefused:
+    with pytest.raises(SeriesRefused) as raised:
+        assemble(files(folder))
+    return raised.value
+
+
+def test_tilted_head_is_refused_with_its_tilt(shared_data: Path) -> None:
+    refused = refusal_of(shared_data / "ge-head-tilt")
+    assert refused.reason == Reason.GANTRY_TILT
+    assert "tilt of +18.5 degrees" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("series", "reason"),
+    [
+        ("S21570/S1000", Reason.LOCALIZER),
+        ("S21570/S2010", Reason.NOT_A_HEAD),
+        ("S21570/S2030", Reason.NOT_A_HEAD),
+        ("S21570/S4010", Reason.NOT_CT),
+        ("S21610/S1000", Reason.LOCALIZER),
+        ("S21610/S2010", Reason.GANTRY_TILT),
+    ],
+)
+def test_plastic_head_is_never_read(shared_data: Path, series: str, reason: Reason) -> None:
+    """Its skull is hollow: there is no brain in it."""
+    refused = refusal_of(shared_data / "philips-phantom" / series)
+    assert refused.reason == reason, refused.text
+
+
+def test_real_head_is_a_head(shared_data: Path) -> None:
+    images = read(files(shared_data / "ge-head-tilt"))
+    images.sort(key=lambda image: image.dataset.ImagePositionPatient[2])
+    assert check_head(hounsfield(images), (4.0, 0.488, 0.488))["brain_like_ml"] > 900
+
+
+def test_real_slices_with_bleeds_show_brain(shared_data: Path) -> None:
+    for path in sorted((shared_data / "rsna-slices").glob("*.npy")):
+        plane = np.maximum(np.load(path), -1024).astype(np.float32)[None]
+        assert look_inside(plane, (5.0, 0.47, 0.47)).shows_brain.all(), path.name
