@@ -29,7 +29,7 @@ from ich_node.assemble.assemble import assemble
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.geometry import PlaneMap
 from ich_node.records import CtVolume
-from tests.support import series
+from tests.support import mutations, series
 from training.simulate.dicom import write_series
 
 ALL_MAPS = [PlaneMap(*flags) for flags in product((False, True), repeat=3)]
@@ -65,25 +65,25 @@ def assert_is_the_head(volume: CtVolume) -> None:
     assert np.allclose(volume.direction, [[0, 0, 1], [0, 1, 0], [1, 0, 0]])
 
 
-@pytest.mark.parametrize("name", series.SOUND)
+@pytest.mark.parametrize("name", mutations.SOUND)
 def test_sound_series_gives_the_volume_it_was_made_from(name: str) -> None:
-    volume = assembled(series.SOUND[name](series.head_series()))
+    volume = assembled(mutations.SOUND[name](series.head_series()))
     if name.startswith("padded"):
         assert np.all(volume.hu[:, :4, :4] == -1024)
         volume.hu[:, :4, :4] = -1000
     assert_is_the_head(volume)
 
 
-@pytest.mark.parametrize("name", series.BROKEN)
+@pytest.mark.parametrize("name", mutations.BROKEN)
 def test_broken_series_is_refused_for_its_reason(name: str) -> None:
-    reason, mutate = series.BROKEN[name]
+    reason, mutate = mutations.BROKEN[name]
     refused = refusal_of(mutate(series.head_series()))
     assert refused.reason == reason, refused.text
 
 
-@pytest.mark.parametrize("name", series.BROKEN)
+@pytest.mark.parametrize("name", mutations.BROKEN)
 def test_no_refusal_tells_who_the_patient_is(name: str) -> None:
-    datasets = series.BROKEN[name][1](series.head_series())
+    datasets = mutations.BROKEN[name][1](series.head_series())
     for dataset in datasets:
         dataset.PatientBirthDate = "19510203"
     text = str(refusal_of(datasets))
@@ -237,7 +237,7 @@ def test_an_instance_sent_in_two_transfer_syntaxes_counts_once(tmp_path: Path) -
 
 
 def test_geometry_says_what_was_found_and_done() -> None:
-    datasets = series.localizer_first(series.instance_twice(series.head_series()))
+    datasets = mutations.localizer_first(mutations.instance_twice(series.head_series()))
     facts = assembled(series.set_each(LossyImageCompression="01")(datasets)).geometry
     assert json.loads(json.dumps(facts)) == facts
     assert facts["slices"] == 12
