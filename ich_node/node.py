@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
             jobs.destroy()
 
 
-def complete_series(engine: Engine, jobs: Jobs, open_series: dict[str, int]) -> None:
+def complete_series(engine: Engine, jobs: Jobs, open_series: Mapping[str, int]) -> None:
     """Declare every series complete that the evidence calls complete."""
     now = time.time()
     for found in revisions.receiving(engine):

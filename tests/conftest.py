@@ -19,7 +19,7 @@ _NEEDS = {
         "Orthanc is missing: install the Debian package orthanc",
     ),
     "shared_data": (
-        lambda: (SHARED / "data").is_dir(),
+        (SHARED / "data").is_dir,
         "the real head CT is missing: put the data folder beside the checkout",
     ),
 }

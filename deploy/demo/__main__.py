@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.uid import SegmentationStorage
 from pynetdicom import AE
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -102,7 +101,9 @@ def _faults(
 ) -> list[str]:
     """Check what arrived; return what is wrong with it."""
     faults = []
-    arrived = {str(pydicom.dcmread(path, stop_before_pixels=True).Modality): path for path in received}
+    arrived = {
+        str(pydicom.dcmread(path, stop_before_pixels=True).Modality): path for path in received
+    }
     if sorted(arrived) != ["SEG", "SR"]:
         return [f"the PACS received {sorted(arrived) or 'nothing'}; expected SEG and SR"]
     kept = {result["kind"]: result for result in story["series"][0]["revisions"][-1]["results"]}
@@ -111,7 +112,9 @@ def _faults(
             faults.append(f"the {modality} that arrived is not the one the node kept")
         faults += [f"{modality}: {line}" for line in _dciodvfy(path)]
     dice = _dice(arrived["SEG"], sent, head)
-    _console.print(f"overlap of the received segmentation with the simulated bleeds: Dice {dice:.2f}")
+    _console.print(
+        f"overlap of the received segmentation with the simulated bleeds: Dice {dice:.2f}"
+    )
     if dice < _SMALLEST_DICE:
         faults.append(f"Dice {dice:.2f} is below {_SMALLEST_DICE}")
     return faults
@@ -119,11 +122,10 @@ def _faults(
 
 def _data_set_sha256(path: Path) -> str:
     """Hash the data set without file meta information, which each archive writes anew."""
-    with path.open("rb") as file:
-        pydicom.filereader.read_preamble(file, force=False)
-        pydicom.filereader.read_file_meta_info
-        pydicom.filereader._read_file_meta_info(file)
-        return hashlib.sha256(file.read()).hexdigest()
+    meta = pydicom.filereader.read_file_meta_info(path)
+    whole = path.read_bytes()
+    start = 128 + 4 + 12 + meta.FileMetaInformationGroupLength
+    return hashlib.sha256(whole[start:]).hexdigest()
 
 
 def _dciodvfy(path: Path) -> list[str]:
@@ -138,7 +140,6 @@ def _dciodvfy(path: Path) -> list[str]:
 def _dice(seg: Path, sent: Sequence[Path], head: SimulatedHead) -> float:
     """Overlap of all segments with the simulated labels, frame by source image."""
     data = pydicom.dcmread(seg)
-    assert data.SOPClassUID == SegmentationStorage
     place = {
         str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID): index
         for index, path in enumerate(sent)

@@ -28,7 +28,7 @@ class RunningNode:
     config: Path
     port: int
     log: Path
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `ich-node` with this node's configuration."""
@@ -117,36 +117,28 @@ def configuration(
 @contextmanager
 def running_node(config: Path, port: int) -> Iterator[RunningNode]:
     """Start `ich-node serve`, wait until it answers, stop it at the end with SIGTERM."""
-    log = config.parent / "node.log"
-    with log.open("a") as stderr:
+    log, said = config.parent / "node.log", config.parent / "node.out"
+    with log.open("a") as stderr, said.open("w") as stdout:
         process = subprocess.Popen(
             [sys.executable, "-m", "ich_node", "serve", "--config", str(config)],
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
-            text=True,
             env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")},
         )
         node = RunningNode(config, port, log, process)
         try:
-            _wait_until_ready(node)
+            _wait_until_ready(node, said)
             yield node
         finally:
             stop(node)
 
 
-def _wait_until_ready(node: RunningNode) -> None:
-    assert node.process.stdout is not None
-    os.set_blocking(node.process.stdout.fileno(), False)
-    said = ""
-
+def _wait_until_ready(node: RunningNode, said: Path) -> None:
     def look() -> bool:
-        nonlocal said
-        assert node.process.stdout is not None
-        said += node.process.stdout.read() or ""
         if node.process.poll() is not None:
             tail = "\n".join(node.log.read_text().splitlines()[-20:])
             raise RuntimeError(f"ich-node serve ended with {node.process.returncode}:\n{tail}")
-        return "ich-node ready" in said
+        return "ich-node ready" in said.read_text()
 
     wait_for(look, _START_S, "answering node")
 

@@ -1,0 +1,1 @@
+"""What runs and shows the node: demonstration, bench, service files."""

@@ -1,0 +1,1 @@
+"""A demonstration of the whole node on one machine."""

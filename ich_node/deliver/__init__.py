@@ -1,0 +1,1 @@
+"""Deliver: C-STORE to a destination, with a verdict for every object."""

@@ -1,0 +1,1 @@
+"""Receive: association policy, C-ECHO, C-STORE to disk and database."""

@@ -1,0 +1,62 @@
+"""Who may associate: called AE title, calling AE title and address."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from ich_node.settings import Settings, Source
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An A-ASSOCIATE-RJ (PS3.8 table 9-21) and the cause for the log."""
+
+    result: int
+    source: int
+    reason: int
+    cause: str
+
+
+PERMANENT, BY_SERVICE_USER = 1, 1
+CALLING_AE_NOT_RECOGNISED, CALLED_AE_NOT_RECOGNISED = 3, 7
+
+
+def judge(called: str, calling: str, address: str, settings: Settings) -> Source | Rejection:
+    """Decide on an association request.
+
+    Parameters
+    ----------
+    called, calling
+        AE titles of the request; spaces around them do not count (PS3.5 6.2).
+    address
+        IP address of the peer.
+
+    Returns
+    -------
+    Source or Rejection
+        The configured source that the peer is, or why it is none.
+    """
+    ours = settings.dicom.ae_title
+    if called.strip() != ours:
+        return _refuse(
+            CALLED_AE_NOT_RECOGNISED, f"called AE title {called.strip()!r} is not {ours!r}"
+        )
+    known = [source for source in settings.sources if source.ae_title == calling.strip()]
+    if not known:
+        return _refuse(
+            CALLING_AE_NOT_RECOGNISED, f"calling AE title {calling.strip()!r} is in no [[sources]]"
+        )
+    peer = ipaddress.ip_address(address.removeprefix("::ffff:"))
+    for source in known:
+        if any(peer in network for network in source.networks):
+            return source
+    hosts = ", ".join(host for source in known for host in source.hosts)
+    return _refuse(
+        CALLING_AE_NOT_RECOGNISED,
+        f"{calling.strip()!r} calls from {address}, which is not in its hosts ({hosts})",
+    )
+
+
+def _refuse(reason: int, cause: str) -> Rejection:
+    return Rejection(PERMANENT, BY_SERVICE_USER, reason, cause)
