@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from ich_node import logs
@@ -208,4 +209,4 @@ def _plane_labels(
 
 
 def _sigmoid(logit: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-np.asarray(logit, np.float64))), np.float64)
+    return np.asarray(expit(logit), np.float64)
