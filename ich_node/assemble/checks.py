@@ -37,13 +37,14 @@ _MULTIFRAME = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 
 
 def check_each_is_ct(images: Sequence[SourceImage]) -> None:
-    """Every image is a single-frame CT image with a UID (PS3.3 A.3)."""
+    """Every image is a single-frame CT image with UIDs (PS3.3 A.3)."""
     for image in images:
         dataset = image.dataset
-        if not image.uid:
-            raise SeriesRefused(
-                Reason.UNREADABLE, f"file {image.name} has no SOP Instance UID (0008,0018)"
-            )
+        for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+            if not text(dataset, keyword):
+                raise SeriesRefused(
+                    Reason.UNREADABLE, f"file {image.name} has no {keyword}; send it again"
+                )
         sop_class = UID(text(dataset, "SOPClassUID"))
         if sop_class in _MULTIFRAME or (number(dataset, "NumberOfFrames") or 1) > 1:
             raise SeriesRefused(

@@ -293,7 +293,7 @@ def test_file_that_is_gone_is_refused(tmp_path: Path) -> None:
     assert raised.value.reason == Reason.UNREADABLE
 
 
-@pytest.mark.parametrize("keyword", ["SOPInstanceUID", "SOPClassUID"])
+@pytest.mark.parametrize("keyword", ["SOPInstanceUID", "SOPClassUID", "StudyInstanceUID"])
 def test_file_without_its_identifying_uids_is_refused(tmp_path: Path, keyword: str) -> None:
     paths = series.write(series.head_series(), tmp_path)
     dataset = pydicom.dcmread(paths[4])
