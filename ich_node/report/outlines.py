@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 Mask = npt.NDArray[np.bool_]
+Point = tuple[int, int]
 # Columns then rows, shape (vertex, 2), first vertex repeated at the end.
 Polyline = npt.NDArray[np.float64]
 
@@ -22,10 +24,10 @@ def fill_holes(mask: Mask) -> Mask:
 
 
 def outlines(mask: Mask) -> list[Polyline]:
-    """Return the closed outer outlines of a mask, the largest region first.
+    r"""Return the closed outer outlines of a mask, the largest region first.
 
-    Vertices are corners of pixels in the coordinates of SCOORD: column, row, where 0\\0 is the top
-    left corner of the first pixel and Columns\\Rows the bottom right corner of the last one
+    Vertices are corners of pixels in the coordinates of SCOORD: column, row, where 0\0 is the top
+    left corner of the first pixel and Columns\Rows the bottom right corner of the last one
     (PS3.3 C.18.6.1.2). So an outline encloses exactly the pixels of its region, holes included.
 
     Parameters
@@ -63,7 +65,7 @@ def fill(polylines: Iterable[Polyline], shape: tuple[int, int]) -> Mask:
 def _enclosed(corners: npt.NDArray[np.int_], shape: tuple[int, int]) -> Mask:
     """Even-odd rule along rows: a pixel is inside after an odd number of vertical edges."""
     toggles = np.zeros((shape[0], shape[1] + 1), dtype=np.uint8)
-    for (column, row), (next_column, next_row) in zip(corners[:-1], corners[1:], strict=True):
+    for (column, row), (next_column, next_row) in pairwise(corners):
         if column != next_column and row != next_row:
             raise ValueError("an outline has an oblique edge")
         toggles[min(row, next_row) : max(row, next_row), column] ^= 1
@@ -74,7 +76,8 @@ def _trace(region: Mask) -> Polyline:
     """Walk the outer edge of one region, pixels on the right hand, corners only."""
     steps = _edges(np.pad(region, 1))
     start = min(steps)
-    point, heading, corners = start, (0, 1), []
+    point, heading = start, (0, 1)
+    corners: list[Point] = []
     while True:
         heading_next = _turn(steps[point], heading)
         if heading_next != heading or not corners:
@@ -86,9 +89,6 @@ def _trace(region: Mask) -> Polyline:
             break
     corners.append(start)
     return np.array([(column - 1, row - 1) for row, column in corners], dtype=np.float64)
-
-
-Point = tuple[int, int]
 
 
 def _edges(padded: Mask) -> dict[Point, list[Point]]:

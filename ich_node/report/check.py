@@ -1,0 +1,243 @@
+"""What leaves is checked first: read again, and held against the mask and the source.
+
+The mask is compared voxel by voxel in patient space, so that an object which is right in its own
+rows and columns but lies elsewhere does not pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom import Dataset
+
+from ich_node.codes import SUBTYPES
+from ich_node.errors import CheckFailed
+from ich_node.records import CtVolume, Prediction, Results
+from ich_node.report import decode
+from ich_node.report.decode import Frame, Said
+from ich_node.report.headers import normalise_header
+from ich_node.report.measure import percent, volumes_ml
+from ich_node.report.outlines import fill, fill_holes
+
+# Places are written with at most 16 characters; a pixel of a head CT is 0.3 mm or more.
+_PLACE_MM = 0.01
+_COSINE = 0.0005
+# How far a voxel's centre may lie from that of the volume, in voxels.
+_OFF_GRID = 0.25
+# How far an accepted slice may lie from its place on the regular grid, mm.
+_DRIFT_MM = 1.0
+_VOLUME_RELATIVE = 0.001
+
+
+def check_results(volume: CtVolume, prediction: Prediction, results: Results) -> None:
+    """Check the files of an analysed series against what they were built from.
+
+    Raises
+    ------
+    CheckFailed
+        Something differs; the text names object, attribute and both values.
+    """
+    sources = [str(header.SOPInstanceUID) for header in volume.headers]
+    _check_presence(prediction, results.volumes_ml, volume.voxel_ml)
+    sr = pydicom.dcmread(results.sr)
+    _check_subject("SR", sr, volume.headers[0])
+    if results.seg is None:
+        _check_references("SR", sr, sources)
+        _check_report(sr, prediction, results.volumes_ml, {}, {})
+        return
+    seg = pydicom.dcmread(results.seg)
+    _check_subject("SEG", seg, volume.headers[0])
+    _check_frame_of_reference(seg, volume.headers[0])
+    _check_references("SEG", seg, sources)
+    _check_references("SR", sr, [*sources, str(seg.SOPInstanceUID)])
+    frames = list(decode.frames(seg))
+    _check_voxels(frames, volume, prediction.labels)
+    _check_volumes(seg, frames, results.volumes_ml)
+    _check_report(sr, prediction, results.volumes_ml, decode.segments(seg), _by_image(frames))
+
+
+def check_not_analysed(headers: Sequence[Dataset], sentence: str, results: Results) -> None:
+    """Check the SR of a refused series: its subject, its references, and that it says so.
+
+    Raises
+    ------
+    CheckFailed
+        Something differs.
+    """
+    sr = pydicom.dcmread(results.sr)
+    _check_subject("SR", sr, headers[0])
+    _check_references("SR", sr, [str(header.get("SOPInstanceUID")) for header in headers])
+    if not any(sentence in str(item.get("TextValue", "")) for item in decode.content(sr)):
+        raise CheckFailed("SR: the sentence that says why the series was not analysed is missing")
+    if decode.groups(sr) or decode.evaluations(sr) != {"any": Said(False, None, None)}:
+        raise CheckFailed("SR: a series that was not analysed has a finding")
+
+
+def _check_subject(what: str, built: Dataset, source: Dataset) -> None:
+    """Study and patient are the source's."""
+    copied = normalise_header(source)
+    for keyword, longest in (("StudyInstanceUID", 64), ("PatientID", 64), ("AccessionNumber", 16)):
+        raw = str(source.get(keyword) or "").strip()
+        expected = (raw if raw.isascii() else str(copied.get(keyword, "")))[:longest].strip()
+        if str(built.get(keyword) or "").strip() != expected:
+            # Never the value: it may be the patient's.
+            raise CheckFailed(f"{what}: {keyword} is not that of the source")
+
+
+def _check_frame_of_reference(seg: Dataset, source: Dataset) -> None:
+    expected = source.get("FrameOfReferenceUID")
+    found = seg.get("FrameOfReferenceUID")
+    if not found or (expected and found != expected):
+        raise CheckFailed(f"SEG: FrameOfReferenceUID is {found}, that of the source {expected}")
+
+
+def _check_references(what: str, built: Dataset, allowed: Sequence[str]) -> None:
+    strange = decode.references(built) - set(allowed)
+    if strange:
+        raise CheckFailed(f"{what}: refers to {min(strange)}, which is no image of the source")
+
+
+def _check_presence(prediction: Prediction, volumes: Mapping[str, float], voxel_ml: float) -> None:
+    """Only a class that is present has voxels, and the volumes are those of the mask."""
+    counted = volumes_ml(prediction.labels, voxel_ml)
+    if counted != dict(volumes):
+        raise CheckFailed(f"volumes are {dict(volumes)} mL, the mask has {counted} mL")
+    masked = {SUBTYPES[value - 1] for value in np.unique(prediction.labels).tolist() if value}
+    for name in sorted(masked):
+        if not prediction.scores[name].present:
+            raise CheckFailed(f"{name} is not present, yet its mask has voxels")
+
+
+def _check_voxels(frames: Sequence[Frame], volume: CtVolume, labels: npt.NDArray[np.uint8]) -> None:
+    """Every voxel of the SEG lies where the mask has its class, and the other way round."""
+    places = {str(header.SOPInstanceUID): k for k, header in enumerate(volume.headers)}
+    rebuilt = np.zeros_like(labels)
+    for frame in frames:
+        index = places[frame.source_uid]
+        _check_place(frame, volume.headers[index])
+        voxels = tuple(_voxels(frame, volume, _drift(volume, index)).T)
+        if rebuilt[voxels].any():
+            raise CheckFailed(f"SEG: frame {frame.number} overlaps another segment")
+        rebuilt[voxels] = 1 + SUBTYPES.index(frame.subtype)
+    if not np.array_equal(rebuilt, labels):
+        wrong = rebuilt != labels
+        raise CheckFailed(
+            f"SEG: {int(wrong.sum())} voxels in {int(wrong.any(axis=(1, 2)).sum())} slices differ "
+            "from the mask in patient space"
+        )
+
+
+def _check_place(frame: Frame, source: Dataset) -> None:
+    """A frame lies where the image lies that it names."""
+    for keyword, found, tolerance in (
+        ("ImagePositionPatient", frame.position, _PLACE_MM),
+        ("ImageOrientationPatient", frame.orientation, _COSINE),
+        ("PixelSpacing", np.array(frame.pixel_spacing), _COSINE),
+    ):
+        expected = np.array([float(part) for part in source.get(keyword)])
+        if np.abs(found - expected).max() > tolerance:
+            raise CheckFailed(
+                f"SEG: frame {frame.number} has {keyword} {found.tolist()}, "
+                f"its source image {expected.tolist()}"
+            )
+
+
+def _voxels(frame: Frame, volume: CtVolume, drift: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Indices into the volume of the pixels set, shape (pixel, 3), by way of patient space."""
+    rows, columns = np.nonzero(frame.mask)
+    along_row, along_column = frame.orientation[:3], frame.orientation[3:]
+    points = (
+        frame.position
+        - drift
+        + np.outer(columns * frame.pixel_spacing[1], along_row)
+        + np.outer(rows * frame.pixel_spacing[0], along_column)
+    )
+    exact = (points - np.array(volume.origin_mm)) @ np.array(volume.direction) / volume.spacing_mm
+    index = np.rint(exact).astype(np.intp)
+    outside = (index < 0).any() or (index >= volume.hu.shape).any()
+    if outside or np.abs(exact - index).max(initial=0.0) > _OFF_GRID:
+        raise CheckFailed(f"SEG: frame {frame.number} does not lie on the voxels of the volume")
+    return index
+
+
+def _drift(volume: CtVolume, index: int) -> npt.NDArray[np.float64]:
+    """How far a source image lies from its place on the regular grid, LPS, mm.
+
+    Slices are accepted with small jitter; the volume puts them on a grid, the SEG where they are.
+    """
+    axes = np.array(volume.direction) * volume.spacing_mm  # columns: one step along each axis, mm
+    _, rows, columns = volume.hu.shape
+    corners = [
+        np.array(volume.origin_mm) + axes @ (index, row, column)
+        for row in (0, rows - 1)
+        for column in (0, columns - 1)
+    ]
+    source = volume.headers[index]
+    position = np.array([float(part) for part in source.ImagePositionPatient])
+    drift = min((position - corner for corner in corners), key=lambda way: float(way @ way))
+    along = abs(float(drift @ np.array(volume.direction)[:, 0])) / volume.spacing_mm[0]
+    if np.linalg.norm(drift) > _DRIFT_MM or along > _OFF_GRID:
+        raise CheckFailed(
+            f"slice {index + 1} of the volume is {np.linalg.norm(drift):.2f} mm away from its "
+            "source image"
+        )
+    return drift
+
+
+def _check_volumes(seg: Dataset, frames: Sequence[Frame], volumes: Mapping[str, float]) -> None:
+    """Counting the SEG's voxels, in the size that it states, gives the volumes told."""
+    size = decode.voxel_ml(seg)
+    for name in SUBTYPES:
+        found = size * sum(int(frame.mask.sum()) for frame in frames if frame.subtype == name)
+        if not math.isclose(found, volumes[name], rel_tol=_VOLUME_RELATIVE, abs_tol=0.001):
+            raise CheckFailed(f"SEG: {name} has {found:.3f} mL, told are {volumes[name]:.3f} mL")
+
+
+def _by_image(frames: Sequence[Frame]) -> dict[str, dict[str, Frame]]:
+    """Order frames by subtype and source image."""
+    ordered: dict[str, dict[str, Frame]] = {}
+    for frame in frames:
+        ordered.setdefault(frame.subtype, {})[frame.source_uid] = frame
+    return ordered
+
+
+def _check_report(
+    sr: Dataset,
+    prediction: Prediction,
+    volumes: Mapping[str, float],
+    tracking: Mapping[str, str],
+    frames: Mapping[str, Mapping[str, Frame]],
+) -> None:
+    """The SR says of every class what the prediction says, and outlines what the SEG holds."""
+    groups = {group.subtype: group for group in decode.groups(sr)}
+    found = {name: group.tracking_uid for name, group in groups.items()}
+    if found != dict(tracking):
+        raise CheckFailed(f"SR: tracking UIDs are {found}, those of the SEG {dict(tracking)}")
+    for name, group in groups.items():
+        _check_outlines(group, frames[name])
+    said = {name: group.said for name, group in groups.items()}
+    said.update(decode.evaluations(sr))
+    for name, score in prediction.scores.items():
+        volume = volumes[name] if score.present else None
+        expected = Said(score.present, percent(score.probability), volume)
+        if said.get(name) != expected:
+            raise CheckFailed(f"SR: says of {name} {said.get(name)}, the prediction {expected}")
+
+
+def _check_outlines(group: decode.Group, frames: Mapping[str, Frame]) -> None:
+    """The outlines of a group enclose the mask of each image that the SEG has a frame for."""
+    if set(group.outlines) != set(frames):
+        raise CheckFailed(f"SR: the outlines of {group.subtype} are not on the images of its mask")
+    for uid, frame in frames.items():
+        try:
+            enclosed = fill(group.outlines[uid], frame.mask.shape)
+        except ValueError as error:
+            raise CheckFailed(f"SR: outline of {group.subtype}: {error}") from error
+        if not np.array_equal(enclosed, fill_holes(frame.mask)):
+            raise CheckFailed(
+                f"SR: outlines of {group.subtype} do not enclose frame {frame.number} of the SEG"
+            )

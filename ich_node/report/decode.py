@@ -1,0 +1,181 @@
+"""SEG and SR read back with plain pydicom, by other code than wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+
+from ich_node import codes
+from ich_node.codes import OF_CLASS, SUBTYPES, Concept
+from ich_node.errors import CheckFailed
+from ich_node.report.outlines import Mask, Polyline
+
+_SUBTYPE_OF_CODE = {OF_CLASS[name].finding.value: name for name in SUBTYPES}
+_TRACKING_UID = Concept("112040", "DCM", "Tracking Unique Identifier")
+_MEASUREMENT_GROUP = Concept("125007", "DCM", "Measurement Group")
+_IMAGE_REGION = Concept("111030", "DCM", "Image Region")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of the SEG: what it shows, on which image, and where (LPS, mm)."""
+
+    number: int
+    subtype: str
+    source_uid: str
+    position: npt.NDArray[np.float64]
+    orientation: npt.NDArray[np.float64]
+    pixel_spacing: tuple[float, float]
+    mask: Mask
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the SR says of one class; certainty in percent, volume in mL, None where not given."""
+
+    present: bool
+    certainty: float | None
+    volume_ml: float | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """One Measurement Group of the SR: outlines by the SOP Instance UID of their image."""
+
+    subtype: str
+    tracking_uid: str
+    said: Said
+    outlines: dict[str, list[Polyline]]
+
+
+def segments(seg: Dataset) -> dict[str, str]:
+    """Return the Tracking UID of each subtype that has a segment."""
+    return {_subtype(item): str(item.TrackingUID) for item in seg.SegmentSequence}
+
+
+def frames(seg: Dataset) -> Iterator[Frame]:
+    """Yield the frames of a BINARY segmentation (PS3.5 8.2: bits, least significant first)."""
+    subtypes = {int(item.SegmentNumber): _subtype(item) for item in seg.SegmentSequence}
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+    spacing = shared.PixelMeasuresSequence[0].PixelSpacing
+    packed = np.frombuffer(seg.PixelData, dtype=np.uint8)
+    shape = (int(seg.Rows), int(seg.Columns))
+    for index, groups in enumerate(seg.PerFrameFunctionalGroupsSequence):
+        source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        yield Frame(
+            number=index + 1,
+            subtype=subtypes[int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)],
+            source_uid=str(source.ReferencedSOPInstanceUID),
+            position=_floats(groups.PlanePositionSequence[0].ImagePositionPatient),
+            orientation=_floats(orientation),
+            pixel_spacing=(float(spacing[0]), float(spacing[1])),
+            mask=_bits(packed, index, shape),
+        )
+
+
+def voxel_ml(seg: Dataset) -> float:
+    """Return the volume of a voxel as the SEG itself states it, mL."""
+    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    rows, columns = measures.PixelSpacing
+    return float(rows) * float(columns) * float(measures.SpacingBetweenSlices) / 1000.0
+
+
+def groups(sr: Dataset) -> list[Group]:
+    """Return the Measurement Groups of a report."""
+    return [_group(item) for item in content(sr) if _is(item, _MEASUREMENT_GROUP)]
+
+
+def evaluations(sr: Dataset) -> dict[str, Said]:
+    """Return what the Qualitative Evaluations say of each class that they name."""
+    names = {entry.finding.value: name for name, entry in OF_CLASS.items()}
+    said = {}
+    for container in content(sr):
+        if not _is(container, codes.QUALITATIVE_EVALUATIONS):
+            continue
+        for item in container.ContentSequence:
+            name = names.get(str(item.ConceptNameCodeSequence[0].CodeValue))
+            if name is not None:
+                present = str(item.ConceptCodeSequence[0].CodeValue) == codes.PRESENT.value
+                said[name] = _said(item, present)
+    return said
+
+
+def content(item: Dataset) -> Iterator[Dataset]:
+    """Yield every content item below this one."""
+    for child in item.get("ContentSequence", []):
+        yield child
+        yield from content(child)
+
+
+def references(dataset: Dataset) -> set[str]:
+    """Return every Referenced SOP Instance UID, however deep."""
+    return {
+        str(element.value)
+        for element in dataset.iterall()
+        if element.keyword == "ReferencedSOPInstanceUID"
+    }
+
+
+def _group(item: Dataset) -> Group:
+    outlines: dict[str, list[Polyline]] = {}
+    for region in item.ContentSequence:
+        if _is(region, _IMAGE_REGION):
+            source = region.ContentSequence[0].ReferencedSOPSequence[0]
+            points = np.array(region.GraphicData, dtype=np.float64).reshape(-1, 2)
+            outlines.setdefault(str(source.ReferencedSOPInstanceUID), []).append(points)
+    finding = _child(item, codes.FINDING).ConceptCodeSequence[0].CodeValue
+    return Group(
+        subtype=_SUBTYPE_OF_CODE[finding],
+        tracking_uid=str(_child(item, _TRACKING_UID).UID),
+        said=_said(item, present=True),
+        outlines=outlines,
+    )
+
+
+def _bits(packed: npt.NDArray[np.uint8], index: int, shape: tuple[int, int]) -> Mask:
+    """Unpack one frame; frames follow one another without padding to bytes."""
+    size = shape[0] * shape[1]
+    first, offset = divmod(index * size, 8)
+    last = -(-(index * size + size) // 8)
+    bits = np.unpackbits(packed[first:last], bitorder="little")[offset : offset + size]
+    return bits.reshape(shape).astype(bool)
+
+
+def _subtype(segment: Dataset) -> str:
+    value = str(segment.SegmentedPropertyTypeCodeSequence[0].CodeValue)
+    if value not in _SUBTYPE_OF_CODE:
+        raise CheckFailed(f"segment {segment.SegmentNumber}: type {value} is no code of ours")
+    return _SUBTYPE_OF_CODE[value]
+
+
+def _is(item: Dataset, concept: Concept) -> bool:
+    names = item.get("ConceptNameCodeSequence")
+    return bool(names) and names[0].get("CodeValue") == concept.value
+
+
+def _child(item: Dataset, concept: Concept) -> Dataset:
+    for child in item.get("ContentSequence", []):
+        if _is(child, concept):
+            return child
+    raise CheckFailed(f"SR: a content item lacks {concept.meaning} ({concept.value})")
+
+
+def _said(item: Dataset, present: bool) -> Said:
+    numbers = {
+        str(child.ConceptNameCodeSequence[0].CodeValue): float(
+            child.MeasuredValueSequence[0].NumericValue
+        )
+        for child in item.get("ContentSequence", [])
+        if child.ValueType == "NUM"
+    }
+    return Said(present, numbers.get(codes.CERTAINTY.value), numbers.get(codes.VOLUME.value))
+
+
+def _floats(values: Any) -> npt.NDArray[np.float64]:  # noqa: ANN401 - a multi-value of DS
+    return np.array([float(value) for value in values], dtype=np.float64)

@@ -1,0 +1,106 @@
+"""The structured report: Comprehensive 3D SR (PS3.3 A.35.13), TID 1500 at its root."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import highdicom as hd
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom import Dataset
+
+from ich_node import codes
+from ich_node.codes import Concept
+from ich_node.records import CtVolume, Prediction, Refusal
+from ich_node.report import content
+from ich_node.report.identity import PRODUCT, SR_SERIES_NUMBER, Work
+from ich_node.report.objects import common_arguments
+from ich_node.report.seg import segmented
+
+
+def build_sr(
+    volume: CtVolume,
+    prediction: Prediction,
+    volumes_ml: Mapping[str, float],
+    evidence: Sequence[Dataset],
+    work: Work,
+) -> hd.sr.Comprehensive3DSR:
+    """Build the report of an analysed series.
+
+    A class with a mask becomes a Measurement Group, every other one an item of the Qualitative
+    Evaluations. Without any group the document is no measurement report and has another title.
+
+    Parameters
+    ----------
+    volume, prediction
+        What was analysed and found.
+    volumes_ml
+        One entry for each of `codes.CLASSES`, mL.
+    evidence
+        Normalised source headers, then the SEG where there is one.
+    work
+        Gives UIDs and equipment.
+    """
+    masked = segmented(prediction.labels)
+    images = content.key_images(volume.headers[index] for index in _key_slices(prediction, masked))
+    evaluations = content.evaluations(prediction, volumes_ml, work)
+    if not masked:
+        tree = content.root(codes.EVALUATION_REPORT, work, images, evaluations)
+        return _document(tree, evidence, work, "ICH AI evaluation")
+    groups = [
+        item
+        for name in masked
+        for item in content.group(name, volume, prediction, volumes_ml[name], work)
+    ]
+    measurements = content.container(codes.IMAGING_MEASUREMENTS, groups)
+    tree = content.root(codes.IMAGING_MEASUREMENT_REPORT, work, images, measurements, evaluations)
+    return _document(tree, evidence, work, "ICH AI measurements")
+
+
+def build_not_analysed_sr(
+    refusal: Refusal, evidence: Sequence[Dataset], work: Work
+) -> hd.sr.Comprehensive3DSR:
+    """Build the report that a series was not analysed, and why."""
+    tree = content.root(
+        codes.EVALUATION_REPORT, work, content.refusal(refusal.reason, refusal.text)
+    )
+    return _document(tree, evidence, work, "ICH AI: not analysed")
+
+
+def _key_slices(prediction: Prediction, masked: Sequence[str]) -> list[int]:
+    """The largest slice of each mask; without a mask the most suspicious slice."""
+    if masked:
+        largest = [content.slices_of(name, prediction.labels)[0] for name in masked]
+        return list(dict.fromkeys(largest))
+    probabilities = prediction.slice_probabilities
+    return [probabilities.index(max(probabilities))]
+
+
+def _document(
+    tree: hd.sr.ContainerContentItem, evidence: Sequence[Dataset], work: Work, what: str
+) -> hd.sr.Comprehensive3DSR:
+    return hd.sr.Comprehensive3DSR(
+        evidence=evidence,
+        content=tree,
+        series_number=SR_SERIES_NUMBER,
+        series_description=f"{what}, research use only, not for diagnosis",
+        is_complete=True,
+        is_final=False,  # PRELIMINARY: no person has read it
+        is_verified=False,
+        coding_schemes=_own_scheme() if _is_own(tree, codes.EVALUATION_REPORT) else None,
+        **common_arguments(work, "sr"),
+    )
+
+
+def _is_own(tree: hd.sr.ContainerContentItem, title: Concept) -> bool:
+    return bool(tree.ConceptNameCodeSequence[0].CodeValue == title.value)
+
+
+def _own_scheme() -> list[CodingSchemeIdentificationItem]:
+    """Name the owner of the private codes (PS3.3 C.12.1.1, Coding Scheme Identification)."""
+    return [
+        CodingSchemeIdentificationItem(
+            designator=codes.OWN_SCHEME,
+            name=f"Codes of {PRODUCT}",
+            responsible_organization=PRODUCT,
+        )
+    ]
