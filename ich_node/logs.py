@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from typing import Any
 
 import structlog
@@ -42,6 +43,8 @@ def configure(process: str, level: int = logging.INFO) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    # pydicom's warnings quote the values of elements, and so may name the patient.
+    warnings.filterwarnings("ignore", module="pydicom")
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

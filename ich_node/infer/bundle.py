@@ -132,7 +132,7 @@ def load_network(bundle: Bundle) -> SmartNet:
     net = SmartNet(bundle.backbone, len(CLASSES))
     _check_fit(path, net, {name: tuple(tensor.shape) for name, tensor in weights.items()})
     net.load_state_dict(weights)
-    return net.eval()
+    return net.requires_grad_(False).eval()
 
 
 def sha256_of(path: Path) -> str:
