@@ -1,0 +1,72 @@
+"""What holds for the project as a whole."""
+
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import ich_node
+from ich_node.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_version_and_changelog_agree() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == ich_node.__version__
+    assert f"## {ich_node.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_configuration_key_stands_in_the_example() -> None:
+    """A key that the example does not show is a key that nobody finds."""
+    text = (ROOT / "config" / "node.example.toml").read_text()
+    for section in Settings.model_fields.values():
+        model = section.annotation
+        model = model.__args__[0] if hasattr(model, "__args__") else model
+        for key in model.model_fields:
+            assert re.search(rf"^(# )?{key} = ", text, re.MULTILINE), key
+
+
+@pytest.mark.parametrize("command", [["studies"], ["show", "1.2"], ["init", "x"]])
+def test_commands_for_people_load_no_model(command: list[str], tmp_path: Path) -> None:
+    """They must answer at once; torch alone would take seconds."""
+    code = (
+        "import sys\n"
+        f"sys.argv = ['ich-node', *{command!r}]\n"
+        "from ich_node.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'monai', 'highdicom', 'dbos') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_studies_starts_in_under_a_second(tmp_path: Path) -> None:
+    """The best of five: the machine may be busy, the command may not be slow."""
+    (tmp_path / "node.toml").write_text("")
+    took = []
+    for _ in range(5):
+        began = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-m", "ich_node", "studies", "--config", "node.toml"],
+            cwd=tmp_path,
+            capture_output=True,
+        )
+        took.append(time.monotonic() - began)
+    print(f"ich-node studies: {min(took):.2f} s")
+    assert min(took) < 1.0
+
+
+def test_processes_without_a_model_load_no_torch() -> None:
+    """Receiver and deliverer stay small."""
+    for module in ("ich_node.receive.scp", "ich_node.pipeline.delivery", "ich_node.node"):
+        code = f"import {module}, sys; print('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.strip() == "False", done.stderr

@@ -1,0 +1,51 @@
+"""A built object is kept: the same work finds it, a crash leaves nothing half-built."""
+
+from pathlib import Path
+
+import pytest
+
+from ich_node.errors import Reason
+from ich_node.pipeline.kept import build_once, result_key
+from ich_node.records import ModelIdentity, Refusal
+
+MODEL = ModelIdentity("m", "1", "a" * 64, "cpu", "bf16")
+
+
+def write(content: str):
+    return lambda part: (part / "sr.dcm").write_text(content)
+
+
+def test_the_second_build_finds_the_first(tmp_path: Path) -> None:
+    folder = tmp_path / "key"
+    assert build_once(folder, write("one"))
+    assert not build_once(folder, write("two"))
+    assert (folder / "sr.dcm").read_text() == "one"
+
+
+def test_a_build_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    """What a crash or a failed check left behind is not taken for a result."""
+    folder = tmp_path / "key"
+
+    def crash(part: Path) -> None:
+        (part / "seg.dcm").write_text("half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        build_once(folder, crash)
+    assert not folder.exists()
+    assert build_once(folder, write("whole"))
+    assert [path.name for path in folder.iterdir()] == ["sr.dcm"]
+
+
+def test_the_key_names_the_work_and_nothing_else() -> None:
+    """Order of arrival does not count; sources, weights, device and precision do."""
+    key = result_key(["1", "2"], MODEL)
+    assert result_key(["2", "1"], MODEL) == key
+    others = [
+        result_key(["1", "3"], MODEL),
+        result_key(["1", "2"], ModelIdentity("m", "1", "b" * 64, "cpu", "bf16")),
+        result_key(["1", "2"], ModelIdentity("m", "1", "a" * 64, "cuda", "bf16")),
+        result_key(["1", "2"], ModelIdentity("m", "1", "a" * 64, "cpu", "fp32")),
+        result_key(["1", "2"], Refusal(Reason.GANTRY_TILT, "tilted")),
+    ]
+    assert len({key, *others}) == 6
