@@ -94,16 +94,19 @@ def platt(logits: Array, truth: Array) -> tuple[float, float]:
 
 
 def threshold(probabilities: Array, truth: Array, clean: npt.NDArray[np.bool_]) -> float:
-    """Choose where the F1 is best among the thresholds at which every clean head is negative."""
+    """Choose where the F1 is best among the thresholds at which every clean head is negative.
+
+    Of equals the highest, and then half-way down to the next head: room on both sides.
+    """
     lowest = float(probabilities[clean].max(initial=0.0)) + _MARGIN
-    candidates = [lowest, *probabilities[probabilities >= lowest]]
+    candidates = sorted({lowest, *probabilities[probabilities >= lowest]}, reverse=True)
 
     def f1(cut: float) -> float:
         found = probabilities >= cut
         return float(2 * (found & (truth > 0)).sum() / max(1.0, found.sum() + truth.sum()))
 
     best = float(max(candidates, key=f1))
-    below = probabilities[(probabilities < best)]
+    below = probabilities[probabilities < best]
     middle = (best + float(below.max(initial=0.0))) / 2  # half-way to the next one below
     return round(min(0.95, max(lowest, middle, 0.05)), 4)
 

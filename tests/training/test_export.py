@@ -1,0 +1,131 @@
+"""What training found is shipped whole, calibrated, and measured against the bar."""
+
+import numpy as np
+import pytest
+import torch
+
+from ich_node.codes import CLASSES
+from ich_node.infer.bundle import WEIGHTS, load_network
+from ich_node.infer.network import SmartNet
+from ich_node.infer.predictor import load_predictor
+from training.evaluate import Row, as_volume, dice, evaluate, run, shortfalls
+from training.export import platt, threshold, write_bundle
+from training.simulate import simulate_head
+from training.tiny import write_tiny_bundle
+
+
+def test_exported_weights_are_loaded_bit_for_bit(tmp_path):
+    """Written to a bundle and loaded by the node: every tensor, thresholds and calibration too."""
+    torch.manual_seed(3)
+    network = SmartNet("tiny", len(CLASSES))
+    for part in (network.encoder, network.seg_decoder):
+        part.to(memory_format=torch.channels_last)  # as training leaves them
+    given = {name: (0.5 + index, -0.25) for index, name in enumerate(CLASSES)}
+    folder = write_bundle(
+        tmp_path / "b",
+        network,
+        "tiny",
+        name="b",
+        version="1.2",
+        calibration=given,
+        thresholds=dict.fromkeys(CLASSES, 0.3),
+        mask_threshold=0.4,
+        about="A test.",
+    )
+    bundle = load_predictor(folder, "cpu").bundle
+    assert bundle.calibration == given
+    assert bundle.thresholds == dict.fromkeys(CLASSES, 0.3)
+    assert (bundle.version, bundle.mask_threshold) == ("1.2", 0.4)
+    loaded = load_network(bundle).state_dict()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(loaded[name], tensor), name
+
+
+def test_tiny_bundle_marks_a_simulated_head(tmp_path):
+    """The bundle for tests of transport finds something, with a mask, on a simulated head."""
+    predictor = load_predictor(write_tiny_bundle(tmp_path / "tiny"), "cpu")
+    head = simulate_head(960_000, ("intraparenchymal",), slices=16, matrix=256)
+    prediction = predictor.predict(as_volume(head))
+    assert prediction.scores["intraparenchymal"].present
+    assert prediction.labels.any()
+
+
+def test_platt_recovers_slope_and_offset():
+    """Logits that were stretched and shifted are brought back to probabilities."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 2, 4000)
+    truth = (rng.random(4000) < 1 / (1 + np.exp(-true))).astype(float)
+    slope, offset = platt(3 * true - 4, truth)
+    assert slope == pytest.approx(1 / 3, rel=0.15)
+    assert offset == pytest.approx(4 / 3, rel=0.15)
+
+
+def test_platt_stays_finite_where_the_classes_part():
+    """A class told perfectly does not drive the slope to infinity."""
+    slope, offset = platt(np.r_[np.full(20, -5.0), np.full(20, 5.0)], np.repeat([0.0, 1.0], 20))
+    assert 0 < slope < 10
+    assert abs(offset) < 10
+
+
+def test_threshold_keeps_clean_heads_clean():
+    """However well a lower cut would do, no clean validation head is called."""
+    probabilities = np.array([0.1, 0.6, 0.5, 0.7, 0.9])
+    clean = np.array([True, True, False, False, False])
+    cut = threshold(probabilities, (~clean).astype(float), clean)
+    assert probabilities[clean].max() < cut < 0.7
+
+
+def test_threshold_stands_in_the_gap():
+    """Where clean and bleeding heads part, the cut leaves room on both sides."""
+    probabilities = np.array([0.02, 0.05, 0.85, 0.95])
+    clean = np.array([True, True, False, False])
+    cut = threshold(probabilities, (~clean).astype(float), clean)
+    assert 0.2 < cut < 0.7
+
+
+def test_dice_of_empty_masks_is_one():
+    """Nothing there and nothing found is right; half an overlap is 0.5."""
+    nothing = np.zeros(4, bool)
+    assert dice(nothing, nothing) == 1
+    assert dice(nothing, ~nothing) == 0
+    assert dice(np.array([True, True]), np.array([True, False])) == pytest.approx(2 / 3)
+
+
+def _row(dice_: float, *found: str) -> Row:
+    return Row(900_000, ("epidural",), found, dice_, dice_, 10.0, 10.0, 1.0)
+
+
+def test_bar_is_met_only_by_all_three():
+    """Median Dice, bleeds found and clean heads clean each fail the bar alone."""
+    good, clean = [_row(0.8, "any")] * 10, [_row(1.0)] * 5
+    assert shortfalls(good, clean) == []
+    assert "median Dice" in shortfalls([_row(0.5, "any")] * 10, clean)[0]
+    assert "8 of 10" in shortfalls([*good[:8], _row(0.8), _row(0.8)], clean)[0]
+    assert "clean" in shortfalls(good, [*clean[:4], _row(0.0, "epidural")])[0]
+
+
+def test_a_head_is_judged_on_its_own_grid(tmp_path):
+    """A row states what is there, what was found, and volumes in mL."""
+    predictor = load_predictor(write_tiny_bundle(tmp_path / "tiny"), "cpu")
+    head = simulate_head(960_001, ("epidural",), slices=12, matrix=128)
+    row = evaluate(predictor, head)
+    assert row.true == ("epidural",)
+    assert row.found == ("any", "intraparenchymal")
+    assert row.true_ml == pytest.approx((head.labels > 0).sum() * np.prod(head.spacing_mm) / 1000)
+    assert 0 <= row.dice <= 1
+    assert row.subtype_dice == 0
+
+
+def test_shipped_bundle_is_small():
+    """Under 10 MB, so that it can live in the repository and in the wheel."""
+    bundle = load_predictor("smartnet-ich", "cpu").bundle
+    assert (bundle.folder / WEIGHTS).stat().st_size < 10e6
+
+
+@pytest.mark.timeout(600)
+def test_shipped_bundle_meets_the_bar():
+    """On heads that nothing was chosen by: bleeds found and outlined, clean heads left clean."""
+    bleeding, clean = run(load_predictor("smartnet-ich", "cpu"))
+    assert shortfalls(bleeding, clean) == []
+    named = sum(set(row.true) <= set(row.found) for row in bleeding)
+    assert named >= 7, "subtypes are to be named rightly mostly"
