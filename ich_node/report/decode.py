@@ -68,9 +68,12 @@ def frames(seg: Dataset) -> Iterator[Frame]:
     shape = (int(seg.Rows), int(seg.Columns))
     for index, groups in enumerate(seg.PerFrameFunctionalGroupsSequence):
         source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        # What all frames have in common may stand in the shared groups (PS3.3 C.7.6.16).
+        holder = groups if "SegmentIdentificationSequence" in groups else shared
+        segment = holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         yield Frame(
             number=index + 1,
-            subtype=subtypes[int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)],
+            subtype=subtypes[int(segment)],
             source_uid=str(source.ReferencedSOPInstanceUID),
             position=_floats(groups.PlanePositionSequence[0].ImagePositionPatient),
             orientation=_floats(orientation),
