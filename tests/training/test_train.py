@@ -88,7 +88,7 @@ def test_loss_falls_on_one_batch(heads):
     """A few steps on a fixed batch bring a finite loss well down."""
     torch.manual_seed(0)
     image, labels = next(slice_batches(_examples(heads), np.random.default_rng(0)))
-    targets = targets_of(labels)
+    image, targets = image[:4], targets_of(labels[:4])
     net = SliceNet("tiny", len(CLASSES))
     optimiser = torch.optim.AdamW(net.parameters(), 1e-2)
     losses = []
