@@ -29,24 +29,18 @@ def print_checks(found: Sequence[CheckItem]) -> None:
 
 
 def print_studies(listed: Sequence[Mapping[str, Any]]) -> None:
-    """Print one row for each series."""
+    """Print each study with a line for each of its series; UIDs are never broken."""
     if not listed:
         _out.print("no study has come yet")
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("received (UTC)", "study", "series", "images", "state", "result"):
-        table.add_column(heading, overflow="fold")
     for study in listed:
-        for number, series in enumerate(study["series"]):
-            table.add_row(
-                _time(study["received_at"]) if number == 0 else "",
-                study["study_instance_uid"] if number == 0 else "",
-                series["series_instance_uid"],
-                f"{series['instances']} {series['modality']}",
-                _coloured(series["state"]),
-                _result(series),
+        _out.print(f"{_time(study['received_at'])}  {study['study_instance_uid']}", soft_wrap=True)
+        for series in study["series"]:
+            images = f"{series['instances']} {series['modality']}"
+            _out.print(
+                f"  {_coloured(series['state'])}{' ' * (10 - len(series['state']))} {images:<8} "
+                f"{_result(series):<24} {series['series_instance_uid']}",
+                soft_wrap=True,
             )
-    _out.print(table)
 
 
 def _result(series: Mapping[str, Any]) -> str:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 
 import numpy as np
 
+from ich_node import logs
 from ich_node.errors import IchNodeError
 from ich_node.infer.predictor import load_predictor
 
@@ -17,6 +19,7 @@ from ich_node.infer.predictor import load_predictor
 def main() -> int:
     """Print one line: model, device, precision and the seconds for a small volume."""
     bundle, device, precision = sys.argv[1:4]
+    logs.configure("probe", logging.WARNING)
     try:
         predictor = load_predictor(bundle, device, precision)
     except IchNodeError as error:
