@@ -15,8 +15,9 @@ from ich_node.report.measure import volumes_ml
 from ich_node.report.objects import write
 from ich_node.report.seg import build_seg, segmented
 from ich_node.report.sr import build_not_analysed_sr, build_sr
+from ich_node.report.summary import draw_summary
 
-__all__ = ["build_not_analysed", "build_results"]
+__all__ = ["build_not_analysed", "build_results", "draw_summary"]
 
 
 def build_results(volume: CtVolume, prediction: Prediction, out_dir: Path) -> Results:

@@ -20,7 +20,7 @@ from ich_node.records import CtVolume, Prediction, Results
 from ich_node.report import decode
 from ich_node.report.decode import Frame, Said
 from ich_node.report.headers import normalise_header
-from ich_node.report.measure import percent, volumes_ml
+from ich_node.report.measure import percent, volumes_ml, voxels
 from ich_node.report.outlines import fill, fill_holes
 
 # Places are written with at most 16 characters; a pixel of a head CT is 0.3 mm or more.
@@ -106,9 +106,8 @@ def _check_presence(prediction: Prediction, volumes: Mapping[str, float], voxel_
     counted = volumes_ml(prediction.labels, voxel_ml)
     if counted != dict(volumes):
         raise CheckFailed(f"volumes are {dict(volumes)} mL, the mask has {counted} mL")
-    masked = {SUBTYPES[value - 1] for value in np.unique(prediction.labels).tolist() if value}
-    for name in sorted(masked):
-        if not prediction.scores[name].present:
+    for name, count in voxels(prediction.labels).items():
+        if count and not prediction.scores[name].present:
             raise CheckFailed(f"{name} is not present, yet its mask has voxels")
 
 
@@ -156,8 +155,10 @@ def _voxels(frame: Frame, volume: CtVolume, drift: npt.NDArray[np.float64]) -> n
         + np.outer(columns * frame.pixel_spacing[1], along_row)
         + np.outer(rows * frame.pixel_spacing[0], along_column)
     )
-    exact = (points - np.array(volume.origin_mm)) @ np.array(volume.direction) / volume.spacing_mm
-    index = np.rint(exact).astype(np.intp)
+    exact: npt.NDArray[np.float64] = (
+        (points - np.array(volume.origin_mm)) @ np.array(volume.direction) / volume.spacing_mm
+    )
+    index: npt.NDArray[np.intp] = np.rint(exact).astype(np.intp)
     outside = (index < 0).any() or (index >= volume.hu.shape).any()
     if outside or np.abs(exact - index).max(initial=0.0) > _OFF_GRID:
         raise CheckFailed(f"SEG: frame {frame.number} does not lie on the voxels of the volume")
@@ -178,7 +179,8 @@ def _drift(volume: CtVolume, index: int) -> npt.NDArray[np.float64]:
     ]
     source = volume.headers[index]
     position = np.array([float(part) for part in source.ImagePositionPatient])
-    drift = min((position - corner for corner in corners), key=lambda way: float(way @ way))
+    ways: list[npt.NDArray[np.float64]] = [position - corner for corner in corners]
+    drift = min(ways, key=lambda way: float(way @ way))
     along = abs(float(drift @ np.array(volume.direction)[:, 0])) / volume.spacing_mm[0]
     if np.linalg.norm(drift) > _DRIFT_MM or along > _OFF_GRID:
         raise CheckFailed(

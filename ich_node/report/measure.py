@@ -11,26 +11,37 @@ from ich_node.codes import CLASSES, SUBTYPES
 DECIMALS = 3
 
 
-def volumes_ml(labels: npt.NDArray[np.uint8], voxel_ml: float) -> dict[str, float]:
-    """Return the volume of each of `codes.CLASSES`, mL; `any` is the union.
+def voxels(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
+    """Return how many voxels each of `codes.CLASSES` has; `any` is the union.
 
     Parameters
     ----------
     labels
         0, or 1 + index into `codes.SUBTYPES`; any shape.
-    voxel_ml
-        Volume of one voxel, mL.
 
     Raises
     ------
     ValueError
         A label names no subtype.
     """
-    counts = np.bincount(labels.ravel(), minlength=len(SUBTYPES) + 1)
+    bleeds = labels[labels != 0]
+    counts = np.bincount(bleeds, minlength=len(SUBTYPES) + 1)
     if len(counts) > len(SUBTYPES) + 1:
-        raise ValueError(f"label {len(counts) - 1} names no subtype, at most {len(SUBTYPES)} do")
-    voxels = dict(zip(CLASSES, (int(counts[1:].sum()), *counts[1:].tolist()), strict=True))
-    return {name: round(count * voxel_ml, DECIMALS) for name, count in voxels.items()}
+        raise ValueError(f"label {len(counts) - 1} names no subtype, at most {len(SUBTYPES)} does")
+    return dict(zip(CLASSES, (bleeds.size, *counts[1:].tolist()), strict=True))
+
+
+def volumes_ml(labels: npt.NDArray[np.uint8], voxel_ml: float) -> dict[str, float]:
+    """Return the volume of each of `codes.CLASSES`, mL; `any` is the union.
+
+    Parameters
+    ----------
+    labels
+        As `voxels` takes them.
+    voxel_ml
+        Volume of one voxel, mL.
+    """
+    return {name: round(count * voxel_ml, DECIMALS) for name, count in voxels(labels).items()}
 
 
 def volume_text(ml: float) -> str:

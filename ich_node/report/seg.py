@@ -14,6 +14,7 @@ from ich_node import codes
 from ich_node.codes import SUBTYPES
 from ich_node.records import CtVolume, Prediction
 from ich_node.report.identity import PRODUCT, SEG_SERIES_NUMBER, Work
+from ich_node.report.measure import voxels
 from ich_node.report.objects import coded, common_arguments
 
 _ALGORITHM_TYPE = hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC
@@ -21,8 +22,8 @@ _ALGORITHM_TYPE = hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC
 
 def segmented(labels: npt.NDArray[np.uint8]) -> list[str]:
     """Return the subtypes with at least one voxel, in the order of their segment numbers."""
-    values = set(np.unique(labels).tolist())
-    return [name for index, name in enumerate(SUBTYPES, start=1) if index in values]
+    counts = voxels(labels)
+    return [name for name in SUBTYPES if counts[name]]
 
 
 def tracking_id(subtype: str) -> str:
