@@ -2,7 +2,8 @@
 
 As published: classes by BCE, masks by Dice and BCE 1:1, reconstruction by L1, consistency by MSE
 between class probability and pooled mask probability at half weight. Ours: six outputs, so Dice is
-taken for each class over the batch and averaged over the classes that the batch holds.
+taken for each class over the batch and averaged over the classes that the batch holds, and a cross
+entropy tells the subtypes apart.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import (
     adaptive_avg_pool2d,
     binary_cross_entropy_with_logits,
+    cross_entropy,
     l1_loss,
     max_pool2d,
     mse_loss,
@@ -41,9 +43,22 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (loss * held).sum() / held.sum().clamp(min=1)
 
 
+def subtype_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of the five subtypes where there is a bleed: what the argmax decides by."""
+    bleeds = targets[:, 0] > 0
+    if not bool(bleeds.any()):
+        return logits.sum() * 0
+    chosen = logits[:, 1:].movedim(1, -1)[bleeds]
+    return cross_entropy(chosen, targets[:, 1:].argmax(1)[bleeds])
+
+
 def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Dice and BCE, 1:1."""
-    return dice_loss(logits, targets) + binary_cross_entropy_with_logits(logits, targets)
+    """Dice and BCE, 1:1, as published, and our cross entropy of the subtypes."""
+    return (
+        dice_loss(logits, targets)
+        + binary_cross_entropy_with_logits(logits, targets)
+        + subtype_loss(logits, targets)
+    )
 
 
 def upstream_loss(out: Upstream, image: Tensor, targets: Tensor) -> Tensor:
