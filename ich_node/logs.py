@@ -43,8 +43,8 @@ def configure(process: str, level: int = logging.INFO) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
-    # pydicom's warnings quote the values of elements, and so may name the patient.
-    warnings.filterwarnings("ignore", module="pydicom")
+    # Their warnings quote the values of elements, and so may name the patient.
+    warnings.filterwarnings("ignore", module="pydicom|highdicom")
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
