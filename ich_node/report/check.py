@@ -41,6 +41,13 @@ def check_results(volume: CtVolume, prediction: Prediction, results: Results) ->
     CheckFailed
         Something differs; the text names object, attribute and both values.
     """
+    try:
+        _check_built(volume, prediction, results)
+    except (AttributeError, KeyError, IndexError, ValueError) as error:
+        raise CheckFailed(f"what was written cannot be read back: {error}") from error
+
+
+def _check_built(volume: CtVolume, prediction: Prediction, results: Results) -> None:
     sources = [str(header.SOPInstanceUID) for header in volume.headers]
     _check_presence(prediction, results.volumes_ml, volume.voxel_ml)
     sr = pydicom.dcmread(results.sr)

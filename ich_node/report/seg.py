@@ -63,11 +63,13 @@ def build_seg(
         series_description="ICH AI segmentation, research use only, not for diagnosis",
         content_label="ICH_MASK",
         content_description="Intracranial haemorrhage, research use only",
-        pixel_measures=_measures(volume, headers[0]),
         omit_empty_frames=True,
         **common_arguments(work, "seg"),
     )
     seg.BodyPartExamined = "HEAD"
+    # The library leaves it out where slices have jitter; readers then take the thickness instead.
+    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices = DSfloat(volume.spacing_mm[0], auto_format=True)
     _carry_lossy(seg, headers)
     for sequence in (seg.DimensionOrganizationSequence, seg.DimensionIndexSequence):
         for item in sequence:
@@ -81,15 +83,6 @@ def _numbered(labels: npt.NDArray[np.uint8], names: Sequence[str]) -> npt.NDArra
     for number, name in enumerate(names, start=1):
         numbers[1 + SUBTYPES.index(name)] = number
     return np.ascontiguousarray(numbers[labels])
-
-
-def _measures(volume: CtVolume, header: Dataset) -> hd.PixelMeasuresSequence:
-    """The measured distance of the slices beside their nominal thickness."""
-    return hd.PixelMeasuresSequence(
-        pixel_spacing=header.PixelSpacing,
-        slice_thickness=header.SliceThickness,
-        spacing_between_slices=DSfloat(volume.spacing_mm[0], auto_format=True),
-    )
 
 
 def _description(number: int, name: str, work: Work) -> hd.seg.SegmentDescription:

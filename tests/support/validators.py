@@ -1,0 +1,101 @@
+"""Other people's readers and validators of DICOM objects, each by one function."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813
+
+from ich_node.codes import OWN_SCHEME, SUBTYPES
+from ich_node.records import CtVolume
+
+_BIN = Path(sys.executable).parent
+
+# Known and harmless, each for its reason.
+_ALLOWED = (
+    # Type 3 in the item's macro and demanded by IHE AIR; the validator's table is older.
+    ("dciodvfy", "DeviceUID(0018,1002)> - Attribute is not present in standard DICOM IOD"),
+    # A private coding scheme is by its nature none of the defined terms.
+    ("dciodvfy", f"Unrecognized defined term = <{OWN_SCHEME}>"),
+    # Compared between entities of different kind.
+    ("dcentvfy", "AccessionNumber"),
+)
+
+
+def dciodvfy_errors(path: Path) -> list[str]:
+    """Return the errors and warnings that dciodvfy has about one object, known ones left out."""
+    return _complaints("dciodvfy", ["-new", str(path)])
+
+
+def dcentvfy_errors(paths: Sequence[Path]) -> list[str]:
+    """Return where dcentvfy finds patient, study or series attributes that differ in a set."""
+    return _complaints("dcentvfy", [str(path) for path in paths])
+
+
+def _complaints(program: str, arguments: list[str]) -> list[str]:
+    done = subprocess.run(
+        [_BIN / program, *arguments], capture_output=True, text=True, errors="replace", timeout=120
+    )
+    lines = [
+        line
+        for line in (done.stdout + done.stderr).splitlines()
+        if line.startswith(("Error", "Warning"))
+        and not any(program == name and text in line for name, text in _ALLOWED)
+    ]
+    if done.returncode and not lines:
+        lines.append(f"{program} ended with {done.returncode}: {done.stderr.strip()}")
+    return lines
+
+
+def dcmqi_masks(path: Path) -> dict[str, sitk.Image]:
+    """Return the segments of a SEG as dcmqi reads them: by label, cropped to non-empty slices."""
+    with tempfile.TemporaryDirectory() as folder:
+        _dcmqi("segimage2itkimage", "--inputDICOM", path, "--outputDirectory", folder, "-t", "nrrd")
+        meta = json.loads((Path(folder) / "meta.json").read_text())
+        described = [item for group in meta["segmentAttributes"] for item in group]
+        return {
+            item["SegmentLabel"]: sitk.ReadImage(str(Path(folder) / f"{item['labelID']}.nrrd"))
+            for item in described
+        }
+
+
+def dcmqi_report(path: Path) -> dict[str, Any]:
+    """Return an SR as dcmqi's TID 1500 reader understands it."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "report.json"
+        _dcmqi("tid1500reader", "--inputDICOM", path, "--outputMetadata", out)
+        found: dict[str, Any] = json.loads(out.read_text())
+        return found
+
+
+def _dcmqi(program: str, *arguments: str | Path) -> None:
+    done = subprocess.run(
+        [_BIN / program, *arguments], capture_output=True, text=True, errors="replace", timeout=120
+    )
+    assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
+
+
+def labels_from_masks(
+    masks: dict[str, sitk.Image], names: dict[str, str], volume: CtVolume
+) -> npt.NDArray[np.uint8]:
+    """Return the mask that images in patient space draw on the grid of a volume.
+
+    `names` gives the subtype of each segment label.
+    """
+    labels = np.zeros(volume.hu.shape, dtype=np.uint8)
+    for label, image in masks.items():
+        filled = np.argwhere(sitk.GetArrayFromImage(image))[:, ::-1]
+        direction = np.array(image.GetDirection()).reshape(3, 3)
+        points = np.array(image.GetOrigin()) + (filled * image.GetSpacing()) @ direction.T
+        grid = (points - volume.origin_mm) @ np.array(volume.direction) / volume.spacing_mm
+        assert np.abs(grid - np.rint(grid)).max() < 0.05, f"{label} lies between the voxels"
+        labels[tuple(np.rint(grid).astype(int).T)] = 1 + SUBTYPES.index(names[label])
+    return labels
