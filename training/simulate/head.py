@@ -15,6 +15,8 @@ from training.simulate.bleeds import DRAW
 from training.simulate.noise import Volume, smooth_noise
 
 SMALLEST_ML = 2.0
+# Where bone shines in, by partial volume or blur, blood is not to be told from it: no label.
+VISIBLE_HU = 100.0
 # How often a head drawn by its seed alone holds 0, 1, 2 bleeds.
 _COUNTS = (0.35, 0.45, 0.20)
 _DRAWS = 12
@@ -77,7 +79,8 @@ def simulate_head(
     for name in bleeds:
         _bleed(rng, head, name, hu, labels, float(np.prod(spacing)) / 1000)
     _bone(rng, head, hu, labels)
-    return SimulatedHead(_scan(rng, hu, spacing), labels, spacing, seed)
+    seen = _scan(rng, hu, labels, spacing)
+    return SimulatedHead(seen, labels, spacing, seed)
 
 
 def _tissues(rng: np.random.Generator, head: Anatomy) -> Volume:
@@ -148,8 +151,16 @@ def _bone(
     labels[bone | (base & (np.abs(blobs) > 0.9))] = 0
 
 
-def _scan(rng: np.random.Generator, hu: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
-    """Look at it through a scanner: partial volume, blur, shading near bone, textured noise."""
+def _scan(
+    rng: np.random.Generator,
+    hu: Volume,
+    labels: npt.NDArray[np.uint8],
+    spacing_mm: tuple[float, float, float],
+) -> Volume:
+    """Look at it through a scanner: partial volume, blur, shading near bone, textured noise.
+
+    Labels are cut to the blood that can still be seen, before noise.
+    """
     through = rng.uniform(0.08, 0.18)
     padded = np.concatenate([hu[:1], hu, hu[-1:]])
     hu = (1 - 2 * through) * hu + through * (padded[:-2] + padded[2:])
@@ -163,5 +174,7 @@ def _scan(rng: np.random.Generator, hu: Volume, spacing_mm: tuple[float, float, 
         halo = cv2.GaussianBlur(dense, (0, 0), 6.0 / spacing_mm[1]) * glow
         white = rng.standard_normal(plane.shape).astype(np.float32)
         grain = cv2.GaussianBlur(white, (0, 0), 0.7 / spacing_mm[1])
-        out[index] = sharp + halo + sigma * grain / grain.std()
+        out[index] = sharp + halo
+        labels[index][out[index] > VISIBLE_HU] = 0
+        out[index] += sigma * grain / grain.std()
     return np.clip(out, -1024, 3071)
