@@ -1,0 +1,150 @@
+"""`analyze`: every folder ends with a stated outcome, its objects, and nothing else."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from ich_node.codes import CLASSES, SUBTYPES
+from ich_node.errors import CheckFailed
+from ich_node.pipeline import stages
+from ich_node.pipeline.folder import analyze_folder
+from ich_node.records import ClassScore, CtVolume, ModelIdentity, Prediction
+from tests.support.mutations import BROKEN, SOUND
+from tests.support.series import head_series, write
+from tests.support.validators import dciodvfy_errors
+
+BLOOD_HU = (60, 70)
+FOUND = ("any", "intraparenchymal")
+
+
+def predict(volume: CtVolume) -> Prediction:
+    """Stand in for the network: blood is where the test's head has it."""
+    low, high = BLOOD_HU
+    labels = np.zeros(volume.hu.shape, np.uint8)
+    labels[(volume.hu > low) & (volume.hu < high)] = 1 + SUBTYPES.index("intraparenchymal")
+    scores = {name: ClassScore(0.9 if name in FOUND else 0.1, 0.5, name in FOUND) for name in CLASSES}
+    model = ModelIdentity("stand-in", "1", "0" * 64, "cpu", "fp32")
+    return Prediction(scores, (0.5,) * len(labels), labels, model)
+
+
+def predict_nothing(volume: CtVolume) -> Prediction:
+    scores = {name: ClassScore(0.1, 0.5, False) for name in CLASSES}
+    model = ModelIdentity("stand-in", "1", "0" * 64, "cpu", "fp32")
+    labels = np.zeros(volume.hu.shape, np.uint8)
+    return Prediction(scores, (0.1,) * len(labels), labels, model)
+
+
+def analyze(tmp_path: Path, how=predict) -> dict:
+    told = analyze_folder(tmp_path / "in", tmp_path / "out", how, lambda _stage: None)
+    assert json.loads((tmp_path / "out" / "result.json").read_text()) == told
+    return told
+
+
+def names(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_bleed_gives_every_object_and_the_documented_keys(tmp_path: Path) -> None:
+    write(head_series(), tmp_path / "in")
+    told = analyze(tmp_path)
+    assert told["status"] == "analysed"
+    assert names(tmp_path) == {"seg.dcm", "sr.dcm", "summary.png", "result.json"}
+    assert told["reason"] is None
+    assert set(told["findings"]) == set(CLASSES)
+    assert told["findings"]["any"]["volume_ml"] > 0
+    assert len(told["slice_probabilities"]) == 12
+    assert {"name", "version", "sha256"} <= set(told["model"])
+    assert {"assemble", "infer", "report"} <= set(told["timings_s"])
+    for name in ("seg.dcm", "sr.dcm"):
+        assert dciodvfy_errors(tmp_path / "out" / name) == []
+
+
+def test_a_clean_head_gives_a_report_and_no_segmentation(tmp_path: Path) -> None:
+    write(head_series(), tmp_path / "in")
+    told = analyze(tmp_path, predict_nothing)
+    assert told["status"] == "analysed"
+    assert names(tmp_path) == {"sr.dcm", "summary.png", "result.json"}
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_a_series_that_must_not_be_read_says_why(tmp_path: Path, name: str) -> None:
+    """Refused with its reason; the network is not asked; the SR is valid and repeats the reason."""
+    reason, mutate = BROKEN[name]
+    write(mutate(head_series()), tmp_path / "in")
+
+    def never(_volume: CtVolume) -> Prediction:
+        raise AssertionError
+
+    told = analyze(tmp_path, never)
+    if told["other_series"]:
+        return  # the mutation split the folder into two series; each is judged by itself
+    assert (told["status"], told["reason"]) == ("refused", str(reason))
+    assert told["findings"] is None
+    assert "SIMULATED" not in told["reason_text"]
+    if reason in stages.SILENT:
+        assert names(tmp_path) == {"result.json"}
+        return
+    assert names(tmp_path) == {"sr.dcm", "result.json"}
+    report = tmp_path / "out" / "sr.dcm"
+    assert [line for line in dciodvfy_errors(report) if line.startswith("Error")] == []
+    assert str(reason).encode() in report.read_bytes()
+
+
+@pytest.mark.parametrize("name", sorted(SOUND))
+def test_a_series_that_is_only_unusual_is_analysed(tmp_path: Path, name: str) -> None:
+    write(SOUND[name](head_series()), tmp_path / "in")
+    assert analyze(tmp_path)["status"] == "analysed"
+
+
+def test_files_that_are_no_dicom_are_passed_over(tmp_path: Path) -> None:
+    write(head_series(), tmp_path / "in")
+    (tmp_path / "in" / "notes.txt").write_text("not DICOM")
+    (tmp_path / "in" / "empty.dcm").write_bytes(b"")
+    told = analyze(tmp_path)
+    assert told["status"] == "analysed"
+    assert "2 others" in told["evidence"]
+
+
+def test_a_folder_without_dicom_fails_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("not DICOM")
+    told = analyze(tmp_path)
+    assert told["status"] == "failed"
+    assert "no DICOM file" in told["reason_text"]
+
+
+def test_the_other_series_are_listed_with_their_reasons(tmp_path: Path) -> None:
+    write(head_series(seed=1), tmp_path / "in" / "head")
+    write(BROKEN["localizers only"][1](head_series(seed=2)), tmp_path / "in" / "scout")
+    told = analyze(tmp_path)
+    assert told["status"] == "analysed"
+    assert [other["reason"] for other in told["other_series"]] == ["localizer"]
+
+
+def test_an_object_that_fails_its_check_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What contradicts its mask must not be found by anybody."""
+    write(head_series(), tmp_path / "in")
+
+    def contradict(_volume: CtVolume, _prediction: Prediction, folder: Path) -> None:
+        (folder / "seg.dcm").write_bytes(b"wrong")
+        raise CheckFailed("the mask differs")
+
+    monkeypatch.setattr(stages, "build_results", contradict)
+    told = analyze(tmp_path)
+    assert told["status"] == "failed"
+    assert names(tmp_path) == {"result.json"}
+
+
+def test_the_same_folder_again_gives_the_same_objects(tmp_path: Path) -> None:
+    write(head_series(), tmp_path / "in")
+    analyze(tmp_path)
+    first = pydicom.dcmread(tmp_path / "out" / "seg.dcm")
+    analyze(tmp_path)
+    second = pydicom.dcmread(tmp_path / "out" / "seg.dcm")
+    assert first.SOPInstanceUID == second.SOPInstanceUID
+    assert first.PixelData == second.PixelData
