@@ -61,22 +61,26 @@ def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
     )
 
 
-def upstream_loss(out: Upstream, image: Tensor, targets: Tensor) -> Tensor:
+def upstream_loss(out: Upstream, image: Tensor, targets: Tensor, rec_weight: float = 1.0) -> Tensor:
     """Loss of the slice network.
 
     Parameters
     ----------
     image
-        (B, 1, 256, 256), what is to be reconstructed.
+        (B, 1, row, column), what is to be reconstructed.
     targets
-        (B, 6, 256, 256).
+        (B, 6, row, column).
+    rec_weight
+        Of the reconstruction, where ``out`` has one.
     """
     classes, masks = out.classes.float(), out.masks.float()
     held = targets.flatten(2).amax(2)
     pooled = adaptive_avg_pool2d(max_pool2d(torch.sigmoid(masks), 16), 1).flatten(1)
-    return (
+    loss = (
         binary_cross_entropy_with_logits(classes, held)
         + mask_loss(masks, targets)
-        + l1_loss(out.reconstruction.float(), image)
         + CONSISTENCY_WEIGHT * mse_loss(torch.sigmoid(classes), pooled)
     )
+    if out.reconstruction is None:
+        return loss
+    return loss + rec_weight * l1_loss(out.reconstruction.float(), image)

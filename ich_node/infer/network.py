@@ -172,11 +172,11 @@ class RecDecoder(nn.Module):
 
 
 class Upstream(NamedTuple):
-    """Raw outputs of the slice network: (B, n), (B, n, 256, 256), (B, 1, 256, 256)."""
+    """Raw outputs of the slice network: (B, n), (B, n, 256, 256), (B, 1, 256, 256) or None."""
 
     classes: Tensor
     masks: Tensor
-    reconstruction: Tensor
+    reconstruction: Tensor | None
 
 
 class SliceNet(nn.Module):
@@ -197,13 +197,13 @@ class SliceNet(nn.Module):
         self.rec_decoder = RecDecoder(widths.encoder[4], widths.decoder, widths.maps)
         self.reconstruction_head = nn.Sequential(nn.Conv2d(widths.maps, 1, 3, 1, 1))
 
-    def forward(self, x: Tensor) -> Upstream:
-        """Return the three outputs for (B, 1, 256, 256)."""
+    def forward(self, x: Tensor, reconstruct: bool = True) -> Upstream:
+        """Return the three outputs for (B, 1, 256, 256); the third only if asked for."""
         features = self.encoder(x)
         return Upstream(
             self.classification_head(features[4]),
             self.segmentation_head(self.seg_decoder(features)),
-            self.reconstruction_head(self.rec_decoder(features[4])),
+            self.reconstruction_head(self.rec_decoder(features[4])) if reconstruct else None,
         )
 
 
