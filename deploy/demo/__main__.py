@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pynetdicom import AE
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from deploy.demo.pacs import StandInPacs
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
+from deploy.demo.sender import send
 from training.simulate import SimulatedHead, simulate_head
 from training.simulate.dicom import write_series
 
@@ -54,7 +54,7 @@ def main() -> int:
         try:
             with running_node(config, port) as node:
                 progress.update(task, description=f"send {len(sent)} images by C-STORE")
-                _send(sent, port)
+                send(sent, port)
                 story = _follow(node, study, lambda text: progress.update(task, description=text))
         finally:
             pacs.stop()
@@ -64,20 +64,6 @@ def main() -> int:
     for fault in faults:
         _console.print(f"[red]FAULT[/] {fault}")
     return 1 if faults else 0
-
-
-def _send(paths: Sequence[Path], port: int) -> None:
-    entity = AE(ae_title="SENDER")
-    first = pydicom.dcmread(paths[0], stop_before_pixels=True)
-    entity.add_requested_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", port, ae_title="ICH_NODE")
-    if not association.is_established:
-        raise RuntimeError("the node refused the association; see out/demo/node.log")
-    for path in paths:
-        status = association.send_c_store(path).Status
-        if status != 0:
-            raise RuntimeError(f"the node answered {status:04X}H to {path.name}")
-    association.release()
 
 
 def _follow(node: RunningNode, study: str, tell: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -26,9 +26,7 @@ _ENDED = ("delivered", "refused", "failed")
 
 def node_for(folder: Path, orthanc: Orthanc, bundle: str):
     port = free_port()
-    config = configuration(
-        folder, port, [("orthanc", AE_TITLE, orthanc.dicom_port)], bundle=bundle
-    )
+    config = configuration(folder, port, [("orthanc", AE_TITLE, orthanc.dicom_port)], bundle=bundle)
     return running_node(config, port)
 
 

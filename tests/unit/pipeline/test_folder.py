@@ -25,7 +25,8 @@ def predict(volume: CtVolume) -> Prediction:
     low, high = BLOOD_HU
     labels = np.zeros(volume.hu.shape, np.uint8)
     labels[(volume.hu > low) & (volume.hu < high)] = 1 + SUBTYPES.index("intraparenchymal")
-    scores = {name: ClassScore(0.9 if name in FOUND else 0.1, 0.5, name in FOUND) for name in CLASSES}
+    scores = {name: ClassScore(0.1, 0.5, False) for name in CLASSES}
+    scores.update({name: ClassScore(0.9, 0.5, True) for name in FOUND})
     model = ModelIdentity("stand-in", "1", "0" * 64, "cpu", "fp32")
     return Prediction(scores, (0.5,) * len(labels), labels, model)
 

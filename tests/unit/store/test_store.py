@@ -73,9 +73,7 @@ def test_a_revision_holds_what_was_there_and_its_job(
     assert revisions.receiving(engine) == []
 
 
-def test_an_image_in_between_stops_the_revision(
-    engine: Engine, jobs: Jobs, received: Make
-) -> None:
+def test_an_image_in_between_stops_the_revision(engine: Engine, jobs: Jobs, received: Make) -> None:
     """What was seen quiet and is quiet no more is not complete."""
     add(engine, received(1))
     [found] = revisions.receiving(engine)
