@@ -70,8 +70,10 @@ def build_not_analysed(headers: Sequence[Dataset], refusal: Refusal, out_dir: Pa
 
     Raises
     ------
+    CheckFailed
+        What was written contradicts the source or the refusal.
     ValueError
-        There is no header.
+        No header names its instance, series and study.
     """
     subject = same_subject([normalise_header(header) for header in headers])
     work = work_of((header.SOPInstanceUID for header in subject), refusal)

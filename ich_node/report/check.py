@@ -76,7 +76,8 @@ def check_not_analysed(headers: Sequence[Dataset], sentence: str, results: Resul
         Something differs.
     """
     sr = pydicom.dcmread(results.sr)
-    _check_subject("SR", sr, headers[0])
+    named = [header for header in headers if header.get("StudyInstanceUID")]
+    _check_subject("SR", sr, named[0])
     _check_references("SR", sr, [str(header.get("SOPInstanceUID")) for header in headers])
     if not any(sentence in str(item.get("TextValue", "")) for item in decode.content(sr)):
         raise CheckFailed("SR: the sentence that says why the series was not analysed is missing")

@@ -34,6 +34,7 @@ _TYPE_2 = (
     "StudyTime",
     "ReferringPhysicianName",
 )
+_NAMES = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _LAST_GROUP = 0x0040
 # Longest value of each VR in characters (PS3.5 6.2).
 _LONGEST = {"LO": 64, "SH": 16, "ST": 1024, "LT": 10240}
@@ -208,14 +209,19 @@ _REPAIRS: dict[str, Callable[[str], str]] = {
 
 
 def same_subject(headers: Sequence[Dataset]) -> list[Dataset]:
-    """Return the headers of the patient and study of the first one, each instance once."""
-    first = headers[0]
+    """Return the headers of the patient and study of the first one, each instance once.
+
+    Raises
+    ------
+    ValueError
+        No header names its instance, series and study: nothing can be said about it in DICOM.
+    """
+    named = [header for header in headers if all(header.get(keyword) for keyword in _NAMES)]
+    if not named:
+        raise ValueError("no header has SOP Class, SOP Instance, Series and Study Instance UID")
+    subject = (named[0].StudyInstanceUID, named[0].PatientID)
     kept: dict[str, Dataset] = {}
-    for header in headers:
-        same = all(
-            header.get(keyword) == first.get(keyword)
-            for keyword in ("StudyInstanceUID", "PatientID")
-        )
-        if same and header.get("SOPInstanceUID") and header.get("SOPClassUID"):
+    for header in named:
+        if (header.StudyInstanceUID, header.PatientID) == subject:
             kept.setdefault(str(header.SOPInstanceUID), header)
     return list(kept.values())

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import highdicom as hd
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom import Dataset
+from pydicom.uid import CTImageStorage
 
 from ich_node import codes
 from ich_node.codes import Concept
@@ -59,11 +60,29 @@ def build_sr(
 def build_not_analysed_sr(
     refusal: Refusal, evidence: Sequence[Dataset], work: Work
 ) -> hd.sr.Comprehensive3DSR:
-    """Build the report that a series was not analysed, and why."""
+    """Build the report that a series was not analysed, and why.
+
+    Parameters
+    ----------
+    refusal
+        The reason and the sentence to give.
+    evidence
+        Normalised headers of one study, of whatever SOP Class.
+    work
+        Gives UIDs and equipment.
+    """
     tree = content.root(
         codes.EVALUATION_REPORT, work, content.refusal(refusal.reason, refusal.text)
     )
-    return _document(tree, evidence, work, "ICH AI: not analysed")
+    # The library copies patient and study by the SOP Class, and knows only the standard's own.
+    classes = {header.SOPInstanceUID: header.SOPClassUID for header in evidence}
+    for header in evidence:
+        header.SOPClassUID = CTImageStorage
+    sr = _document(tree, evidence, work, "ICH AI: not analysed")
+    for series in sr.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence:
+        for item in series.ReferencedSOPSequence:
+            item.ReferencedSOPClassUID = classes[item.ReferencedSOPInstanceUID]
+    return sr
 
 
 def _key_slices(prediction: Prediction, masked: Sequence[str]) -> list[int]:

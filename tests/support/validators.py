@@ -25,6 +25,8 @@ _ALLOWED = (
     ("dciodvfy", "DeviceUID(0018,1002)> - Attribute is not present in standard DICOM IOD"),
     # A private coding scheme is by its nature none of the defined terms.
     ("dciodvfy", f"Unrecognized defined term = <{OWN_SCHEME}>"),
+    # Type 2 that the source did not have either.
+    ("dciodvfy", "Missing attribute or value that would be needed to build DICOMDIR"),
     # Compared between entities of different kind.
     ("dcentvfy", "AccessionNumber"),
 )

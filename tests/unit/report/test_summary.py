@@ -1,0 +1,93 @@
+"""The picture shows the largest bleed in colour and carries no patient identity."""
+
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pytest
+from PIL import Image
+
+from ich_node.codes import OF_CLASS, SUBTYPES
+from ich_node.report import summary
+from ich_node.report.summary import draw_summary
+from tests.support.volumes import make_case, make_labels, make_prediction
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def colour(name: str) -> tuple[int, int, int]:
+    return tuple(hd.color.CIELabColor.from_dicom_value(OF_CLASS[name].cielab).to_rgb())
+
+
+def count(picture: np.ndarray, name: str) -> int:
+    return int((picture == colour(name)).all(axis=2).sum())
+
+
+def test_the_classes_found_are_drawn_in_the_colours_of_their_segments(tmp_path: Path):
+    _, volume, prediction = make_case(shape=(10, 96, 80), subtypes=("subdural", "intraventricular"))
+    picture = pixels(draw_summary(volume, prediction, tmp_path / "summary.png"))
+    drawn = {name for name in SUBTYPES if count(picture, name)}
+    assert drawn == {"subdural", "intraventricular"}
+
+
+def test_outlines_are_on_the_second_panel_where_the_bleed_is(tmp_path: Path):
+    shape = (10, 64, 64)
+    labels = np.zeros(shape, dtype=np.uint8)
+    labels[3, 8:20, 40:56] = 2
+    _, volume, _ = make_case(shape=shape, spacing_mm=(5.0, 0.8, 0.8))
+    picture = pixels(draw_summary(volume, make_prediction(labels), tmp_path / "s.png"))
+    rows, columns = np.nonzero((picture == colour("subdural")).all(axis=2))
+    inside = rows < 64 + 560  # the legend has the colour too
+    scale, left = 560 / 64, 2 * 24 + 560
+    assert np.isclose(rows[inside].min(), 64 + 8 * scale, atol=3)
+    assert np.isclose(rows[inside].max(), 64 + 20 * scale, atol=3)
+    assert np.isclose(columns[inside].min(), left + 40 * scale, atol=3)
+    assert np.isclose(columns[inside].max(), left + 56 * scale, atol=3)
+
+
+def test_a_negative_series_shows_its_middle_slice_and_says_so(tmp_path: Path, monkeypatch):
+    _, volume, _ = make_case()
+    said: list[str] = []
+    real = summary.ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        summary.ImageDraw.ImageDraw,
+        "text",
+        lambda self, xy, text, *a, **k: (said.append(text), real(self, xy, text, *a, **k)),
+    )
+    path = draw_summary(volume, make_prediction(make_labels(subtypes=())), tmp_path / "s.png")
+    assert not any(count(pixels(path), name) for name in SUBTYPES)
+    assert "No haemorrhage found" in said
+    assert any(text.startswith("Research use only") for text in said)
+    assert "Slice 6 of 10, counted from below" in said
+    identity = ("SIMULATED", volume.headers[0].PatientID, volume.headers[0].AccessionNumber)
+    assert not any(part in text for part in identity for text in said)
+
+
+def test_pixels_that_are_not_square_are_shown_in_their_proportions(tmp_path: Path):
+    _, volume, prediction = make_case(shape=(10, 64, 64), spacing_mm=(5.0, 1.0, 0.5))
+    assert summary._panel(volume, 0).size == (280, 560)
+    draw_summary(volume, prediction, tmp_path / "s.png")
+
+
+@pytest.mark.parametrize("present", [("epidural",), ("any",)])
+def test_a_class_present_without_a_mask_still_counts_as_found(tmp_path, monkeypatch, present):
+    _, volume, _ = make_case()
+    said: list[str] = []
+    monkeypatch.setattr(
+        summary.ImageDraw.ImageDraw, "text", lambda self, xy, text, *a, **k: said.append(text)
+    )
+    prediction = make_prediction(make_labels(subtypes=()), present=present)
+    draw_summary(volume, prediction, tmp_path / "s.png")
+    assert "Intracranial haemorrhage found" in said
+    assert "0 mL, no segment" in said
+
+
+def test_the_window_is_that_of_the_brain():
+    _, volume, _ = make_case()
+    grey = np.asarray(summary._panel(volume, 5).convert("L"))
+    middle = grey[grey.shape[0] // 2, grey.shape[1] // 2 - 60 : grey.shape[1] // 2 + 60].mean()
+    assert grey.min() == 0
+    assert grey.max() == 255
+    assert abs(middle - 35 / 80 * 255) < 12
