@@ -1,0 +1,85 @@
+"""A PACS that is away gets its results when it is back; one that refuses is named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.uid import SegmentationStorage
+
+from deploy.demo.pacs import StandInPacs
+from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
+from tests.support.sender import store
+from training.simulate import simulate_head
+from training.simulate.dicom import write_series
+
+_DEADLINE_S = 120.0
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> list[Path]:
+    head = simulate_head(900_500, ("intraparenchymal",), matrix=128)
+    return write_series(head.hu, tmp_path / "ct", spacing_mm=head.spacing_mm, seed=900_500)
+
+
+def delivery(node: RunningNode, paths: list[Path], state: str) -> dict:
+    """Wait until the delivery of a study is in a state."""
+    study = str(pydicom.dcmread(paths[0], stop_before_pixels=True).StudyInstanceUID)
+
+    def look() -> dict | None:
+        story = node.show(study)
+        revisions = story["series"][0]["revisions"] if story else []
+        found = [item for revision in revisions for item in revision["deliveries"]]
+        return found[0] if found and found[0]["state"] == state else None
+
+    return wait_for(look, _DEADLINE_S, f"delivery in state {state}")
+
+
+def test_results_wait_for_a_pacs_that_is_away(
+    tmp_path: Path, series: list[Path], tiny_bundle: Path
+) -> None:
+    """Refused connections are tried again; once there, the PACS gets everything once."""
+    pacs_port, port = free_port(), free_port()
+    config = configuration(
+        tmp_path, port, [("pacs", "PACS", pacs_port)], bundle=str(tiny_bundle), quiet_seconds=0.5
+    )
+    with running_node(config, port) as node:
+        assert set(store(port, series)) == {0}
+        waiting = delivery(node, series, "retrying")
+        assert "next attempt in" in waiting["text"]
+        pacs = StandInPacs.start(tmp_path / "pacs", port=pacs_port)
+        try:
+            done = delivery(node, series, "delivered")
+        finally:
+            pacs.stop()
+    assert done["attempt"] >= 2
+    received = Counter(pydicom.dcmread(path).Modality for path in pacs.received())
+    assert received == {"SEG": 1, "SR": 1}
+
+
+def test_a_permanent_refusal_stops_and_names_the_object(
+    tmp_path: Path, series: list[Path], tiny_bundle: Path
+) -> None:
+    """The SR is stored although the SEG is refused, and `show` says which and why."""
+
+    def answer(event) -> int:
+        return 0xA900 if event.request.AffectedSOPClassUID == SegmentationStorage else 0x0000
+
+    pacs = StandInPacs.start(tmp_path / "pacs", answer=answer)
+    port = free_port()
+    config = configuration(
+        tmp_path, port, [("pacs", "PACS", pacs.port)], bundle=str(tiny_bundle), quiet_seconds=0.5
+    )
+    try:
+        with running_node(config, port) as node:
+            store(port, series)
+            failed = delivery(node, series, "failed")
+    finally:
+        pacs.stop()
+    assert failed["text"].startswith("seg: refused, A900H")
+    assert {item["kind"]: item["stored"] for item in failed["verdicts"]} == {
+        "seg": False,
+        "sr": True,
+    }
