@@ -140,7 +140,7 @@ def load_predictor(bundle: str | Path, device: str = "auto", precision: str = "a
     device
         ``auto`` (CUDA when there is one), ``cpu``, ``cuda``, ``cuda:0``.
     precision
-        ``auto`` (bf16), ``fp32``, ``bf16``.
+        ``auto`` (bf16 where the processor computes in it, else fp32), ``fp32``, ``bf16``.
 
     Raises
     ------
@@ -155,7 +155,8 @@ def load_predictor(bundle: str | Path, device: str = "auto", precision: str = "a
     for part in (network.encoder, network.seg_decoder):
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.to(chosen)
-    predictor = Predictor(read, network, chosen, bf16=precision != "fp32")
+    bf16 = precision == "bf16" or (precision == "auto" and _computes_in_bf16(chosen))
+    predictor = Predictor(read, network, chosen, bf16)
     identity = predictor.identity
     _log.info(
         "model loaded",
@@ -178,6 +179,18 @@ def _device(asked: str) -> torch.device:
             'use "auto" or "cpu", or mend the driver'
         )
     return device
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    """Tell whether bf16 is more than an emulation.
+
+    Measured with the small network, 32 slices, one core with AVX512-BF16: fp32 3.2 s, fp32
+    channels-last 2.3 s, bf16 channels-last 1.5 s.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name
+    return bool(supported is not None and supported())
 
 
 def judge(bundle: Bundle, class_logits: npt.NDArray[np.float64]) -> dict[str, ClassScore]:
