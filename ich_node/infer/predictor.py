@@ -188,7 +188,7 @@ def _computes_in_bf16(device: torch.device) -> bool:
     channels-last 2.3 s, bf16 channels-last 1.5 s.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name
     return bool(supported is not None and supported())
 
