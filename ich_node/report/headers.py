@@ -66,7 +66,16 @@ def normalise_header(header: Dataset) -> Dataset:
             setattr(copy, keyword, "")
     if copy.PatientSex not in _SEXES:
         copy.PatientSex = ""
+    _state_deidentification(copy)
     return copy
+
+
+def _state_deidentification(copy: Dataset) -> None:
+    """Type 1C where the identity was removed (PS3.3 C.7.1.1); many tools leave it out."""
+    removed = copy.get("PatientIdentityRemoved") == "YES"
+    stated = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+    if removed and not any(copy.get(keyword) for keyword in stated):
+        copy.DeidentificationMethod = "Not stated by the source"
 
 
 def source_headers(volume: CtVolume) -> list[Dataset]:
@@ -133,7 +142,7 @@ def _item(item: Dataset, declared: bool) -> Dataset:
 def _sound(tag: BaseTag, vr: str, value: Any, declared: bool) -> Any:  # noqa: ANN401
     """Return one value in a form that its VR allows, or an empty one."""
     if value is None or value == "":
-        return "" if vr != "SQ" else None
+        return ""
     if vr in ("DS", "IS"):
         return _number(vr, value)
     if not isinstance(value, str) and vr != "PN":

@@ -139,6 +139,13 @@ def test_type_2_attributes_are_there_and_empty():
         assert str(found[keyword].value or "") == ""
 
 
+def test_a_removed_identity_says_how_even_where_the_source_does_not():
+    """PS3.3 C.7.1.1: De-identification Method is Type 1C, and often empty."""
+    found = normalise_header(raw(PatientIdentityRemoved=b"YES", DeidentificationMethod=b""))
+    assert found.DeidentificationMethod
+    assert "DeidentificationMethod" not in normalise_header(raw(PatientIdentityRemoved=b"NO"))
+
+
 def test_sequences_are_made_sound_too():
     source = Dataset()
     item = Dataset()
