@@ -11,9 +11,11 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import safetensors
 import torch
 from safetensors.torch import save_file
 from scipy.optimize import minimize
@@ -22,6 +24,7 @@ from ich_node.codes import CLASSES
 from ich_node.infer.bundle import METADATA, WEIGHTS, load_network, read_bundle, sha256_of
 from ich_node.infer.network import SmartNet
 from ich_node.infer.predictor import Predictor
+from ich_node.infer.preprocess import SIZE
 from training.data import VALIDATION_SEEDS, draw_scan, slice_classes
 
 NEUTRAL = dict.fromkeys(CLASSES, (1.0, 0.0))
@@ -54,16 +57,7 @@ def write_bundle(
     weights = {key: value.contiguous().clone() for key, value in network.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
     stated = {
-        "name": name,
-        "version": version,
-        "task": "Intracranial haemorrhage on non-contrast head CT: classes and masks",
-        "description": "SMART-Net: a slice encoder, a BiLSTM over slices, 3D convolutions",
-        "intended_use": "Research use only. Not a medical device.",
-        "data_source": about,
-        "network_data_format": {
-            "inputs": {"image": {"type": "CT", "format": "HU", "axes": "slice, row, column"}},
-            "outputs": {"classes": list(CLASSES), "masks": list(CLASSES)},
-        },
+        **_monai_part(name, version, about),
         "ich_node": {
             "sha256": sha256_of(folder / WEIGHTS),
             "backbone": backbone,
@@ -78,6 +72,51 @@ def write_bundle(
         encoding="utf-8",
     )
     return folder
+
+
+def _monai_part(name: str, version: str, about: str) -> dict[str, Any]:
+    """Return what the metadata of every MONAI bundle states."""
+    plane = {"type": "image", "num_channels": 1, "spatial_shape": ["*", SIZE, SIZE]}
+    outputs = {"type": "probabilities", "format": "segmentation", "is_patch_data": False}
+    return {
+        "name": name,
+        "version": version,
+        "changelog": {version: "first of its kind"},
+        "monai_version": "1.6.1",
+        "pytorch_version": str(torch.__version__).partition("+")[0],
+        "numpy_version": np.__version__,
+        "required_packages_version": {"safetensors": safetensors.__version__},
+        "task": "Intracranial haemorrhage on non-contrast head CT: classes and masks",
+        "description": "SMART-Net: a slice encoder, a BiLSTM over slices, 3D convolutions",
+        "authors": "the developers of ich-node",
+        "copyright": "the developers of ich-node; Apache-2.0",
+        "data_source": about,
+        "data_type": "dicom",
+        "intended_use": "Research use only. Not a medical device.",
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    **plane,
+                    "format": "hounsfield",
+                    "modality": "CT",
+                    "dtype": "float32",
+                    "value_range": [0, 1],
+                    "is_patch_data": False,
+                    "channel_def": {"0": "0 to 80 HU after CLAHE and min-max; slices I to S"},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    **outputs,
+                    "num_channels": len(CLASSES),
+                    "spatial_shape": ["*", SIZE, SIZE],
+                    "dtype": "float32",
+                    "value_range": [0, 1],
+                    "channel_def": {str(index): name for index, name in enumerate(CLASSES)},
+                }
+            },
+        },
+    }
 
 
 def platt(logits: Array, truth: Array) -> tuple[float, float]:
