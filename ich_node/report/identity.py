@@ -49,7 +49,8 @@ def work_of(sources: Iterable[str], by: ModelIdentity | Refusal) -> Work:
         parts: tuple[str, ...] = ("refused", by.reason, by.text)
     else:
         model, serial = by.name[:64], by.sha256[:16]
-        version = f"{by.version[:20]} ({PRODUCT} {__version__}, weights {serial})"
+        # Software Versions and Algorithm Version are LO: 64 characters.
+        version = f"{by.version[:20]} ({PRODUCT} {__version__}, weights {serial})"[:64]
         parts = (by.sha256, by.precision, by.device)
     content = (__version__, *parts, *sorted(sources))
     kinds = ("seg", "seg-series", "sr", "sr-series", "dimensions")

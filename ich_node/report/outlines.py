@@ -14,6 +14,8 @@ Point = tuple[int, int]
 # Columns then rows, shape (vertex, 2), first vertex repeated at the end.
 Polyline = npt.NDArray[np.float64]
 
+# Graphic Data is FL, two numbers a vertex; in Explicit VR its length has 16 bits (PS3.5 7.1.2).
+MAX_VERTICES = 8000
 _DIAGONALS_TOO = np.ones((3, 3), dtype=bool)
 
 
@@ -35,15 +37,29 @@ def outlines(mask: Mask) -> list[Polyline]:
     Parameters
     ----------
     mask
-        Shape (row, column), of the source image. Regions are joined by edges, not by corners.
+        Shape (row, column), of the source image. Regions are joined by edges, not by corners; one
+        with more than `MAX_VERTICES` corners is given in parts.
     """
-    regions, _ = ndimage.label(fill_holes(mask))
+    found = _sized(fill_holes(mask))
+    return [outline for _, outline in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _sized(filled: Mask) -> list[tuple[int, Polyline]]:
+    """Return size and outline of each region of a mask without holes."""
+    regions, _ = ndimage.label(filled)
     found = []
     for number, (rows, columns) in enumerate(ndimage.find_objects(regions), start=1):
         region = regions[rows, columns] == number
-        offset = np.array([columns.start, rows.start], dtype=np.float64)
-        found.append((int(region.sum()), _trace(region) + offset))
-    return [outline for _, outline in sorted(found, key=lambda pair: -pair[0])]
+        outline = _trace(region)
+        if len(outline) <= MAX_VERTICES:
+            parts = [(int(region.sum()), outline)]
+        else:  # too ragged to be written: in halves, which have no holes either
+            middle = len(region) // 2
+            lower = [(size, part + np.array([0, middle])) for size, part in _sized(region[middle:])]
+            parts = [*_sized(region[:middle]), *lower]
+        corner = np.array([columns.start, rows.start], dtype=np.float64)
+        found += [(size, part + corner) for size, part in parts]
+    return found
 
 
 def fill(polylines: Iterable[Polyline], shape: tuple[int, int]) -> Mask:

@@ -52,6 +52,16 @@ def test_an_empty_mask_has_no_outline():
     assert outlines(np.zeros((3, 3), dtype=bool)) == []
 
 
+def test_an_outline_too_long_for_its_element_is_given_in_parts():
+    """A ragged comb of one region; FL of more than 64 kB cannot be written in Explicit VR."""
+    mask = np.zeros((256, 256), dtype=bool)
+    mask[0] = mask[:, ::3] = mask[::2, 1::3] = True
+    found = outlines(mask)
+    assert len(found) > 1
+    assert all(outline.size * 4 < 2**16 for outline in found)
+    assert np.array_equal(fill(found, mask.shape), fill_holes(mask))
+
+
 @pytest.mark.parametrize(
     "polyline", [[[0, 0], [9, 0]], [[0, 0], [0.5, 0]], [[0, 0], [1, 1]], [[-1, 0], [1, 0]]]
 )
