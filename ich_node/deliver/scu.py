@@ -1,6 +1,7 @@
 """C-STORE out: one association, the objects in the order given, a verdict for each.
 
-Nothing a peer does raises: it becomes the verdict, with what to do about it.
+Nothing a peer does raises: it becomes the verdict, with what to do about it. pynetdicom's chunked
+mode is switched on for the process: a file's bytes go out as they lie on disk, not decoded first.
 """
 
 from __future__ import annotations
@@ -12,17 +13,27 @@ from typing import Any
 
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, _config
 from pynetdicom.sop_class import Verification
 
 from ich_node.records import Verdict
 from ich_node.settings import Destination
+from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
+_ACCEPTED, _REJECTED_TRANSIENT = 0, 2  # PS3.8 7.1.1.7
 _CONNECT_S, _ACSE_S, _DIMSE_S, _NETWORK_S = 10.0, 30.0, 120.0, 120.0
-# Stored, with a remark (PS3.4 table B.2-1).
-_WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
-# SOP class not supported, not authorised: another attempt gives the same.
-_PERMANENT = frozenset({0x0122, 0x0124, 0x0111, 0x0117, 0x0118, 0x0119})
+# Attribute list error, attribute value out of range, and all of Bxxx: done, with a remark.
+_WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
+# The destination has this UID. Ours are derived from the content, so it is this object: an answer
+# to an earlier attempt was lost.
+_THERE_ALREADY = 0x0111
+# No such, invalid or missing attribute or value, class or instance, operation or argument not
+# understood, not authorised: another attempt gives the same.
+_PERMANENT = frozenset(
+    {0x0105, 0x0106, 0x0112, 0x0113, 0x0114, 0x0115, 0x0117, 0x0118, 0x0119}
+    | {0x0120, 0x0121, 0x0122, 0x0124, 0x0211, 0x0212}
+)
+_OUT_OF_RESOURCES = 0xA7
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,14 @@ class _Object:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+
+
+@dataclass(frozen=True)
+class _NoAssociation:
+    """Why there is no association, and whether there may be one later."""
+
+    text: str
+    transient: bool
 
 
 def send(
@@ -57,19 +76,22 @@ def send(
     -------
     list of Verdict
         One for each object, in the same order.
+
+    Raises
+    ------
+    OSError, pydicom.errors.InvalidDicomError
+        A file of ours cannot be read.
     """
+    _config.STORE_SEND_CHUNKED_DATASET = True
     read = [_read(kind, path) for kind, path in objects]
     entity = _entity(calling_ae)
     for sop_class, syntax in dict.fromkeys((o.sop_class_uid, o.transfer_syntax_uid) for o in read):
         entity.add_requested_context(sop_class, syntax)
         if syntax == ExplicitVRLittleEndian:
             entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
-    association = entity.associate(
-        destination.host, destination.port, ae_title=destination.ae_title
-    )
-    if not association.is_established:
-        transient, text = _why_not(association, destination)
-        return [_unsent(item, text, transient) for item in read]
+    association = _associate(entity, destination)
+    if isinstance(association, _NoAssociation):
+        return [_unsent(item, association.text, association.transient) for item in read]
     verdicts = [_send_one(association, item) for item in read]
     if association.is_established:
         association.release()
@@ -80,17 +102,20 @@ def echo(destination: Destination, calling_ae: str) -> tuple[bool, str]:
     """Ask a destination by C-ECHO whether it is there; say what it answered."""
     entity = _entity(calling_ae)
     entity.add_requested_context(Verification)
-    association = entity.associate(
-        destination.host, destination.port, ae_title=destination.ae_title
-    )
     where = f"{destination.ae_title} at {destination.host}:{destination.port}"
-    if not association.is_established:
-        return False, f"{where}: {_why_not(association, destination)[1]}"
-    status = association.send_c_echo()
+    association = _associate(entity, destination)
+    if isinstance(association, _NoAssociation):
+        return False, f"{where}: {association.text}"
+    try:
+        status = association.send_c_echo()
+    except RuntimeError:  # it ended between the two
+        return False, f"{where} ended the association before the C-ECHO"
     if association.is_established:
         association.release()
-    if "Status" not in status or status.Status != 0:
-        return False, f"{where} did not answer the C-ECHO with success"
+    if "Status" not in status:
+        return False, f"{where} did not answer the C-ECHO"
+    if status.Status != 0:
+        return False, f"{where} answered the C-ECHO with {status.Status:04X}H, expected 0000H"
     return True, f"{where} answers C-ECHO"
 
 
@@ -100,7 +125,23 @@ def _entity(calling_ae: str) -> AE:
     entity.acse_timeout = _ACSE_S
     entity.dimse_timeout = _DIMSE_S
     entity.network_timeout = _NETWORK_S
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     return entity
+
+
+def _associate(entity: AE, destination: Destination) -> Any:  # noqa: ANN401
+    """Return an established association, or a `_NoAssociation`."""
+    where = f"{destination.host}:{destination.port}"
+    try:
+        association = entity.associate(
+            destination.host, destination.port, ae_title=destination.ae_title
+        )
+    except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
+        return _NoAssociation(f"no way to {where}: {error}", transient=True)
+    if association.is_established:
+        return association
+    return _why_not(association, destination)
 
 
 def _read(kind: str, path: Path) -> _Object:
@@ -114,21 +155,23 @@ def _read(kind: str, path: Path) -> _Object:
     )
 
 
-def _why_not(association: Any, destination: Destination) -> tuple[bool, str]:  # noqa: ANN401
-    """Tell why there is no association: (transient, text)."""
-    where = f"{destination.host}:{destination.port}"
+def _why_not(association: Any, destination: Destination) -> _NoAssociation:  # noqa: ANN401
+    answer = association.acceptor.primitive
     if association.is_rejected:
-        answer = association.acceptor.primitive
-        text = (
+        return _NoAssociation(
             f"association rejected by {destination.ae_title}: {answer.reason_str} "
-            f"({answer.result_str}); check AE titles and hosts on both sides"
+            f"({answer.result_str}); check AE titles and hosts on both sides",
+            transient=answer.result == _REJECTED_TRANSIENT,
         )
-        return answer.result == 2, text
-    if association.is_aborted and association.acceptor.primitive is not None:
-        answer = association.acceptor.primitive
-        if answer.result == 0:  # accepted, but none of the contexts: pynetdicom aborts by itself
-            return False, f"{destination.ae_title} accepts none of the objects' SOP classes"
-    return True, f"no association with {where}: not reachable, or it ended without an answer"
+    if answer is not None and answer.result == _ACCEPTED:
+        # pynetdicom itself aborts an association without a single accepted context
+        text = f"{destination.ae_title} accepts none of the SOP classes that were offered"
+        return _NoAssociation(text, transient=False)
+    where = f"{destination.host}:{destination.port}"
+    return _NoAssociation(
+        f"no association with {where}: not reachable, or it ended without an answer",
+        transient=True,
+    )
 
 
 def _send_one(association: Any, item: _Object) -> Verdict:  # noqa: ANN401
@@ -144,18 +187,19 @@ def _send_one(association: Any, item: _Object) -> Verdict:  # noqa: ANN401
         return _unsent(item, f"the destination does not accept {name}", transient=False)
     try:
         status = association.send_c_store(_payload(item, accepted))
-    except (ValueError, RuntimeError, AttributeError) as error:
-        return _unsent(item, f"could not be sent: {error}", transient=True)
+    except RuntimeError:  # it ended between the two
+        return _unsent(item, "the association ended before this object", transient=True)
+    except (ValueError, AttributeError) as error:
+        name = type(error).__name__
+        return _unsent(item, f"cannot be encoded for this destination ({name})", transient=False)
     return _judge(item, status)
 
 
-def _payload(item: _Object, accepted: set[str]) -> Any:  # noqa: ANN401
-    """Return the file as it is, or its data set for the encoding that the peer takes."""
+def _payload(item: _Object, accepted: set[str]) -> Path | pydicom.FileDataset:
+    """Return the file, or its data set for pynetdicom to encode as Implicit VR Little Endian."""
     if item.transfer_syntax_uid in accepted:
         return item.path
-    dataset = pydicom.dcmread(item.path)
-    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    return dataset
+    return pydicom.dcmread(item.path)
 
 
 def _judge(item: _Object, status: Any) -> Verdict:  # noqa: ANN401
@@ -163,12 +207,15 @@ def _judge(item: _Object, status: Any) -> Verdict:  # noqa: ANN401
     if "Status" not in status:
         return _unsent(item, "no answer: timed out or connection lost", transient=True)
     code = int(status.Status)
-    comment = str(status.get("ErrorComment", "") or "")
-    text = f"{code:04X}H {comment}".strip()
-    if code == 0 or code in _WARNINGS:
+    text = f"{code:04X}H {status.get('ErrorComment') or ''}".strip()
+    if code == 0 or code in _WARNINGS or code >> 12 == 0xB:
         return Verdict(item.kind, item.sop_instance_uid, code, True, False, f"stored ({text})")
-    permanent = code in _PERMANENT or code >> 8 in range(0xA8, 0xB0) or code >> 12 == 0xC
-    return Verdict(item.kind, item.sop_instance_uid, code, False, not permanent, f"refused, {text}")
+    if code == _THERE_ALREADY:
+        text = f"stored earlier ({text})"
+        return Verdict(item.kind, item.sop_instance_uid, code, True, False, text)
+    wrong_object = code >> 12 in (0xA, 0xC) and code >> 8 != _OUT_OF_RESOURCES
+    transient = not (wrong_object or code in _PERMANENT)
+    return Verdict(item.kind, item.sop_instance_uid, code, False, transient, f"refused, {text}")
 
 
 def _unsent(item: _Object, text: str, transient: bool) -> Verdict:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element
+from pydicom.tag import BaseTag
 
 # What places pixels in the patient or gives them their meaning: other values are another object.
 _GEOMETRY = (
@@ -21,16 +24,24 @@ _GEOMETRY = (
     "Rows",
     "Columns",
     "NumberOfFrames",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "PhotometricInterpretation",
     "RescaleSlope",
     "RescaleIntercept",
+    "FloatPixelData",
+    "DoubleFloatPixelData",
 )
 # Differ between two encodings of one object.
 _ENCODING = frozenset(
     {
         "PixelData",
-        "PhotometricInterpretation",
         "PlanarConfiguration",
         "SpecificCharacterSet",
+        "ExtendedOffsetTable",
+        "ExtendedOffsetTableLengths",
+        "EncapsulatedPixelDataValueTotalLength",
+        "DataSetTrailingPadding",
     }
 )
 
@@ -68,14 +79,41 @@ def compare(kept: Dataset, came: Dataset) -> Difference:
 
 
 def _differing(kept: Dataset, came: Dataset) -> set[str]:
-    tags = {element.tag for element in kept} | {element.tag for element in came}
+    """Name the elements with other values; encodings and group lengths (PS3.5 7.2) do not count."""
     found = set()
-    for tag in tags:
+    for tag in kept.keys() | came.keys():
+        name = _name(tag, kept, came)
+        if name in _ENCODING or tag.element == 0:
+            continue
         one, other = kept.get(tag), came.get(tag)
-        name = str((one or other).keyword or tag)
-        if name not in _ENCODING and (one is None or other is None or one.value != other.value):
+        if one is None or other is None or not _same_value(one, other):
             found.add(name)
+    if "PhotometricInterpretation" in found and _in_colour(kept) and _in_colour(came):
+        found.remove("PhotometricInterpretation")  # the colours of the pixels are compared instead
     return found
+
+
+def _name(tag: BaseTag, *datasets: Dataset) -> str:
+    keyword = next(dataset[tag].keyword for dataset in datasets if tag in dataset)
+    return str(keyword or tag)
+
+
+def _same_value(one: DataElement, other: DataElement) -> bool:
+    """Equal values; or equal bytes where one VR is unknown, as a private one sent implicit is."""
+    if "UN" in (one.VR, other.VR) and one.VR != other.VR:
+        return _encoded(one) == _encoded(other)
+    return bool(one.value == other.value)
+
+
+def _encoded(element: DataElement) -> bytes:
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, True
+    write_data_element(buffer, element)
+    return bytes(buffer.getvalue())
+
+
+def _in_colour(dataset: Dataset) -> bool:
+    return str(dataset.get("PhotometricInterpretation", "")).startswith(("RGB", "YBR"))
 
 
 def _same_pixels(kept: Dataset, came: Dataset) -> bool:

@@ -8,16 +8,19 @@ import threading
 import zlib
 from dataclasses import dataclass, field
 from io import BytesIO
+from pathlib import Path
 
 import pydicom
 from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from ich_node import logs
 from ich_node.receive import spool
 from ich_node.receive.compare import Difference, Kind, compare
+from ich_node.receive.whole import is_cut
 from ich_node.records import Received
 from ich_node.settings import Settings, Source
 from ich_node.store import events, instances
@@ -59,7 +62,7 @@ class Refused(Exception):
 
     def __init__(self, status: int, comment: str) -> None:
         super().__init__(comment)
-        self.answer = Answer(status, comment[:64])
+        self.answer = Answer(status, _short(comment))
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,16 @@ def take(intake: Intake, incoming: Incoming) -> Answer:
     """
     try:
         header = _header(incoming)
-        _check(intake, incoming, header)
+        _check(incoming, header)
+        if _is_ours(intake, incoming, header):
+            return _drop(intake, header)
+        with intake.lock_of(incoming.sop_instance_uid):
+            known = instances.find(intake.engine, incoming.sop_instance_uid)
+            if known is None:
+                return _store(intake, incoming, header)
+            return _again(intake, incoming, known)
     except Refused as refused:
         return refused.answer
-    if _is_ours(intake, incoming, header):
-        events.add(intake.engine, "own_result", "a result of this node came back and was dropped")
-        return Answer(SUCCESS)
-    with intake.lock_of(incoming.sop_instance_uid):
-        known = instances.find(intake.engine, incoming.sop_instance_uid)
-        if known is None:
-            return _store(intake, incoming, header)
-        return _again(intake, incoming, known)
 
 
 def _header(incoming: Incoming) -> Dataset:
@@ -110,18 +112,29 @@ def _header(incoming: Incoming) -> Dataset:
     Raises
     ------
     Refused
-        It cannot be read.
+        It cannot be read, or is not all there.
     """
+    if not (spool.is_uid(incoming.sop_class_uid) and spool.is_uid(incoming.sop_instance_uid)):
+        raise Refused(CANNOT_UNDERSTAND, "the request names no UID")
     try:
-        header = pydicom.dcmread(_whole(incoming), stop_before_pixels=True, force=False)
-        header.get("PatientName")  # elements decode when they are read
-        return header
-    except Exception as error:
+        header = pydicom.dcmread(_file(incoming), stop_before_pixels=True)
+        cut = is_cut(incoming.data, incoming.transfer_syntax_uid)
+    except Exception as error:  # whatever a parser raises
         text = f"the data set cannot be read ({type(error).__name__})"
         raise Refused(CANNOT_UNDERSTAND, text) from error
+    if cut:
+        raise Refused(CANNOT_UNDERSTAND, "the data set is cut short; send it again")
+    return header
 
 
-def _check(intake: Intake, incoming: Incoming, header: Dataset) -> None:
+def _check(incoming: Incoming, header: Dataset) -> None:
+    """Hold the header against the request.
+
+    Raises
+    ------
+    Refused
+        A UID is missing, or is another than the request names.
+    """
     for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID"):
         if not spool.is_uid(_text(header, keyword)):
             raise Refused(CANNOT_UNDERSTAND, f"{keyword} is missing or not a UID")
@@ -129,10 +142,28 @@ def _check(intake: Intake, incoming: Incoming, header: Dataset) -> None:
         raise Refused(WRONG_CLASS, "SOP Class UID differs from the request's")
     if _text(header, "SOPInstanceUID") != incoming.sop_instance_uid:
         raise Refused(WRONG_CLASS, "SOP Instance UID differs from the request's")
-    free = shutil.disk_usage(intake.settings.spool_dir).free
-    if free < intake.settings.storage.min_free_gb * 1e9:
-        _log.error("disk below its limit", free_gb=round(free / 1e9, 1))
+
+
+def _write(intake: Intake, path: Path, incoming: Incoming) -> None:
+    """Write an object if that leaves the room that must stay free.
+
+    Raises
+    ------
+    Refused
+        It does not.
+    OSError
+        The disk.
+    """
+    storage = intake.settings.storage
+    free = shutil.disk_usage(storage.data_dir).free - len(incoming.data)
+    if free < storage.min_free_gb * 1e9:
+        _log.error(
+            "the disk is below storage.min_free_gb; nothing more is taken until room is made",
+            free_gb=round(free / 1e9, 1),
+            min_free_gb=storage.min_free_gb,
+        )
         raise Refused(OUT_OF_RESOURCES, "the disk is below its limit of free space")
+    spool.write(path, PREAMBLE, _meta(incoming), incoming.data)
 
 
 def _is_ours(intake: Intake, incoming: Incoming, header: Dataset) -> bool:
@@ -145,10 +176,21 @@ def _is_ours(intake: Intake, incoming: Incoming, header: Dataset) -> bool:
     )
 
 
+def _drop(intake: Intake, header: Dataset) -> Answer:
+    events.add(
+        intake.engine,
+        "own_result",
+        "a result of this node came back and was dropped",
+        study=_text(header, "StudyInstanceUID"),
+        series=_text(header, "SeriesInstanceUID"),
+    )
+    return Answer(SUCCESS)
+
+
 def _store(intake: Intake, incoming: Incoming, header: Dataset) -> Answer:
     study, series = _text(header, "StudyInstanceUID"), _text(header, "SeriesInstanceUID")
     path = intake.settings.spool_dir / study / series / f"{incoming.sop_instance_uid}.dcm"
-    spool.write(path, PREAMBLE, _meta(incoming), incoming.data)
+    _write(intake, path, incoming)
     received = Received(
         sop_class_uid=incoming.sop_class_uid,
         sop_instance_uid=incoming.sop_instance_uid,
@@ -174,21 +216,23 @@ def _store(intake: Intake, incoming: Incoming, header: Dataset) -> Answer:
 def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:
     """The same SOP Instance UID once more."""
     digest = hashlib.sha256(incoming.data).hexdigest()
+    success = Answer(SUCCESS, series_instance_uid=known.series_instance_uid)
     if digest == known.sha256 and incoming.transfer_syntax_uid == known.transfer_syntax_uid:
-        return Answer(SUCCESS, series_instance_uid=known.series_instance_uid)
+        if not known.path.exists():  # a disk was restored from an older copy than the database
+            _write(intake, known.path, incoming)
+        return success
     difference = _difference(incoming, known)
     if difference.kind is Kind.DUPLICATE:
-        return Answer(SUCCESS, series_instance_uid=known.series_instance_uid)
+        return success
     _keep_beside(intake, incoming, known, difference, digest)
     if difference.kind is Kind.CORRECTION:
-        return Answer(SUCCESS, series_instance_uid=known.series_instance_uid)
-    names = ", ".join(difference.keywords)
-    return Answer(CONFLICT, f"UID known with other {names}"[:64])
+        return success
+    return Answer(CONFLICT, _short(f"UID known with other {', '.join(difference.keywords)}"))
 
 
 def _difference(incoming: Incoming, known: Received) -> Difference:
     try:
-        return compare(pydicom.dcmread(known.path), pydicom.dcmread(_whole(incoming)))
+        return compare(pydicom.dcmread(known.path), pydicom.dcmread(_file(incoming)))
     except Exception:  # what cannot be compared cannot be called the same
         return Difference(Kind.CONFLICT, ("PixelData",))
 
@@ -199,12 +243,11 @@ def _keep_beside(
     root = intake.settings.storage.data_dir / f"{difference.kind}"
     path = root / f"{known.sop_instance_uid}.{digest[:16]}.dcm"
     if not path.exists():
-        spool.write(path, PREAMBLE, _meta(incoming), incoming.data)
+        _write(intake, path, incoming)
     text = (
         f"{known.sop_instance_uid} came again with other {', '.join(difference.keywords)}; "
         f"kept apart as {path.relative_to(intake.settings.storage.data_dir)}"
     )
-    _log.warning(str(difference.kind), text=text)
     events.add(
         intake.engine,
         str(difference.kind),
@@ -213,9 +256,10 @@ def _keep_beside(
         series=known.series_instance_uid,
         data={"keywords": list(difference.keywords)},
     )
+    _log.warning(str(difference.kind), text=text)
 
 
-def _whole(incoming: Incoming) -> BytesIO:
+def _file(incoming: Incoming) -> BytesIO:
     return BytesIO(PREAMBLE + _meta(incoming) + incoming.data)
 
 
@@ -235,14 +279,26 @@ def _meta(incoming: Incoming) -> bytes:
 
 
 def _text(header: Dataset, keyword: str) -> str:
+    """Return a value as text that every database takes; empty where it is missing or damaged."""
     try:
-        return str(header.get(keyword) or "")
-    except Exception:  # a damaged element is an absent one
+        value = header.get(keyword)
+    except Exception:  # whatever a damaged element raises when it is decoded
         return ""
+    if value is None:
+        return ""
+    text = "\\".join(str(item) for item in value) if isinstance(value, MultiValue) else str(value)
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _integer(header: Dataset, keyword: str) -> int | None:
+    """Return an IS value; None where it is missing or beyond its 32 bits (PS3.5 6.2)."""
     try:
-        return int(_text(header, keyword))
+        value = int(_text(header, keyword))
     except ValueError:
         return None
+    return value if -(2**31) <= value < 2**31 else None
+
+
+def _short(comment: str) -> str:
+    """Fit an Error Comment (0000,0902) to its VR, LO: 64 characters."""
+    return comment if len(comment) <= 64 else f"{comment[:61]}..."

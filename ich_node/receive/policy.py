@@ -18,7 +18,9 @@ class Rejection:
     cause: str
 
 
-PERMANENT, BY_SERVICE_USER = 1, 1
+PERMANENT, TRANSIENT = 1, 2
+BY_SERVICE_USER, BY_PRESENTATION = 1, 3
+NO_REASON, LOCAL_LIMIT_EXCEEDED = 1, 2
 CALLING_AE_NOT_RECOGNISED, CALLED_AE_NOT_RECOGNISED = 3, 7
 
 
@@ -56,6 +58,18 @@ def judge(called: str, calling: str, address: str, settings: Settings) -> Source
         CALLING_AE_NOT_RECOGNISED,
         f"{calling.strip()!r} calls from {address}, which is not in its hosts ({hosts})",
     )
+
+
+def too_many(limit: int) -> Rejection:
+    """Return the rejection of one association more than the limit: the peer tries again later."""
+    cause = f"dicom.max_associations = {limit} associations are open"
+    return Rejection(TRANSIENT, BY_PRESENTATION, LOCAL_LIMIT_EXCEEDED, cause)
+
+
+def cannot_judge(error: Exception) -> Rejection:
+    """Return the rejection of a request that could not be judged: nobody slips in by a fault."""
+    cause = f"the request could not be judged ({type(error).__name__})"
+    return Rejection(TRANSIENT, BY_SERVICE_USER, NO_REASON, cause)
 
 
 def _refuse(reason: int, cause: str) -> Rejection:

@@ -1,12 +1,15 @@
 """The storage SCP: thin handlers that turn an intake's answers and errors into DIMSE statuses.
 
 pynetdicom's unrestricted storage mode is switched on for the process: a router that is refused one
-object of an unknown or private class holds up whole studies.
+object of an unknown or private class holds up whole studies. In that mode pynetdicom takes the
+first transfer syntax offered for a context, so those that can be decoded are put first.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+import traceback
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,10 +40,11 @@ from pynetdicom.sop_class import Verification
 
 from ich_node import logs
 from ich_node.errors import ConfigError
-from ich_node.receive.intake import OUT_OF_RESOURCES, SUCCESS, Incoming, Intake, take
-from ich_node.receive.policy import Rejection, judge
+from ich_node.receive.intake import OUT_OF_RESOURCES, SUCCESS, Answer, Incoming, Intake, take
+from ich_node.receive.policy import Rejection, cannot_judge, judge, too_many
 from ich_node.settings import Settings, Source
 from ich_node.store.engine import Engine
+from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _log = logs.get(__name__)
 
@@ -65,29 +69,57 @@ DECODABLE = (
 )
 _MAXIMUM_PDU = 128 * 1024
 _ACSE_TIMEOUT_S, _DIMSE_TIMEOUT_S, _NETWORK_TIMEOUT_S = 30.0, 60.0, 60.0
+# pynetdicom counts connections that have asked for nothing yet; ours counts associations.
+_NO_LIMIT = 1_000_000
+# What an aborted association may take to finish the object in its hands.
+_LAST_OBJECT_S = 5.0
+
+
+@dataclass
+class _Peer:
+    """One open association: its source, and the series that it brought images of."""
+
+    source: Source
+    series: set[str] = field(default_factory=set)
 
 
 @dataclass
 class _Peers:
-    """Open associations: the source of each, and the series that it brought images of."""
+    """Open associations by pynetdicom's thread of each; a thread that died counts no more."""
 
+    limit: int
     guard: threading.Lock = field(default_factory=threading.Lock)
-    sources: dict[int, Source] = field(default_factory=dict)
-    series: dict[int, set[str]] = field(default_factory=dict)
+    held: dict[threading.Thread, _Peer] = field(default_factory=dict)
 
-    def enter(self, association: int, source: Source) -> None:
+    def enter(self, association: threading.Thread, source: Source) -> bool:
+        """Take one in; False where the limit is reached."""
         with self.guard:
-            self.sources[association] = source
-            self.series[association] = set()
+            self._forget_the_dead()
+            if len(self.held) >= self.limit:
+                return False
+            self.held[association] = _Peer(source)
+            return True
 
-    def brought(self, association: int, series_instance_uid: str) -> None:
+    def source(self, association: threading.Thread) -> Source:
         with self.guard:
-            self.series[association].add(series_instance_uid)
+            return self.held[association].source
 
-    def leave(self, association: int) -> None:
+    def brought(self, association: threading.Thread, series_instance_uid: str) -> None:
         with self.guard:
-            self.sources.pop(association, None)
-            self.series.pop(association, None)
+            self.held[association].series.add(series_instance_uid)
+
+    def leave(self, association: threading.Thread) -> None:
+        with self.guard:
+            self.held.pop(association, None)
+
+    def open_series(self) -> Mapping[str, int]:
+        with self.guard:
+            self._forget_the_dead()
+            return Counter(uid for peer in self.held.values() for uid in peer.series)
+
+    def _forget_the_dead(self) -> None:
+        for association in [thread for thread in self.held if not thread.is_alive()]:
+            del self.held[association]
 
 
 class Receiver:
@@ -105,18 +137,17 @@ class Receiver:
 
     def open_series(self) -> Mapping[str, int]:
         """Return how many open associations brought an image of each series."""
-        with self._peers.guard:
-            return Counter(uid for held in self._peers.series.values() for uid in held)
+        return self._peers.open_series()
 
     def stop(self, timeout_s: float) -> None:
         """Accept no new association, let the open ones end for `timeout_s` seconds, then abort."""
-        self._server.server_close()
-        deadline = threading.Event()
-        waited = 0.0
-        while self._entity.active_associations and waited < timeout_s:
-            deadline.wait(0.1)
-            waited += 0.1
+        self._server.shutdown()
+        deadline = time.monotonic() + timeout_s
+        for association in self._entity.active_associations:
+            association.join(max(0.0, deadline - time.monotonic()))
         self._entity.shutdown()
+        for association in self._entity.active_associations:
+            association.join(_LAST_OBJECT_S)
 
 
 def start_receiver(settings: Settings, engine: Engine) -> Receiver:
@@ -129,7 +160,9 @@ def start_receiver(settings: Settings, engine: Engine) -> Receiver:
     """
     _config.UNRESTRICTED_STORAGE_SERVICE = True
     entity = AE(ae_title=settings.dicom.ae_title)
-    entity.maximum_associations = settings.dicom.max_associations
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.maximum_associations = _NO_LIMIT
     entity.maximum_pdu_size = _MAXIMUM_PDU
     entity.acse_timeout = _ACSE_TIMEOUT_S
     entity.dimse_timeout = _DIMSE_TIMEOUT_S
@@ -137,22 +170,22 @@ def start_receiver(settings: Settings, engine: Engine) -> Receiver:
     entity.add_supported_context(Verification)
     for context in AllStoragePresentationContexts:
         entity.add_supported_context(context.abstract_syntax, list(DECODABLE))
-    peers = _Peers()
+    peers = _Peers(settings.dicom.max_associations)
     intake = Intake(engine, settings)
     handlers = [
         (evt.EVT_REQUESTED, _on_requested, [settings, peers]),
-        (evt.EVT_REJECTED, _on_rejected, [settings]),
         (evt.EVT_C_ECHO, _on_echo),
         (evt.EVT_C_STORE, _on_store, [intake, peers]),
-        (evt.EVT_CONN_CLOSE, _on_close, [peers]),
+        (evt.EVT_RELEASED, _on_end, [peers]),
+        (evt.EVT_ABORTED, _on_end, [peers]),
     ]
     address = (settings.dicom.host, settings.dicom.port)
     try:
         server = entity.start_server(address, block=False, evt_handlers=handlers)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
         raise ConfigError(
-            f"dicom.host = {address[0]!r}, dicom.port = {address[1]}: {error.strerror}; "
-            "another program may hold the port"
+            f"dicom.host = {address[0]!r}, dicom.port = {address[1]}: cannot listen there "
+            f"({error}); expected an address of this machine and a port that no other program holds"
         ) from error
     return Receiver(entity, server, peers)
 
@@ -162,26 +195,20 @@ def _on_requested(event: Any, settings: Settings, peers: _Peers) -> None:  # noq
     association = event.assoc
     request = association.requestor.primitive
     address = association.requestor.address
-    verdict = judge(request.called_ae_title, request.calling_ae_title, address, settings)
+    try:
+        verdict = judge(request.called_ae_title, request.calling_ae_title, address, settings)
+    except Exception as error:  # pynetdicom would go on and accept
+        verdict = cannot_judge(error)
+    if isinstance(verdict, Source) and not peers.enter(association, verdict):
+        verdict = too_many(peers.limit)
     if isinstance(verdict, Rejection):
         _log.warning("association rejected", address=address, cause=verdict.cause)
         association.acse.send_reject(verdict.result, verdict.source, verdict.reason)
         association.kill()
         return
-    peers.enter(id(association), verdict)
     for context in request.presentation_context_definition_list:
-        # The unrestricted mode takes the first one offered: put forward what can be decoded.
         offered = context.transfer_syntax
         context.transfer_syntax = sorted(offered, key=lambda uid: uid not in DECODABLE)
-
-
-def _on_rejected(event: Any, settings: Settings) -> None:  # noqa: ANN401
-    """Pynetdicom itself rejects only above the limit of associations."""
-    _log.warning(
-        "association rejected",
-        address=event.assoc.requestor.address,
-        cause=f"more than dicom.max_associations = {settings.dicom.max_associations} are open",
-    )
 
 
 def _on_echo(_event: Any) -> int:  # noqa: ANN401
@@ -190,8 +217,7 @@ def _on_echo(_event: Any) -> int:  # noqa: ANN401
 
 def _on_store(event: Any, intake: Intake, peers: _Peers) -> int | Dataset:  # noqa: ANN401
     """Take one object; every error becomes a status, and none is a success."""
-    association = id(event.assoc)
-    request = event.request
+    association, request = event.assoc, event.request
     try:
         answer = take(
             intake,
@@ -199,32 +225,37 @@ def _on_store(event: Any, intake: Intake, peers: _Peers) -> int | Dataset:  # no
                 sop_class_uid=str(request.AffectedSOPClassUID),
                 sop_instance_uid=str(request.AffectedSOPInstanceUID),
                 transfer_syntax_uid=str(event.context.transfer_syntax),
-                data=request.DataSet.getvalue(),
-                source=peers.sources[association],
-                calling_ae=event.assoc.requestor.ae_title.strip(),
+                data=request.DataSet.getvalue() if request.DataSet else b"",
+                source=peers.source(association),
+                calling_ae=association.requestor.ae_title.strip(),
             ),
         )
-    except Exception:  # disk or database: the peer keeps the object and sends it again
-        _log.exception(
-            "an object could not be stored", sop_instance_uid=request.AffectedSOPInstanceUID
-        )
-        return _status(OUT_OF_RESOURCES, "could not be stored; send it again")
-    if answer.series_instance_uid is not None:
-        peers.brought(association, answer.series_instance_uid)
+        if answer.series_instance_uid is not None:
+            peers.brought(association, answer.series_instance_uid)
+    except Exception as error:  # disk or database: the peer keeps the object and sends it again
+        answer = Answer(OUT_OF_RESOURCES, "could not be stored; send it again")
+        _log.error("an object could not be stored", **_cause(error))
     if answer.status == SUCCESS:
         return SUCCESS
     _log.warning(
         "object refused",
         status=f"{answer.status:04X}H",
         cause=answer.comment,
-        sop_instance_uid=request.AffectedSOPInstanceUID,
-        calling_ae=event.assoc.requestor.ae_title.strip(),
+        sop_instance_uid=str(request.AffectedSOPInstanceUID),
+        calling_ae=association.requestor.ae_title.strip(),
     )
     return _status(answer.status, answer.comment)
 
 
-def _on_close(event: Any, peers: _Peers) -> None:  # noqa: ANN401
-    peers.leave(id(event.assoc))
+def _on_end(event: Any, peers: _Peers) -> None:  # noqa: ANN401
+    peers.leave(event.assoc)
+
+
+def _cause(error: Exception) -> dict[str, str]:
+    """Say where an error arose; its text only if it is the system's: others quote the patient."""
+    place = "".join(traceback.format_tb(error.__traceback__))
+    text = str(error) if isinstance(error, OSError) else ""
+    return {"error": f"{type(error).__name__} {text}".strip(), "place": place}
 
 
 def _status(code: int, comment: str) -> Dataset:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from pathlib import Path
 
 _UID = re.compile(r"[0-9.]{1,64}")
+# One thread at a time makes folders: else another could see a folder that is not yet synced.
+_making = threading.Lock()
 
 
 def is_uid(value: str) -> bool:
@@ -14,20 +17,23 @@ def is_uid(value: str) -> bool:
     return _UID.fullmatch(value) is not None and ".." not in value and value[0] != "."
 
 
-def write(path: Path, *parts: bytes) -> None:
-    """Write parts one after another so that a power cut leaves all or nothing.
+def write(path: Path, *pieces: bytes) -> None:
+    """Write pieces one after another so that a power cut leaves all or nothing.
+
+    The caller sees to it that nobody else writes the same path meanwhile. A part file that a crash
+    left behind is overwritten when the object is sent again.
 
     Raises
     ------
     OSError
         The disk is full or gone; no part file is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(f"{path.name}.{os.getpid()}.{id(parts)}.part")
+    with _making:
+        _make(path.parent)
+    part = path.with_name(f"{path.name}.part")
     try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            for piece in parts:
+        with open(part, "wb", opener=_private) as file:
+            for piece in pieces:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
@@ -36,6 +42,19 @@ def write(path: Path, *parts: bytes) -> None:
         part.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, each synced in its parent."""
+    if folder.is_dir():
+        return
+    _make(folder.parent)
+    folder.mkdir(exist_ok=True, mode=0o700)
+    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
