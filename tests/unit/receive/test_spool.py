@@ -1,0 +1,83 @@
+"""A file under its own name is whole and synced; a failure leaves nothing."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ich_node.receive import spool
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What reaches the disk, in order."""
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def note_fsync(descriptor: int) -> None:
+        done.append(f"fsync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        fsync(descriptor)
+
+    def note_rename(path: Path, target: Path) -> Path:
+        done.append(f"rename {path.name} {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    return done
+
+
+def test_bytes_are_synced_before_the_name_and_the_name_before_the_return(
+    tmp_path: Path, steps: list[str]
+) -> None:
+    (tmp_path / "series").mkdir()
+    spool.write(tmp_path / "series" / "1.dcm", b"one", b"two")
+    assert steps == ["fsync 1.dcm.part", "rename 1.dcm.part 1.dcm", "fsync series"]
+    assert (tmp_path / "series" / "1.dcm").read_bytes() == b"onetwo"
+
+
+def test_a_new_folder_is_synced_in_its_parent(tmp_path: Path, steps: list[str]) -> None:
+    spool.write(tmp_path / "study" / "series" / "1.dcm", b"one")
+    assert steps[:2] == [f"fsync {tmp_path.name}", "fsync study"]
+
+
+def test_files_and_folders_are_for_their_owner_alone(tmp_path: Path) -> None:
+    spool.write(tmp_path / "study" / "series" / "1.dcm", b"one")
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "study").rglob("*")
+    }
+    assert modes == {"series": 0o700, "1.dcm": 0o600}
+    assert stat.S_IMODE((tmp_path / "study").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("failing", ["fsync", "rename"])
+def test_a_failure_leaves_neither_file_nor_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*((os, "fsync") if failing == "fsync" else (Path, "rename")), fail)
+    with pytest.raises(OSError, match="No space left"):
+        spool.write(tmp_path / "1.dcm", b"one")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_part_of_an_earlier_crash_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "1.dcm.part").write_bytes(b"much longer than what comes now")
+    spool.write(tmp_path / "1.dcm", b"one")
+    assert [path.name for path in tmp_path.iterdir()] == ["1.dcm"]
+    assert (tmp_path / "1.dcm").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("value", ["1", "1.2.840.10008", "2.25." + "9" * 39, "0.0", "1" * 64])
+def test_digits_and_dots_are_a_uid(value: str) -> None:
+    assert spool.is_uid(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["", ".", "..", "1..2", ".1", "1/2", "1\\2", "1.2 ", "1.2\n", "a", "1" * 65, "١.٢"]
+)
+def test_what_could_leave_its_folder_is_no_uid(value: str) -> None:
+    assert not spool.is_uid(value)
