@@ -281,7 +281,7 @@ def _refuse_unknown_environment() -> None:
     """A misspelt variable would otherwise be ignored without a word."""
     sections = {name.upper() for name in Settings.model_fields}
     for variable in os.environ:
-        if not variable.startswith(ENV_PREFIX) or variable in (CONFIG_VARIABLE, "ICH_NODE_SHARED"):
+        if not variable.startswith(ENV_PREFIX) or variable == CONFIG_VARIABLE:
             continue
         section = variable.removeprefix(ENV_PREFIX).split("__", 1)[0]
         if section not in sections:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHARED = Path(os.environ.get("ICH_NODE_SHARED", ROOT.parent / "shared"))
+SHARED = Path(os.environ.get("TEST_SHARED", ROOT.parent / "shared"))
 
 _NEEDS = {
     "dcmtk": (
@@ -26,7 +26,7 @@ _NEEDS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what lacks its program or data, naming it; under ICH_NODE_NO_SKIPS fail instead."""
+    """Skip what lacks its program or data, naming it; under TEST_NO_SKIPS fail instead."""
     for item in items:
         for name, (there, message) in _NEEDS.items():
             if item.get_closest_marker(name) and not there():
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     report = yield
-    if report.skipped and os.environ.get("ICH_NODE_NO_SKIPS") and not hasattr(report, "wasxfail"):
+    if report.skipped and os.environ.get("TEST_NO_SKIPS") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
     return report
 
