@@ -39,11 +39,11 @@ def test_a_passing_trouble_is_worth_another_attempt(status: int) -> None:
     assert (verdict.status, verdict.stored, verdict.transient) == (status, False, True)
 
 
-@pytest.mark.parametrize(
-    "status",
-    [0xA900, 0xA9FF, 0xA800, 0xAA00, 0xC000, 0xC001, 0xCFFF]
-    + [0x0105, 0x0106, 0x0112, 0x0115, 0x0117, 0x0118, 0x0119, 0x0120, 0x0122, 0x0124, 0x0211],
-)
+WRONG_OBJECT = (0xA900, 0xA9FF, 0xA800, 0xAA00, 0xC000, 0xC001, 0xCFFF)
+WRONG_REQUEST = (0x0105, 0x0106, 0x0112, 0x0115, 0x0117, 0x0118, 0x0119, 0x0120, 0x0122, 0x0124)
+
+
+@pytest.mark.parametrize("status", [*WRONG_OBJECT, *WRONG_REQUEST, 0x0211])
 def test_a_refusal_of_the_object_itself_is_for_good(status: int) -> None:
     verdict = _judge(SEG, answer(status))
     assert (verdict.status, verdict.stored, verdict.transient) == (status, False, False)
@@ -60,7 +60,7 @@ def test_the_destinations_own_words_are_kept() -> None:
     assert (verdict.kind, verdict.sop_instance_uid) == ("seg", "1.2.3")
 
 
-@pytest.mark.parametrize("status", range(0, 0x10000, 0x101))
-def test_no_status_is_both_stored_and_to_be_tried_again(status: int) -> None:
-    verdict = _judge(SEG, answer(status))
-    assert not (verdict.stored and verdict.transient)
+def test_no_status_is_both_stored_and_to_be_tried_again() -> None:
+    for status in range(0x10000):
+        verdict = _judge(SEG, answer(status))
+        assert not (verdict.stored and verdict.transient)
