@@ -10,14 +10,14 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from deploy.demo.pacs import StandInPacs
@@ -26,7 +26,7 @@ from deploy.demo.sender import send
 from training.simulate import SimulatedHead, simulate_head
 from training.simulate.dicom import write_series
 
-OUT = Path("out/demo")
+DEFAULT_OUT = Path("out/demo")
 # Held out: the model was trained on other seeds.
 SEED = 900_001
 BLEEDS = ("intraparenchymal", "subdural")
@@ -35,38 +35,61 @@ _SMALLEST_DICE = 0.5
 
 _console = Console()
 
+Tell = Callable[[str], None]
+
 
 def main() -> int:
-    """Run the demonstration; return the exit status."""
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
+    """Run the demonstration in the folder named by the first argument; return the exit status."""
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_OUT
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=_console
     ) as progress:
-        task = progress.add_task("simulate a head CT with two bleeds")
-        head = simulate_head(SEED, BLEEDS)
-        sent = write_series(head.hu, OUT / "ct", spacing_mm=head.spacing_mm, seed=SEED)
-        study = str(pydicom.dcmread(sent[0], stop_before_pixels=True).StudyInstanceUID)
-        progress.update(task, description="start the PACS and ich-node serve")
-        pacs = StandInPacs.start(OUT / "pacs")
-        port = free_port()
-        config = configuration(OUT, port, [("pacs", "PACS", pacs.port)])
-        try:
-            with running_node(config, port) as node:
-                progress.update(task, description=f"send {len(sent)} images by C-STORE")
-                send(sent, port)
-                story = _follow(node, study, lambda text: progress.update(task, description=text))
-        finally:
-            pacs.stop()
-        progress.update(task, description="check what the PACS received")
-    faults = _faults(pacs.received(), sent, head, story)
-    _tell(pacs.received(), story)
+        task = progress.add_task("")
+        head, sent, received, story = _run(out, _teller(progress, task))
+    faults = _faults(received, sent, head, story)
+    _show(received, story, out)
     for fault in faults:
         _console.print(f"[red]FAULT[/] {fault}")
     return 1 if faults else 0
 
 
-def _follow(node: RunningNode, study: str, tell: Any) -> dict[str, Any]:  # noqa: ANN401
+def _teller(progress: Progress, task: TaskID) -> Tell:
+    """Show what is going on: a spinner on a terminal, else a line for each step."""
+    said = [""]
+
+    def tell(text: str) -> None:
+        progress.update(task, description=text)
+        if text != said[-1] and not _console.is_terminal:
+            _console.print(text)
+        said.append(text)
+
+    return tell
+
+
+def _run(out: Path, tell: Tell) -> tuple[SimulatedHead, list[Path], list[Path], dict[str, Any]]:
+    """Send a simulated head through a running node; return it, what was sent, what came back."""
+    tell("simulate a head CT with two bleeds")
+    head = simulate_head(SEED, BLEEDS)
+    sent = write_series(head.hu, out / "ct", spacing_mm=head.spacing_mm, seed=SEED)
+    study = str(pydicom.dcmread(sent[0], stop_before_pixels=True).StudyInstanceUID)
+    tell("start the PACS and ich-node serve")
+    pacs = StandInPacs.start(out / "pacs")
+    port = free_port()
+    config = configuration(out, port, [("pacs", "PACS", pacs.port)])
+    try:
+        with running_node(config, port) as node:
+            tell(f"send {len(sent)} images by C-STORE")
+            send(sent, port)
+            story = _follow(node, study, tell)
+            tell("stop the node, check what the PACS received")
+    finally:
+        pacs.stop()
+    return head, sent, pacs.received(), story
+
+
+def _follow(node: RunningNode, study: str, tell: Tell) -> dict[str, Any]:
     """Wait until the study is delivered, telling each state on the way."""
 
     def look() -> dict[str, Any] | None:
@@ -79,7 +102,7 @@ def _follow(node: RunningNode, study: str, tell: Any) -> dict[str, Any]:  # noqa
             raise RuntimeError(f"the series is {series['state']}: {series['reason']}")
         return story if series["state"] == "delivered" else None
 
-    return wait_for(look, _DEADLINE_S, "delivered study (see out/demo/node.log)")
+    return wait_for(look, _DEADLINE_S, f"delivered study; see {node.log}")
 
 
 def _faults(
@@ -139,7 +162,8 @@ def _dice(seg: Path, sent: Sequence[Path], head: SimulatedHead) -> float:
     return float(2 * (found & true).sum() / (found.sum() + true.sum()))
 
 
-def _tell(received: Sequence[Path], story: Mapping[str, Any]) -> None:
+def _show(received: Sequence[Path], story: Mapping[str, Any], out: Path) -> None:
+    """Print the objects, the findings and the times; keep the picture."""
     revision = story["series"][0]["revisions"][-1]
     for path in received:
         _console.print(f"received: {path} ({path.stat().st_size / 1024:.0f} KiB)", soft_wrap=True)
@@ -153,7 +177,7 @@ def _tell(received: Sequence[Path], story: Mapping[str, Any]) -> None:
         stages.add_row(stage, f"{seconds:.2f}")
     _console.print(stages)
     kept = Path(revision["results"][0]["path"]).parent / "summary.png"
-    shutil.copyfile(kept, OUT / "summary.png")
+    shutil.copyfile(kept, out / "summary.png")
     _console.print(f"picture: {OUT / 'summary.png'}")
 
 
