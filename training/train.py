@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ich_node.codes import CLASSES
-from ich_node.infer.backbones import pooled
 from ich_node.infer.network import SliceNet, SmartNet
 from training.augment import augment
 from training.data import Example, load, slice_classes
@@ -186,7 +185,7 @@ def _encode(
     depth = min(_CHUNK, len(image))
     first = int(rng.integers(len(image) - depth + 1))
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        features = torch.cat([pooled(net.encoder(part)[4]) for part in torch.split(image, 8)])
+        features = torch.cat([net.pool(net.encoder(part)[4]) for part in torch.split(image, 8)])
         _, maps = net.slices(image[first : first + depth])
     labels = torch.from_numpy(head.labels[first : first + depth].astype(np.int64))
     return features.float(), maps.transpose(0, 1)[None], labels[None]

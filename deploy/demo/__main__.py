@@ -178,7 +178,7 @@ def _show(received: Sequence[Path], story: Mapping[str, Any], out: Path) -> None
     _console.print(stages)
     kept = Path(revision["results"][0]["path"]).parent / "summary.png"
     shutil.copyfile(kept, out / "summary.png")
-    _console.print(f"picture: {OUT / 'summary.png'}")
+    _console.print(f"picture: {out / 'summary.png'}")
 
 
 if __name__ == "__main__":

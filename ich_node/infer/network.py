@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from ich_node.infer.backbones import BACKBONES, Features, build_encoder, pooled
+from ich_node.infer.backbones import BACKBONES, Features, build_encoder, build_pool
 
 
 class ConvBn(nn.Sequential):
@@ -187,8 +187,7 @@ class SliceNet(nn.Module):
         widths = BACKBONES[backbone]
         self.encoder = build_encoder(backbone)
         self.classification_head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
+            *build_pool(backbone),
             nn.Dropout(0.5),
             nn.Linear(widths.encoder[4], n_classes),
         )
@@ -259,6 +258,7 @@ class SmartNet(nn.Module):
         super().__init__()
         widths = BACKBONES[backbone]
         self.encoder = build_encoder(backbone)
+        self.pool = build_pool(backbone)
         self.slice_head = nn.Linear(widths.encoder[4], n_classes)
         self.seg_decoder = SegDecoder(widths.encoder, widths.decoder, widths.maps)
         self.classifier = VolumeClassifier(widths.encoder[4], widths.recurrent, n_classes)
@@ -267,4 +267,4 @@ class SmartNet(nn.Module):
     def slices(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return pooled features (B, features) and slice maps (B, maps, 256, 256)."""
         features = self.encoder(x)
-        return pooled(features[4]), self.seg_decoder(features)
+        return self.pool(features[4]), self.seg_decoder(features)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ich_node.codes import CLASSES
-from ich_node.infer.backbones import pooled
+from ich_node.infer.backbones import build_pool
 from ich_node.infer.network import SliceNet, Upstream
 from training import data
 from training.losses import dice_loss, mask_loss, targets_of, upstream_loss
@@ -141,7 +141,7 @@ def test_transfer_keeps_what_the_slices_taught():
     x = torch.rand(2, 1, 256, 256)
     features = upstream.encoder(x)
     found, maps = net.slices(x)
-    torch.testing.assert_close(found, pooled(features[4]))
+    torch.testing.assert_close(found, build_pool("tiny")(features[4]))
     torch.testing.assert_close(maps, upstream.seg_decoder(features))
     torch.testing.assert_close(net.slice_head(found), upstream(x).classes)
 
