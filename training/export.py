@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from training.data import VALIDATION_SEEDS, draw_scan, slice_classes
 
 NEUTRAL = dict.fromkeys(CLASSES, (1.0, 0.0))
 _MARGIN = 0.02
+_LICENSE = Path(__file__).parents[1] / "LICENSE"
 
 Array = npt.NDArray[np.float64]
 
@@ -66,6 +68,7 @@ def write_bundle(
             "mask_threshold": mask_threshold,
         },
     }
+    shutil.copy(_LICENSE, folder / "LICENSE")
     (folder / METADATA).write_text(json.dumps(stated, indent=2) + "\n", encoding="utf-8")
     (folder / "docs" / "README.md").write_text(
         f"# {name} {version}\n\nResearch use only. Not a medical device.\n\n{about}\n",

@@ -195,7 +195,7 @@ def _sequence_loss(
     net: SmartNet, seen: list[tuple[Tensor, Tensor]], rng: np.random.Generator
 ) -> Tensor:
     """Loss of the BiLSTM on a batch of the heads seen so far; their features cost nothing more."""
-    chosen = [seen[index] for index in rng.integers(len(seen), size=16)]
+    chosen = [seen[index] for index in rng.integers(len(seen), size=32)]
     depths = torch.tensor([len(features) for features, _ in chosen])
     padded = nn.utils.rnn.pad_sequence([features for features, _ in chosen], batch_first=True)
     targets = torch.stack([target for _, target in chosen])
