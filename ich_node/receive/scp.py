@@ -117,6 +117,14 @@ class _Peers:
             self._forget_the_dead()
             return Counter(uid for peer in self.held.values() for uid in peer.series)
 
+    def wait(self, timeout_s: float) -> None:
+        """Wait until all have ended, `timeout_s` seconds at most."""
+        deadline = time.monotonic() + timeout_s
+        with self.guard:
+            held = list(self.held)
+        for association in held:
+            association.join(max(0.0, deadline - time.monotonic()))
+
     def _forget_the_dead(self) -> None:
         for association in [thread for thread in self.held if not thread.is_alive()]:
             del self.held[association]
@@ -129,6 +137,7 @@ class Receiver:
         self._entity = entity
         self._server = server
         self._peers = peers
+        self._stopped = False
 
     @property
     def port(self) -> int:
@@ -141,13 +150,13 @@ class Receiver:
 
     def stop(self, timeout_s: float) -> None:
         """Accept no new association, let the open ones end for `timeout_s` seconds, then abort."""
+        if self._stopped:
+            return
+        self._stopped = True
         self._server.shutdown()
-        deadline = time.monotonic() + timeout_s
-        for association in self._entity.active_associations:
-            association.join(max(0.0, deadline - time.monotonic()))
+        self._peers.wait(timeout_s)
         self._entity.shutdown()
-        for association in self._entity.active_associations:
-            association.join(_LAST_OBJECT_S)
+        self._peers.wait(_LAST_OBJECT_S)
 
 
 def start_receiver(settings: Settings, engine: Engine) -> Receiver:

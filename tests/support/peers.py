@@ -1,15 +1,30 @@
-"""A node's settings, and objects as peers send them, for the tests of receiving and delivering."""
+"""A node's settings, objects as peers send them, and peers that behave badly on the wire."""
 
+import socket
+import struct
 import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom.dsutils import split_dataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode, split_dataset
+from pynetdicom.sop_class import Verification
 
+from deploy.demo.running import wait_for
 from ich_node.receive.intake import Incoming
-from ich_node.settings import Dicom, Settings, Source, Storage
+from ich_node.receive.scp import Receiver, start_receiver
+from ich_node.settings import Destination, Dicom, Settings, Source, Storage
+from ich_node.store.engine import Engine, migrate, open_engine
 from training.simulate.dicom import save
 
 SENDER = Source(name="sender", ae_title="SENDER", hosts=("127.0.0.1",), quiet_seconds=2)
@@ -24,6 +39,11 @@ def node_settings(folder: Path, sources: tuple[Source, ...] = (SENDER,), **dicom
     )
     made.spool_dir.mkdir(parents=True)
     return made
+
+
+def destination(port: int) -> Destination:
+    """A destination on the loopback address."""
+    return Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=port)
 
 
 def small_object(number: int = 1, sop_class: str = CTImageStorage, **values: Any) -> Dataset:
@@ -47,7 +67,12 @@ def encoded(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "object.dcm"
         save(dataset, path, syntax)
-        return path.read_bytes()[split_dataset(path)[1] :]
+        return data_of(path)
+
+
+def data_of(path: Path) -> bytes:
+    """The bytes of a file behind its file meta information."""
+    return path.read_bytes()[split_dataset(path)[1] :]
 
 
 def incoming(dataset: Dataset, syntax: str = ExplicitVRLittleEndian, **changes: Any) -> Incoming:
@@ -60,3 +85,211 @@ def incoming(dataset: Dataset, syntax: str = ExplicitVRLittleEndian, **changes: 
         "calling_ae": SENDER.ae_title,
     } | changes
     return Incoming(data=values.pop("data", None) or encoded(dataset, syntax), **values)
+
+
+@dataclass
+class Pacs:
+    """A storage SCP that keeps requests in memory."""
+
+    port: int
+    requests: list[Any] = field(default_factory=list)
+    data: list[bytes] = field(default_factory=list)
+
+
+@contextmanager
+def pacs(
+    classes: Sequence[str],
+    syntaxes: Sequence[str] = (ExplicitVRLittleEndian,),
+    answer: Callable[[Any], int | Dataset] = lambda _event: 0x0000,
+) -> Iterator[Pacs]:
+    """A PACS that takes these SOP classes in these transfer syntaxes, and answers as it is told."""
+    entity = AE(ae_title="PACS")
+    for uid in (*classes, Verification):
+        entity.add_supported_context(uid, list(syntaxes))
+
+    def on_store(event: Any) -> int | Dataset:
+        running.requests.append(event.request)
+        running.data.append(event.request.DataSet.getvalue())
+        return answer(event)
+
+    server = entity.start_server(
+        ("127.0.0.1", 0),
+        block=False,
+        evt_handlers=[(evt.EVT_C_STORE, on_store), (evt.EVT_C_ECHO, lambda _event: 0x0000)],
+    )
+    running = Pacs(server.server_address[1])
+    try:
+        yield running
+    finally:
+        entity.shutdown()
+
+
+@contextmanager
+def bare_server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A TCP server without DICOM; `talk` is given each connection, and it is closed after that."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def serve() -> None:
+        while not done.is_set():
+            connection, _address = listening.accept()
+            with connection, suppress(OSError):
+                connection.settimeout(10)
+                talk(connection)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    port = listening.getsockname()[1]
+    try:
+        yield port
+    finally:
+        done.set()
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        thread.join(10)
+        listening.close()
+
+
+def read_pdu(connection: socket.socket) -> bytes:
+    """Read one PDU (PS3.8 9.3); empty where the peer closed."""
+    head = _read(connection, 6)
+    return head + _read(connection, struct.unpack(">2xL", head)[0]) if head else b""
+
+
+def _read(connection: socket.socket, count: int) -> bytes:
+    found = b""
+    while len(found) < count:
+        piece = connection.recv(count - len(found))
+        if not piece:
+            return b""
+        found += piece
+    return found
+
+
+def associate_request(
+    calling: str = "SENDER",
+    called: str = "ICH_NODE",
+    contexts: Sequence[tuple[str, Sequence[str]]] = ((CTImageStorage, (ExplicitVRLittleEndian,)),),
+) -> bytes:
+    """An A-ASSOCIATE-RQ PDU (PS3.8 9.3.2); contexts have the IDs 1, 3, 5 and on."""
+    items = _item(0x10, b"1.2.840.10008.3.1.1.1")
+    for number, (abstract, syntaxes) in enumerate(contexts):
+        offered = b"".join(_item(0x40, uid.encode()) for uid in syntaxes)
+        head = bytes((2 * number + 1, 0, 0, 0))
+        items += _item(0x20, head + _item(0x30, abstract.encode()) + offered)
+    items += _item(0x50, _item(0x51, struct.pack(">L", 16384)) + _item(0x52, b"1.2.3.4"))
+    titles = struct.pack(
+        ">HH16s16s32x", 1, 0, called.ljust(16).encode(), calling.ljust(16).encode()
+    )
+    return _pdu(0x01, titles + items)
+
+
+def store_request(dataset: Dataset, data: bytes) -> bytes:
+    """P-DATA-TF PDUs of one C-STORE request (PS3.7 9.3.1) in context 1."""
+    command = Dataset()
+    command.AffectedSOPClassUID = dataset.SOPClassUID
+    command.CommandField, command.MessageID, command.Priority = 0x0001, 1, 0
+    command.CommandDataSetType = 1
+    command.AffectedSOPInstanceUID = dataset.SOPInstanceUID
+    body = encode(command, True, True) or b""
+    length = struct.pack("<HHLL", 0, 0, 4, len(body))
+    return _p_data(0b11, length + body) + _p_data(0b10, data)
+
+
+def _p_data(flags: int, fragment: bytes) -> bytes:
+    return _pdu(0x04, struct.pack(">LBB", len(fragment) + 2, 1, flags) + fragment)
+
+
+def _item(kind: int, body: bytes) -> bytes:
+    return struct.pack(">BxH", kind, len(body)) + body
+
+
+def _pdu(kind: int, body: bytes) -> bytes:
+    return struct.pack(">BxL", kind, len(body)) + body
+
+
+ABORT = _pdu(0x07, bytes(4))
+
+
+def reject(result: int, source: int, reason: int) -> bytes:
+    """An A-ASSOCIATE-RJ PDU (PS3.8 9.3.4)."""
+    return _pdu(0x03, bytes((0, result, source, reason)))
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A receiver of this process, with what it writes to."""
+
+    settings: Settings
+    engine: Engine
+    receiver: Receiver
+
+    def rows(self, table: sa.Table) -> list[dict[str, Any]]:
+        """All rows of a table."""
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(sa.select(table)).mappings()]
+
+
+@contextmanager
+def listening(folder: Path, **changes: Any) -> Iterator[Listening]:
+    """Run a receiver; `changes` are those of `node_settings`."""
+    settings = node_settings(folder, **changes)
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    receiver = start_receiver(settings, engine)
+    try:
+        yield Listening(settings, engine, receiver)
+    finally:
+        receiver.stop(0.0)
+        engine.dispose()
+
+
+def associate(
+    port: int,
+    contexts: Sequence[tuple[str, Sequence[str]]] = ((Verification, (ImplicitVRLittleEndian,)),),
+    *,
+    calling: str = "SENDER",
+    called: str = "ICH_NODE",
+) -> Association:
+    """Ask for an association as a peer does; it may be rejected."""
+    entity = AE(ae_title=calling)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
+    for abstract_syntax, transfer_syntaxes in contexts:
+        entity.add_requested_context(abstract_syntax, list(transfer_syntaxes))
+    return entity.associate("127.0.0.1", port, ae_title=called)
+
+
+def c_store(association: Association, request: Incoming) -> Dataset:
+    """Send a data set as it is encoded, however wrong it is; return the response."""
+    message = C_STORE()
+    message.MessageID, message.Priority = 1, 2
+    message.AffectedSOPClassUID = request.sop_class_uid
+    message.AffectedSOPInstanceUID = request.sop_instance_uid
+    message.DataSet = BytesIO(request.data)
+    context = next(
+        context
+        for context in association.accepted_contexts
+        if context.abstract_syntax == request.sop_class_uid
+        and context.transfer_syntax[0] == request.transfer_syntax_uid
+    )
+    association._reactor_checkpoint.clear()
+    wait_for(lambda: association._is_paused, 10, "pause of the sender's reactor")
+    association.dimse.send_msg(message, context.context_id)
+    _context, response = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    answer = Dataset()
+    if response is not None:
+        answer.Status = response.Status
+        answer.ErrorComment = response.ErrorComment
+    return answer
+
+
+def sent(port: int, request: Incoming) -> Dataset:
+    """Send one object in an association of its own; return the response."""
+    contexts = [(request.sop_class_uid, (request.transfer_syntax_uid,))]
+    association = associate(port, contexts)
+    assert association.is_established
+    try:
+        return c_store(association, request)
+    finally:
+        association.release()

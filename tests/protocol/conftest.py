@@ -1,0 +1,30 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ich_node.receive import scp
+from tests.support.peers import Listening, listening
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Listening]:
+    """A receiver that takes from SENDER at the loopback address."""
+    with listening(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Every line that the receiver logs."""
+    lines: list[dict[str, Any]] = []
+
+    class _Log:
+        def _note(self, text: str, **pairs: Any) -> None:
+            lines.append({"event": text, **pairs})
+
+        info = warning = error = _note
+
+    monkeypatch.setattr(scp, "_log", _Log())
+    return lines
