@@ -184,8 +184,8 @@ def associate_request(
     return _pdu(0x01, titles + items)
 
 
-def store_request(dataset: Dataset, data: bytes) -> bytes:
-    """P-DATA-TF PDUs of one C-STORE request (PS3.7 9.3.1) in context 1."""
+def store_request(dataset: Dataset, data: bytes, piece: int = 1 << 20) -> bytes:
+    """P-DATA-TF PDUs of one C-STORE request (PS3.7 9.3.1) in context 1, the data in pieces."""
     command = Dataset()
     command.AffectedSOPClassUID = dataset.SOPClassUID
     command.CommandField, command.MessageID, command.Priority = 0x0001, 1, 0
@@ -193,7 +193,9 @@ def store_request(dataset: Dataset, data: bytes) -> bytes:
     command.AffectedSOPInstanceUID = dataset.SOPInstanceUID
     body = encode(command, True, True) or b""
     length = struct.pack("<HHLL", 0, 0, 4, len(body))
-    return _p_data(0b11, length + body) + _p_data(0b10, data)
+    pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
+    parts = b"".join(_p_data(0b00, part) for part in pieces[:-1])
+    return _p_data(0b11, length + body) + parts + _p_data(0b10, pieces[-1])
 
 
 def _p_data(flags: int, fragment: bytes) -> bytes:
@@ -228,6 +230,19 @@ class Listening:
         """All rows of a table."""
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(sa.select(table)).mappings()]
+
+    def files(self) -> list[Path]:
+        """Objects and parts of objects in the data folder."""
+        root = self.settings.storage.data_dir
+        return sorted(path for path in root.rglob("*") if path.suffix in (".dcm", ".part"))
+
+    def still_stores(self) -> bool:
+        """Tell whether a new object is stored."""
+        number = 1000 + len(self.files())
+        answer = sent(self.receiver.port, incoming(small_object(number)))
+        return answer.Status == 0x0000 and any(
+            path.name == f"1.2.3.{number}.dcm" for path in self.files()
+        )
 
 
 @contextmanager
