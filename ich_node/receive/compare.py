@@ -32,7 +32,7 @@ _GEOMETRY = (
     "FloatPixelData",
     "DoubleFloatPixelData",
 )
-# Differ between two encodings of one object.
+# Differ between two encodings of one object; a compressor notes itself in the derivation.
 _ENCODING = frozenset(
     {
         "PixelData",
@@ -42,6 +42,8 @@ _ENCODING = frozenset(
         "ExtendedOffsetTableLengths",
         "EncapsulatedPixelDataValueTotalLength",
         "DataSetTrailingPadding",
+        "DerivationDescription",
+        "DerivationCodeSequence",
     }
 )
 
