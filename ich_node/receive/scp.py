@@ -185,8 +185,7 @@ def start_receiver(settings: Settings, engine: Engine) -> Receiver:
         (evt.EVT_REQUESTED, _on_requested, [settings, peers]),
         (evt.EVT_C_ECHO, _on_echo),
         (evt.EVT_C_STORE, _on_store, [intake, peers]),
-        (evt.EVT_RELEASED, _on_end, [peers]),
-        (evt.EVT_ABORTED, _on_end, [peers]),
+        (evt.EVT_RELEASED, _on_released, [peers]),
     ]
     address = (settings.dicom.host, settings.dicom.port)
     try:
@@ -256,7 +255,8 @@ def _on_store(event: Any, intake: Intake, peers: _Peers) -> int | Dataset:  # no
     return _status(answer.status, answer.comment)
 
 
-def _on_end(event: Any, peers: _Peers) -> None:  # noqa: ANN401
+def _on_released(event: Any, peers: _Peers) -> None:  # noqa: ANN401
+    """Forget it now: its thread lives until the peer closes the connection, if it ever does."""
     peers.leave(event.assoc)
 
 

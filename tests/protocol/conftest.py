@@ -3,9 +3,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom import _config
 
 from ich_node.receive import scp
 from tests.support.peers import Listening, listening
+
+
+@pytest.fixture(autouse=True)
+def _modes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put pynetdicom's modes back, which a receiver and a sender switch on for their process."""
+    monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", False)
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", False)
 
 
 @pytest.fixture

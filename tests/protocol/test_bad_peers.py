@@ -24,7 +24,8 @@ from tests.support.peers import (
     store_request,
 )
 
-ACCEPT, DATA, ABORTED = 0x02, 0x04, 0x07
+ACCEPT, DATA, RELEASED, ABORTED = 0x02, 0x04, 0x06, 0x07
+RELEASE = b"\x05\0\0\0\0\x04" + bytes(4)
 Connect = Callable[..., socket.socket]
 IMAGE = small_object(PixelData=bytes(8000), BitsAllocated=16)
 
@@ -46,6 +47,11 @@ def associated(connect: Connect) -> socket.socket:
     connection.sendall(associate_request())
     assert read_pdu(connection)[0] == ACCEPT
     return connection
+
+
+def idle(node: Listening) -> bool:
+    """Tell whether no association counts as open."""
+    return not node.receiver.open_series() and not node.receiver._peers.held
 
 
 def ended(connection: socket.socket) -> bool:
@@ -111,7 +117,7 @@ def test_a_peer_that_ends_in_the_middle_of_an_image_leaves_nothing(
     last = request.rindex(b"\x04\0\0\0")  # where the last PDU begins
     connection.sendall(request[: last if within == "an image" else last - 1000] + end)
     connection.close()
-    wait_for(lambda: not node.receiver._peers.held, 10, "end of the association")
+    wait_for(lambda: idle(node), 10, "end of the association")
     assert node.files() == []
     assert node.rows(instance) == []
     assert node.still_stores()
@@ -124,7 +130,7 @@ def test_a_peer_that_does_not_wait_for_its_answer_has_stored_all_the_same(
     connection.sendall(store_request(IMAGE, encoded(IMAGE)))
     wait_for(lambda: node.rows(instance), 10, "row of the image")
     connection.close()
-    wait_for(lambda: not node.receiver._peers.held, 10, "end of the association")
+    wait_for(lambda: idle(node), 10, "end of the association")
     assert node.still_stores()
 
 
@@ -151,8 +157,16 @@ def test_an_association_is_held_no_longer_than_its_connection_lives(
     ):
         connection.sendall(end)
         connection.close()
-    wait_for(lambda: node.receiver.open_series() == {}, 10, "end of all associations")
-    wait_for(lambda: not node.receiver._peers.held, 10, "end of all associations")
+    wait_for(lambda: idle(node), 10, "end of all associations")
+
+
+def test_a_released_association_takes_no_place_though_its_connection_stays_open(
+    connect: Connect, node: Listening
+) -> None:
+    connection = associated(connect)
+    connection.sendall(RELEASE)
+    assert read_pdu(connection)[0] == RELEASED
+    wait_for(lambda: idle(node), 5, "end of the association")
 
 
 @pytest.mark.parametrize("timeout", ["_ACSE_TIMEOUT_S", "_NETWORK_TIMEOUT_S"])

@@ -374,6 +374,19 @@ def test_odd_header_values_do_not_keep_an_image_out(
     assert "\0" not in row["patient_id"]
 
 
+@pytest.mark.parametrize(
+    ("raw", "number"), [("7", 7), ("-3 ", -3), ("2147483648", None), ("one", None), ("", None)]
+)
+def test_an_instance_number_beyond_its_vr_is_none(
+    intake: Intake, raw: str, number: int | None
+) -> None:
+    image = small_object()
+    del image.InstanceNumber
+    data = plain(image) + b"\x20\x00\x13\x00IS" + len(raw).to_bytes(2, "little") + raw.encode()
+    assert take(intake, incoming(image, data=data)).status == SUCCESS
+    assert [row["number"] for row in rows(intake, instance)] == [number]
+
+
 def test_the_same_object_on_many_threads_gets_in_once(intake: Intake) -> None:
     sent = incoming(small_object())
     statuses: list[int] = []

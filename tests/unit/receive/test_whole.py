@@ -75,8 +75,9 @@ def test_explicit_elements_in_an_implicit_association_are_followed_as_what_they_
 
 def test_an_unknown_sequence_of_undefined_length_is_implicit_inside() -> None:
     """PS3.5 6.2.2: UN with undefined length is encoded as Implicit VR Little Endian."""
-    item = b"\x08\x00\x00\x01\x02\x00\x00\x00" + b"1 "
-    value = b"\xfe\xff\x00\xe0" + len(item).to_bytes(4, "little") + item
+    # a length that would be the VR AA, were it explicit
+    inner = b"\x08\x00\x00\x01" + (0x4141).to_bytes(4, "little") + bytes(0x4141)
+    value = b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + inner + b"\xfe\xff\x0d\xe0\0\0\0\0"
     element = b"\x09\x00\x01\x10UN\0\0\xff\xff\xff\xff" + value + b"\xfe\xff\xdd\xe0\0\0\0\0"
     data = encoded(small_object()) + element
     assert not is_cut(data, ExplicitVRLittleEndian)
