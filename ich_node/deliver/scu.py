@@ -20,7 +20,7 @@ from ich_node.records import Verdict
 from ich_node.settings import Destination
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
-_ACCEPTED, _REJECTED_TRANSIENT = 0, 2  # PS3.8 7.1.1.7
+_REJECTED_TRANSIENT = 2  # PS3.8 7.1.1.7
 _CONNECT_S, _ACSE_S, _DIMSE_S, _NETWORK_S = 10.0, 30.0, 120.0, 120.0
 # Attribute list error, attribute value out of range, and all of Bxxx: done, with a remark.
 _WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
@@ -163,7 +163,7 @@ def _why_not(association: Any, destination: Destination) -> _NoAssociation:  # n
             f"({answer.result_str}); check AE titles and hosts on both sides",
             transient=answer.result == _REJECTED_TRANSIENT,
         )
-    if answer is not None and answer.result == _ACCEPTED:
+    if association.rejected_contexts:
         # pynetdicom itself aborts an association without a single accepted context
         text = f"{destination.ae_title} accepts none of the SOP classes that were offered"
         return _NoAssociation(text, transient=False)
@@ -192,6 +192,9 @@ def _send_one(association: Any, item: _Object) -> Verdict:  # noqa: ANN401
     except (ValueError, AttributeError) as error:
         name = type(error).__name__
         return _unsent(item, f"cannot be encoded for this destination ({name})", transient=False)
+    if "Status" not in status:
+        # Over at once: until pynetdicom has seen it, the next object would wait for an answer.
+        association.abort()
     return _judge(item, status)
 
 
