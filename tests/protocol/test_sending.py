@@ -1,0 +1,312 @@
+"""What a destination does becomes a verdict for each object, and never an error."""
+
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedSRStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    SegmentationStorage,
+)
+
+from deploy.demo.pacs import StandInPacs
+from deploy.demo.running import free_port
+from ich_node.deliver import scu
+from ich_node.deliver.scu import echo, send
+from ich_node.records import Verdict
+from ich_node.uids import IMPLEMENTATION_CLASS_UID
+from tests.support.peers import (
+    ABORT,
+    bare_server,
+    data_of,
+    destination,
+    pacs,
+    read_pdu,
+    reject,
+    small_object,
+)
+from tests.support.series import head_series, write
+from training.simulate.dicom import save
+
+BOTH = (SegmentationStorage, EnhancedSRStorage)
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> list[tuple[str, Path]]:
+    """A SEG and an SR, in the order to send."""
+    found = []
+    for number, (kind, sop_class) in enumerate(zip(("seg", "sr"), BOTH, strict=True), start=1):
+        dataset = small_object(number, sop_class=sop_class, Modality=kind.upper())
+        inner = Dataset()
+        inner.CodeValue, inner.CodeMeaning = "1", "Bleed"
+        dataset.ConceptNameCodeSequence = [inner]
+        path = tmp_path / f"{kind}.dcm"
+        save(dataset, path)
+        found.append((kind, path))
+    return found
+
+
+def said(verdicts: list[Verdict]) -> list[tuple[str, int | None, bool, bool]]:
+    """Kind, status, stored and transient of each verdict."""
+    return [(v.kind, v.status, v.stored, v.transient) for v in verdicts]
+
+
+def test_files_go_out_byte_for_byte_in_their_order_and_one_association(
+    objects: list[tuple[str, Path]],
+) -> None:
+    associations = set()
+
+    def answer(event: Any) -> int:
+        associations.add(event.assoc)
+        return 0x0000
+
+    with pacs(BOTH, answer=answer) as peer:
+        verdicts = send(destination(peer.port), "ICH_NODE", objects)
+    assert said(verdicts) == [("seg", 0, True, False), ("sr", 0, True, False)]
+    assert [v.sop_instance_uid for v in verdicts] == ["1.2.3.1", "1.2.3.2"]
+    assert peer.data == [data_of(path) for _kind, path in objects]
+    (association,) = associations
+    assert association.requestor.implementation_class_uid == IMPLEMENTATION_CLASS_UID
+    assert association.requestor.ae_title == "ICH_NODE"
+
+
+def test_the_stand_in_keeps_what_it_gets_byte_for_byte(
+    objects: list[tuple[str, Path]], tmp_path: Path
+) -> None:
+    stand_in = StandInPacs.start(tmp_path / "pacs")
+    try:
+        send(destination(stand_in.port), "ICH_NODE", objects)
+        received = stand_in.received()
+    finally:
+        stand_in.stop()
+    assert [data_of(path) for path in received] == [data_of(path) for _kind, path in objects]
+
+
+@pytest.mark.parametrize(
+    ("status", "stored", "transient"),
+    [
+        (0xB000, True, False),
+        (0x0111, True, False),
+        (0xA700, False, True),
+        (0xA900, False, False),
+        (0xC000, False, False),
+    ],
+)
+def test_the_answer_to_one_object_does_not_keep_the_next_back(
+    objects: list[tuple[str, Path]], status: int, stored: bool, transient: bool
+) -> None:
+    def answer(event: Any) -> Dataset:
+        found = Dataset()
+        found.Status = status if event.request.AffectedSOPClassUID == SegmentationStorage else 0
+        found.ErrorComment = "in its own words"
+        return found
+
+    with pacs(BOTH, answer=answer) as peer:
+        verdicts = send(destination(peer.port), "ICH_NODE", objects)
+    assert said(verdicts) == [("seg", status, stored, transient), ("sr", 0, True, False)]
+    assert f"{status:04X}H in its own words" in verdicts[0].text
+
+
+def test_without_a_context_for_seg_the_sr_still_arrives(objects: list[tuple[str, Path]]) -> None:
+    with pacs([EnhancedSRStorage]) as peer:
+        verdicts = send(destination(peer.port), "ICH_NODE", objects)
+    assert said(verdicts) == [("seg", None, False, False), ("sr", 0, True, False)]
+    assert verdicts[0].text == "the destination does not accept Segmentation Storage"
+
+
+def test_a_destination_that_takes_none_of_the_classes_never_will(
+    objects: list[tuple[str, Path]],
+) -> None:
+    with pacs([CTImageStorage]) as peer:
+        verdicts = send(destination(peer.port), "ICH_NODE", objects)
+    assert said(verdicts) == [("seg", None, False, False), ("sr", None, False, False)]
+    assert "accepts none of the SOP classes" in verdicts[0].text
+
+
+def test_a_destination_of_implicit_vr_gets_the_same_data_set(
+    objects: list[tuple[str, Path]],
+) -> None:
+    with pacs(BOTH, [ImplicitVRLittleEndian]) as peer:
+        verdicts = send(destination(peer.port), "ICH_NODE", objects)
+    assert [v.stored for v in verdicts] == [True, True]
+    for data, (_kind, path) in zip(peer.data, objects, strict=True):
+        came = pydicom.filereader.read_dataset(
+            pydicom.filebase.DicomBytesIO(data), is_implicit_VR=True, is_little_endian=True
+        )
+        assert data != data_of(path)
+        assert came.to_json() == pydicom.dcmread(path).to_json()
+
+
+def test_a_compressed_object_for_a_destination_of_implicit_vr_is_for_good_not_accepted(
+    tmp_path: Path,
+) -> None:
+    (path,) = write(head_series(slices=1), tmp_path, RLELossless)
+    with pacs([CTImageStorage], [ImplicitVRLittleEndian]) as peer:
+        verdicts = send(destination(peer.port), "ICH_NODE", [("sc", path)])
+    assert said(verdicts) == [("sc", None, False, False)]
+
+
+def answering(answer: bytes) -> Callable[[socket.socket], None]:
+    """Answer an association request by these bytes, or by closing the connection at once."""
+
+    def talk(connection: socket.socket) -> None:
+        read_pdu(connection)
+        connection.sendall(answer)
+        if answer:
+            connection.recv(1)  # a close before the answer is read could lose it
+
+    return talk
+
+
+@pytest.mark.parametrize(
+    ("answer", "transient", "words"),
+    [
+        (reject(1, 1, 3), False, "Calling AE title not recognised"),
+        (reject(1, 1, 7), False, "Called AE title not recognised"),
+        (reject(2, 3, 2), True, "Local limit exceeded"),
+        (ABORT, True, "ended without an answer"),
+        (b"", True, "ended without an answer"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", True, "ended without an answer"),
+    ],
+    ids=["calling", "called", "full", "abort", "closed", "http"],
+)
+def test_without_an_association_every_object_has_the_same_verdict_with_the_reason(
+    objects: list[tuple[str, Path]], answer: bytes, transient: bool, words: str
+) -> None:
+    with bare_server(answering(answer)) as port:
+        verdicts = send(destination(port), "ICH_NODE", objects)
+    assert said(verdicts) == [(kind, None, False, transient) for kind in ("seg", "sr")]
+    assert words.lower() in verdicts[0].text.lower()
+    assert verdicts[0].text == verdicts[1].text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid", "a" * 70 + ".b"])
+def test_a_destination_that_is_not_there_is_tried_again(
+    objects: list[tuple[str, Path]], host: str
+) -> None:
+    nowhere = destination(free_port()).model_copy(update={"host": host})
+    verdicts = send(nowhere, "ICH_NODE", objects)
+    assert said(verdicts) == [("seg", None, False, True), ("sr", None, False, True)]
+    assert f"{host}:{nowhere.port}" in verdicts[0].text
+
+
+def test_a_destination_that_aborts_midway_keeps_what_it_acknowledged(
+    objects: list[tuple[str, Path]],
+) -> None:
+    def answer(event: Any) -> int:
+        if event.request.AffectedSOPClassUID == EnhancedSRStorage:
+            event.assoc.abort()
+        return 0x0000
+
+    with pacs(BOTH, answer=answer) as peer:
+        verdicts = send(destination(peer.port), "ICH_NODE", [*objects, objects[0]])
+    assert said(verdicts) == [
+        ("seg", 0, True, False),
+        ("sr", None, False, True),
+        ("seg", None, False, True),
+    ]
+    assert "no answer" in verdicts[1].text
+    assert verdicts[2].text == "the association ended before this object"
+
+
+def _silent(connection: socket.socket) -> None:
+    while connection.recv(65536):
+        pass
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait half a second where it would be minutes."""
+    for name in ("_CONNECT_S", "_ACSE_S", "_DIMSE_S", "_NETWORK_S"):
+        monkeypatch.setattr(scu, name, 0.5)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_destination_that_never_answers_the_request_is_tried_again(
+    objects: list[tuple[str, Path]],
+) -> None:
+    with bare_server(_silent) as port:
+        verdicts = send(destination(port), "ICH_NODE", objects)
+    assert said(verdicts) == [("seg", None, False, True), ("sr", None, False, True)]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_destination_that_never_answers_an_object_is_tried_again(
+    objects: list[tuple[str, Path]],
+) -> None:
+    with bare_server(_accept_then_silence) as port:
+        verdicts = send(destination(port), "ICH_NODE", objects)
+    assert said(verdicts) == [("seg", None, False, True), ("sr", None, False, True)]
+    assert verdicts[0].text == "no answer: timed out or connection lost"
+
+
+def _accept_then_silence(connection: socket.socket) -> None:
+    """Accept every context in Explicit VR Little Endian (PS3.8 9.3.3), then only read."""
+    request = read_pdu(connection)
+    syntax = str(ExplicitVRLittleEndian).encode()
+    name = b"1.2.840.10008.3.1.1.1"
+    items = struct.pack(">BxH", 0x10, len(name)) + name
+    for identifier in (1, 3, 5, 7):
+        item = struct.pack(">BxBx", identifier, 0) + struct.pack(">BxH", 0x40, len(syntax)) + syntax
+        items += struct.pack(">BxH", 0x21, len(item)) + item
+    maximum = struct.pack(">BxHL", 0x51, 4, 16384)
+    items += struct.pack(">BxH", 0x50, len(maximum)) + maximum
+    body = request[6:74] + items
+    connection.sendall(struct.pack(">BxL", 0x02, len(body)) + body)
+    _silent(connection)
+
+
+def test_a_file_of_ours_that_is_gone_or_damaged_is_not_the_destinations_fault(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "seg.dcm").write_bytes(b"not DICOM" * 40)
+    with pacs(BOTH) as peer:
+        with pytest.raises(FileNotFoundError):
+            send(destination(peer.port), "ICH_NODE", [("seg", tmp_path / "gone.dcm")])
+        with pytest.raises(InvalidDicomError):
+            send(destination(peer.port), "ICH_NODE", [("seg", tmp_path / "seg.dcm")])
+    assert peer.data == []
+
+
+def test_an_echo_is_answered() -> None:
+    with pacs(BOTH) as peer:
+        answered, text = echo(destination(peer.port), "ICH_NODE")
+    assert (answered, text) == (True, f"PACS at 127.0.0.1:{peer.port} answers C-ECHO")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("talk", "words"),
+    [
+        (answering(b""), "ended without an answer"),
+        (answering(reject(1, 1, 7)), "called AE title not recognised"),
+        (_silent, "ended without an answer"),
+        (_accept_then_silence, "did not answer the C-ECHO"),
+    ],
+    ids=["closed", "rejected", "silent", "silent later"],
+)
+def test_an_echo_without_success_says_why(
+    talk: Callable[[socket.socket], None], words: str
+) -> None:
+    with bare_server(talk) as port:
+        answered, text = echo(destination(port), "ICH_NODE")
+    assert not answered
+    assert words.lower() in text.lower()
+    assert text.startswith(f"PACS at 127.0.0.1:{port}")
+
+
+def test_an_echo_to_nowhere_says_why() -> None:
+    nowhere = destination(free_port()).model_copy(update={"host": "no-such-host.invalid"})
+    answered, text = echo(nowhere, "ICH_NODE")
+    assert not answered
+    assert "no-such-host.invalid" in text
