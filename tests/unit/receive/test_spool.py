@@ -5,6 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ich_node.receive import spool
 
@@ -81,3 +83,11 @@ def test_digits_and_dots_are_a_uid(value: str) -> None:
 )
 def test_what_could_leave_its_folder_is_no_uid(value: str) -> None:
     assert not spool.is_uid(value)
+
+
+@given(st.text(max_size=80))
+def test_a_uid_is_never_a_way_out_of_the_spool(value: str) -> None:
+    spool_dir = Path("/spool")
+    if spool.is_uid(value):
+        assert (spool_dir / value).resolve().parent == spool_dir
+        assert len(value) <= 64
