@@ -33,10 +33,13 @@ def open_engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() != "sqlite":
-            return sa.create_engine(parsed, pool_pre_ping=True)
+            return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        engine = sa.create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+        # Parameters hold patient data, and errors quote them otherwise.
+        engine = sa.create_engine(
+            parsed, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True
+        )
     except (sa.exc.ArgumentError, ImportError, OSError) as error:
         raise StoreError(f"database.url: {error}") from error
     sa.event.listen(engine, "connect", _prepare_sqlite)

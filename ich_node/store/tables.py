@@ -56,7 +56,7 @@ instance = sa.Table(
     sa.Column("number", sa.Integer),
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
-    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("calling_ae", sa.String(16), nullable=False),
     sa.Column("received_at", sa.Float, nullable=False),
 )

@@ -73,7 +73,7 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=True),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("calling_ae", sa.String(length=16), nullable=False),
         sa.Column("received_at", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
