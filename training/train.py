@@ -47,14 +47,20 @@ class Recipe:
     out: Path
     slice_minutes: float
     volume_minutes: float
+    classifier_minutes: float = 4.0
     seed: int = 42
+
+
+def head_files(folder: Path) -> list[Path]:
+    """Return the heads that lie in a folder."""
+    return sorted(path for path in folder.glob("*.npz") if ".part" not in path.name)
 
 
 def examples(folder: Path, rng: np.random.Generator) -> Iterator[Example]:
     """Give heads of a folder for ever, at random; those that come in meanwhile too."""
     kept: dict[Path, Example] = {}
     while True:
-        paths = sorted(path for path in folder.glob("*.npz") if ".part" not in path.name)
+        paths = head_files(folder)
         for index in rng.permutation(len(paths)):
             path = paths[index]
             if path not in kept:
@@ -154,7 +160,7 @@ def transfer(upstream: SliceNet, backbone: str) -> SmartNet:
 def train_volumes(recipe: Recipe, net: SmartNet) -> SmartNet:
     """Train classifier and segmenter over whole heads; encoder and decoder stay as they are."""
     rng = np.random.default_rng(recipe.seed + 1)
-    parts = nn.ModuleList([net.classifier, net.segmenter])
+    parts = nn.ModuleList([net.classifier, net.segmenter])  # together: one encoder run serves both
     optimiser = torch.optim.AdamW(parts.parameters(), _LEARNING_RATE, weight_decay=5e-4)
     clock = Clock(recipe.volume_minutes, recipe.out / "volumes.pt")
     clock.resume(parts, optimiser)
@@ -197,9 +203,39 @@ def _sequence_loss(
     """Loss of the BiLSTM on a batch of the heads seen so far; their features cost nothing more."""
     chosen = [seen[index] for index in rng.integers(len(seen), size=32)]
     depths = torch.tensor([len(features) for features, _ in chosen])
-    padded = nn.utils.rnn.pad_sequence([features for features, _ in chosen], batch_first=True)
+    stretched = [features * float(rng.uniform(0.9, 1.1)) for features, _ in chosen]
+    padded = nn.utils.rnn.pad_sequence(stretched, batch_first=True)
     targets = torch.stack([target for _, target in chosen])
     return binary_cross_entropy_with_logits(net.classifier(padded, depths), targets)
+
+
+def train_classifier(recipe: Recipe, net: SmartNet) -> SmartNet:
+    """Train the classifier alone, longer: once the features are there its steps cost next to none.
+
+    Every head is encoded once; each step sees some of them stretched a little.
+    """
+    rng = np.random.default_rng(recipe.seed + 2)
+    optimiser = torch.optim.AdamW(net.classifier.parameters(), _LEARNING_RATE, weight_decay=5e-4)
+    clock = Clock(recipe.classifier_minutes, recipe.out / "classifier.pt")
+    clock.resume(net.classifier, optimiser)
+    net.eval()
+    seen = [] if clock.over() else [_features(net, load(path)) for path in head_files(recipe.heads)]
+    clock.start()
+    net.classifier.train()
+    while not clock.over():
+        loss = _sequence_loss(net, seen, rng)
+        _step(optimiser, loss, net.classifier, clock)
+        clock.tick(net.classifier, optimiser, float(loss.detach()))
+    clock.save(net.classifier, optimiser)
+    return net
+
+
+def _features(net: SmartNet, head: Example) -> tuple[Tensor, Tensor]:
+    """Return the pooled features of every slice and the classes of the head."""
+    image = torch.from_numpy(head.image.astype(np.float32) / 255)[:, None]
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        features = torch.cat([net.pool(net.encoder(part)[4]) for part in torch.split(image, 8)])
+    return features.float(), torch.from_numpy(slice_classes(head.labels).max(0))
 
 
 class Clock:
@@ -212,6 +248,10 @@ class Clock:
         self._last = self._kept = time.monotonic()
         self.steps = 0
         self._mean = 0.0
+
+    def start(self) -> None:
+        """Leave out what was done since the clock was made."""
+        self._last = self._kept = time.monotonic()
 
     def resume(self, net: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Take up a checkpoint, if there is one."""
@@ -277,13 +317,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/run"))
     parser.add_argument("--slice-minutes", type=float, default=25)
     parser.add_argument("--volume-minutes", type=float, default=15)
+    parser.add_argument("--classifier-minutes", type=float, default=4)
     parser.add_argument("--threads", type=int, default=1)
     given = vars(parser.parse_args())
     torch.set_num_threads(given.pop("threads"))
     recipe = Recipe(**given)
     recipe.out.mkdir(parents=True, exist_ok=True)
     net = transfer(train_slices(recipe), recipe.backbone)
-    torch.save(train_volumes(recipe, net).state_dict(), recipe.out / "network.pt")
+    net = train_classifier(recipe, train_volumes(recipe, net))
+    torch.save(net.state_dict(), recipe.out / "network.pt")
 
 
 if __name__ == "__main__":
