@@ -13,7 +13,14 @@ from ich_node.infer.network import SliceNet, Upstream
 from training import data
 from training.losses import dice_loss, mask_loss, targets_of, upstream_loss
 from training.simulate import simulate_head
-from training.train import Recipe, main, slice_batches, train_slices, transfer
+from training.train import (
+    Recipe,
+    main,
+    slice_batches,
+    train_classifier,
+    train_slices,
+    transfer,
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +109,11 @@ def test_loss_falls_on_one_batch(heads):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_both_stages_run_and_leave_the_network(heads, tmp_path, monkeypatch):
+def test_all_stages_run_and_leave_the_network(heads, tmp_path, monkeypatch):
     """The command leaves weights of the deployed network, which differ from where they began."""
     given = ["train", "--backbone", "tiny", "--heads", str(heads), "--out", str(tmp_path)]
-    minutes = ["--slice-minutes", "0.05", "--volume-minutes", "0.05"]
+    stages = ("--slice-minutes", "--volume-minutes", "--classifier-minutes")
+    minutes = [word for stage in stages for word in (stage, "0.05")]
     monkeypatch.setattr(sys, "argv", given + minutes)
     main()
     kept = torch.load(tmp_path / "network.pt", weights_only=True)
@@ -113,7 +121,7 @@ def test_both_stages_run_and_leave_the_network(heads, tmp_path, monkeypatch):
     net.load_state_dict(kept)
     steps = [
         torch.load(tmp_path / name, weights_only=True)["steps"]
-        for name in ("slices.pt", "volumes.pt")
+        for name in ("slices.pt", "volumes.pt", "classifier.pt")
     ]
     assert min(steps) > 0
     assert all(torch.isfinite(tensor).all() for tensor in kept.values())
@@ -131,6 +139,20 @@ def test_training_takes_up_where_it_stood(heads, tmp_path):
     steps = torch.load(tmp_path / "slices.pt", weights_only=True)["steps"]
     train_slices(Recipe("tiny", heads, tmp_path, slice_minutes=0.06, volume_minutes=0))
     assert torch.load(tmp_path / "slices.pt", weights_only=True)["steps"] > steps
+
+
+def test_classifier_learns_alone(heads, tmp_path):
+    """The last stage changes the BiLSTM and its head, and nothing that the masks rest on."""
+    torch.manual_seed(0)
+    net = transfer(SliceNet("tiny", len(CLASSES)), "tiny")
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    train_classifier(Recipe("tiny", heads, tmp_path, 0, 0, classifier_minutes=0.03), net)
+    changed = {
+        name.split(".")[0]
+        for name, tensor in net.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert changed == {"classifier"}
 
 
 def test_transfer_keeps_what_the_slices_taught():
