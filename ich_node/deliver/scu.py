@@ -13,7 +13,7 @@ from typing import Any
 
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
 from ich_node.records import Verdict
@@ -135,13 +135,21 @@ def _associate(entity: AE, destination: Destination) -> Any:  # noqa: ANN401
     where = f"{destination.host}:{destination.port}"
     try:
         association = entity.associate(
-            destination.host, destination.port, ae_title=destination.ae_title
+            destination.host,
+            destination.port,
+            ae_title=destination.ae_title,
+            evt_handlers=[(evt.EVT_ABORTED, _wake)],
         )
     except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
         return _NoAssociation(f"no way to {where}: {error}", transient=True)
     if association.is_established:
         return association
     return _why_not(association, destination)
+
+
+def _wake(event: Any) -> None:  # noqa: ANN401
+    """Let a request that is sent while the association ends not wait for the DIMSE time-out."""
+    event.assoc.dimse.msg_queue.put((None, None))
 
 
 def _read(kind: str, path: Path) -> _Object:

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pydicom.uid import (
     RLELossless,
     SegmentationStorage,
 )
+from pynetdicom.association import Association
 
 from deploy.demo.pacs import StandInPacs
 from deploy.demo.running import free_port
@@ -217,6 +219,27 @@ def test_a_destination_that_aborts_midway_keeps_what_it_acknowledged(
     ]
     assert "no answer" in verdicts[1].text
     assert verdicts[2].text == "the association ended before this object"
+
+
+def test_an_association_that_ends_just_before_an_object_costs_no_waiting(
+    objects: list[tuple[str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Association] = []
+    choose = Association._get_valid_context
+
+    def abort_before_the_second(ours: Association, *given: Any, **options: Any) -> Any:
+        found = choose(ours, *given, **options)
+        if held:
+            held[0].abort()
+            ours.join(10)
+        return found
+
+    monkeypatch.setattr(Association, "_get_valid_context", abort_before_the_second)
+    with pacs(BOTH, answer=lambda event: held.append(event.assoc) or 0) as peer:
+        began = time.monotonic()
+        verdicts = send(destination(peer.port), "ICH_NODE", objects)
+    assert said(verdicts) == [("seg", 0, True, False), ("sr", None, False, True)]
+    assert time.monotonic() - began < scu._DIMSE_S / 4
 
 
 def _silent(connection: socket.socket) -> None:
