@@ -150,7 +150,7 @@ def threshold(probabilities: Array, truth: Array, clean: npt.NDArray[np.bool_]) 
     best = float(max(candidates, key=f1))
     below = probabilities[probabilities < best]
     middle = (best + float(below.max(initial=0.0))) / 2  # half-way to the next one below
-    return round(min(0.95, max(lowest, middle, 0.05)), 4)
+    return round(min(0.999, max(lowest, middle, 0.05)), 4)
 
 
 def validate(predictor: Predictor, heads: int) -> tuple[Array, Array]:

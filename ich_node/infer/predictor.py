@@ -156,6 +156,7 @@ def load_predictor(bundle: str | Path, device: str = "auto", precision: str = "a
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.to(chosen)
     bf16 = precision == "bf16" or (precision == "auto" and _computes_in_bf16(chosen))
+    torch.backends.cudnn.allow_tf32 = False  # else fp32 on CUDA is not what the result says it is
     predictor = Predictor(read, network, chosen, bf16)
     identity = predictor.identity
     _log.info(
