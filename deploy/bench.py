@@ -69,13 +69,19 @@ def _one(node: RunningNode, folder: Path, port: int, number: int) -> dict[str, f
 
     def look() -> dict[str, Any] | None:
         story = node.show(study)
-        ended = story is not None and story["series"][0]["state"] in ("delivered", "failed")
+        ended = story is not None and story["series"][0]["state"] in (
+            "delivered",
+            "refused",
+            "failed",
+        )
         return story if ended else None
 
     story = wait_for(look, _DEADLINE_S, "delivered study")
     series = story["series"][0]
-    if series["state"] == "failed":
-        raise RuntimeError(f"the analysis failed: {series['revisions'][-1]['reason_text']}")
+    if series["state"] != "delivered":
+        raise RuntimeError(
+            f"the series is {series['state']}: {series['revisions'][-1]['reason_text']}"
+        )
     return dict(series["revisions"][-1]["timings_s"])
 
 

@@ -20,7 +20,7 @@ from ich_node import __version__, logs, views
 from ich_node.errors import CANNOT_START, IchNodeError, StoreError
 from ich_node.settings import DATABASE_NAME, Settings, load_settings
 from ich_node.store import overview
-from ich_node.store.engine import Engine, open_engine
+from ich_node.store.engine import DatabaseError, Engine, open_engine
 
 P = ParamSpec("P")
 
@@ -34,15 +34,24 @@ _parent = click.option("--parent", type=int, hidden=True, help="End when this pr
 
 
 def _clear_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Show an error of ours as its text, with exit status 2, and not as a traceback."""
+    """Show an error of ours as its text and not as a traceback.
+
+    Exit status 2 where starting again is no use, 1 where it may be.
+    """
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
+        except StoreError as error:  # may pass: `serve` starts a process again after it
+            click.echo(f"ich-node: {error}", err=True)
+            sys.exit(1)
         except IchNodeError as error:
             click.echo(f"ich-node: {error}", err=True)
             sys.exit(CANNOT_START)
+        except DatabaseError as error:
+            click.echo(f"ich-node: the database cannot be read: {error.orig}", err=True)
+            sys.exit(1)
 
     return wrapped
 

@@ -59,7 +59,8 @@ Vector = npt.NDArray[np.float64]
 def unit(vector: npt.ArrayLike) -> Vector:
     """Return the vector brought to length 1."""
     array = np.asarray(vector, dtype=np.float64)
-    return array / np.linalg.norm(array)
+    with np.errstate(invalid="ignore"):  # a vector of no length has no direction: NaN
+        return array / np.linalg.norm(array)
 
 
 def plane_axes(orientation: npt.ArrayLike) -> tuple[Vector, Vector, Vector]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 import warnings
 from typing import Any
 
 import structlog
+
+from ich_node.errors import IchNodeError
 
 # pynetdicom logs whole data sets at DEBUG and every association at INFO; dbos advertises at INFO.
 _QUIET = ("pynetdicom", "pydicom", "dbos", "highdicom", "alembic", "sqlalchemy", "PIL")
@@ -57,6 +60,17 @@ def configure(process: str, level: int = logging.INFO) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def cause(error: Exception) -> dict[str, str]:
+    """Say what an error is and where it arose.
+
+    Its text is given only where it is ours or the system's: others quote the patient.
+    """
+    place = "".join(traceback.format_tb(error.__traceback__))
+    text = str(error) if isinstance(error, IchNodeError | OSError) else ""
+    name = type(error).__name__
+    return {"error": f"{name}: {text}" if text else name, "place": place}
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

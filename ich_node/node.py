@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,7 +50,7 @@ def prepare(settings: Settings) -> Engine:
         raise StoreError(
             f"storage.data_dir = {settings.storage.data_dir}: {error.strerror}"
         ) from error
-    with _lock(settings, "migrate", wait=True):
+    with _lock(settings, "migrate", wait_s=_KILL_AFTER_S):
         engine = open_engine(settings.database_url)
         migrate(engine)
         job_port.prepare(settings.database_url)
@@ -59,28 +58,48 @@ def prepare(settings: Settings) -> Engine:
 
 
 @contextmanager
-def _lock(settings: Settings, name: str, wait: bool = False) -> Iterator[None]:
+def _lock(settings: Settings, name: str, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the lock of a role: two living processes must never share one.
 
     The system frees it when the process ends, however it ends.
+
+    Raises
+    ------
+    ConfigError
+        Another process holds it, after `wait_s` seconds still.
     """
     folder = settings.storage.data_dir / "locks"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (folder / name).open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+        deadline = time.monotonic() + wait_s
+        while not _locked(handle.fileno()):
+            if time.monotonic() < deadline:
+                time.sleep(_LOOK_S)
+                continue
             raise ConfigError(
                 f"another `ich-node {name}` runs on {settings.storage.data_dir}; stop it first"
-            ) from None
+            )
         yield
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _patience_s(parent: int | None) -> float:
+    """What a process of `serve` waits for its forerunner to end; one run by hand does not wait."""
+    return 0.0 if parent is None else _KILL_AFTER_S
 
 
 def run_receiver(settings: Settings, parent: int | None) -> None:
     """Receive until told to stop; find series complete meanwhile."""
     from ich_node.receive.scp import start_receiver  # pynetdicom is not needed by the commands
 
-    with _lock(settings, "receive"):
+    with _lock(settings, "receive", _patience_s(parent)):
         engine = prepare(settings)
         jobs = job_port.open_jobs(settings.database_url)
         receiver = start_receiver(settings, engine)
@@ -105,7 +124,8 @@ def complete_series(engine: Engine, jobs: Jobs, open_series: Mapping[str, int]) 
         decision = decide(snapshot, now, found.quiet_seconds)
         if decision is not None:
             key = revisions.open_revision(engine, jobs, found, decision.evidence)
-            _log.info("complete", revision=key, evidence=decision.evidence)
+            if key is not None:
+                _log.info("complete", revision=key, evidence=decision.evidence)
 
 
 def run_worker(settings: Settings, parent: int | None) -> None:
@@ -114,7 +134,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
     from ich_node.pipeline import analysis
     from ich_node.pipeline import engine as durable
 
-    with _lock(settings, "work"):
+    with _lock(settings, "work", _patience_s(parent)):
         store = prepare(settings)
         jobs = job_port.open_jobs(settings.database_url)
         model = settings.model
@@ -142,7 +162,7 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
     from ich_node.pipeline import delivery
     from ich_node.pipeline import engine as durable
 
-    with _lock(settings, "deliver"):
+    with _lock(settings, "deliver", _patience_s(parent)):
         store = prepare(settings)
         jobs = job_port.open_jobs(settings.database_url)
         durable.configure(settings.database_url, executor_id="deliverer-0")
@@ -164,10 +184,9 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
 
 def _until_stopped(parent: int | None, every: Callable[[], None] | None = None) -> None:
     """Wait for SIGTERM, SIGINT or the end of the parent, doing `every` meanwhile."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(_LOOK_S):
+    stopping = _told_to_stop()
+    while not stopping():
+        time.sleep(_LOOK_S)
         if parent is not None and os.getppid() != parent:
             _log.warning("the supervisor is gone; stopping")
             return
@@ -176,6 +195,17 @@ def _until_stopped(parent: int | None, every: Callable[[], None] | None = None) 
                 every()
             except Exception:  # a database that is busy or full now may be well the next time
                 _log.exception("could not look for complete series; trying again")
+
+
+def _told_to_stop() -> Callable[[], bool]:
+    """Listen for SIGTERM and SIGINT; return what tells whether one has come.
+
+    A plain list: an Event set in a handler can wait for ever for the lock of its own `wait`.
+    """
+    told: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda came, _frame: told.append(came))
+    return lambda: bool(told)
 
 
 def serve(settings: Settings, config: Path | None, ready: Callable[[str], None]) -> None:
@@ -190,13 +220,13 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
     """
     with _lock(settings, "serve"):
         prepare(settings).dispose()
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        stopping = _told_to_stop()
+        _listening_file(settings).unlink(missing_ok=True)
         watched = [_Watched(name, _command(name, config)) for name in PROCESSES]
         try:
             told = False
-            while not stop.wait(_LOOK_S):
+            while not stopping():
+                time.sleep(_LOOK_S)
                 for child in watched:
                     child.look(time.monotonic())
                 if not told and _listens(settings, watched[0].process):

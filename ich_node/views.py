@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ich_node.records import CheckItem
@@ -25,7 +26,7 @@ def print_checks(found: Sequence[CheckItem]) -> None:
     """Print one line for each thing checked."""
     for item in found:
         mark = "[green]ok  [/]" if item.ok else "[red]FAIL[/]"
-        _out.print(f"{mark} {item.name}: {item.text}", soft_wrap=True)
+        _out.print(f"{mark} {escape(item.name)}: {escape(item.text)}", soft_wrap=True)
 
 
 def print_studies(listed: Sequence[Mapping[str, Any]]) -> None:
@@ -74,7 +75,8 @@ def print_story(story: Mapping[str, Any]) -> None:
 
 
 def _print_revision(revision: Mapping[str, Any]) -> None:
-    _out.print(f"  revision {revision['revision']}: {revision['state']}; {revision['evidence']}")
+    said = f"  revision {revision['revision']}: {revision['state']}; {revision['evidence']}"
+    _out.print(said, markup=False)
     if revision["reason"]:
         _out.print(f"  {revision['reason']}: {revision['reason_text']}", markup=False)
     if revision.get("findings"):
@@ -106,7 +108,7 @@ def print_outcome(told: Mapping[str, Any], out: Path) -> None:
             markup=False,
         )
     written = ", ".join(sorted(path.name for path in out.iterdir()))
-    _out.print(f"wrote {written} in {out}")
+    _out.print(f"wrote {written} in {out}", markup=False, soft_wrap=True)
 
 
 def _findings(findings: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -41,6 +41,8 @@ Tell = Callable[[str], None]
 def main() -> int:
     """Run the demonstration in the folder named by the first argument; return the exit status."""
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_OUT
+    if out.exists() and not (out / "node.toml").is_file():
+        raise SystemExit(f"{out} is there and holds no earlier demonstration; name another folder")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     with Progress(
@@ -100,9 +102,16 @@ def _follow(node: RunningNode, study: str, tell: Tell) -> dict[str, Any]:
         tell(f"the node says: {series['state']}")
         if series["state"] in ("failed", "refused"):
             raise RuntimeError(f"the series is {series['state']}: {series['reason']}")
+        failed = [item for item in _deliveries(series) if item["state"] == "failed"]
+        if failed:
+            raise RuntimeError(f"the delivery failed: {failed[0]['text']}")
         return story if series["state"] == "delivered" else None
 
     return wait_for(look, _DEADLINE_S, f"delivered study; see {node.log}")
+
+
+def _deliveries(series: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [item for revision in series["revisions"] for item in revision["deliveries"]]
 
 
 def _faults(

@@ -23,13 +23,21 @@ from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
 from ich_node.states import SeriesState
 from ich_node.store import deliveries, revisions
-from ich_node.store.engine import Engine, writing
+from ich_node.store.engine import DatabaseError, Engine, writing
 from ich_node.store.jobs import ANALYSE_WORKFLOW, Jobs
 
 _log = logs.get(__name__)
 
 # A job that took its process down this many times is left for the administrator.
 _MAX_STARTS = 3
+# A disk that is full or a database that is busy now may be well in a moment.
+_PASSING = (OSError, DatabaseError)
+_AGAIN: Any = {
+    "retries_allowed": True,
+    "interval_seconds": 2.0,
+    "backoff_rate": 2.0,
+    "max_attempts": 5,
+}
 
 Timings = dict[str, float]
 Step = dict[str, Any]  # {"timings_s", and where the series ends here: "refusal" or "failure"}
@@ -54,19 +62,19 @@ class Worker:
 def register(worker: Worker) -> None:
     """Register the workflow with the engine; before it is launched."""
 
-    @DBOS.step(name="assemble")
+    @DBOS.step(name="assemble", **_AGAIN)
     def assemble(key: str) -> Step:
         return _step(worker, key, lambda revision: _assemble(worker, revision))
 
-    @DBOS.step(name="infer")
+    @DBOS.step(name="infer", **_AGAIN)
     def infer(key: str) -> Step:
         return _step(worker, key, lambda revision: _infer(worker, revision))
 
-    @DBOS.step(name="report")
+    @DBOS.step(name="report", **_AGAIN)
     def report(key: str, timings_s: Timings) -> Step:
         return _step(worker, key, lambda revision: _report(worker, revision, timings_s))
 
-    @DBOS.step(name="close")
+    @DBOS.step(name="close", **_AGAIN)
     def close(key: str, ended: Step, timings_s: Timings) -> None:
         _close(worker, revisions.load(worker.engine, key), ended, timings_s)
 
@@ -74,7 +82,7 @@ def register(worker: Worker) -> None:
     def analyse(key: str) -> None:
         timings: Timings = {}
         for step in (assemble, infer, lambda key: report(key, timings)):
-            ended = step(key)
+            ended = _ended(step, key)
             timings.update(ended["timings_s"])
             if "refusal" in ended or "failure" in ended:
                 close(key, ended, timings)
@@ -83,17 +91,35 @@ def register(worker: Worker) -> None:
         worker.predictions.pop(key, None)
 
 
+def _ended(step: Callable[[str], Step], key: str) -> Step:
+    """Run a step; what is left of its errors after the last try becomes a record too."""
+    try:
+        return step(key)
+    except Exception as error:
+        return {"timings_s": {}, "failure": logs.cause(error)["error"]}
+
+
 def _step(worker: Worker, key: str, stage: Callable[[Revision], Timings]) -> Step:
-    """Run one stage; whatever happens in it becomes a record, and the worker lives on."""
+    """Run one stage; whatever happens in it becomes a record, and the worker lives on.
+
+    Raises
+    ------
+    OSError, DatabaseError
+        What may pass: the engine runs the step again.
+    """
     began = time.monotonic()
     try:
         return {"timings_s": stage(revisions.load(worker.engine, key))}
     except SeriesRefused as refused:
         said = {"reason": str(refused.reason), "text": refused.text}
         return {"timings_s": {"assemble": time.monotonic() - began}, "refusal": said}
+    except _PASSING as error:
+        _log.error("analysis disturbed, tried again", revision=key, **logs.cause(error))
+        raise
     except Exception as error:
-        _log.exception("analysis failed", revision=key)
-        return {"timings_s": {}, "failure": f"{type(error).__name__}: {error}"}
+        cause = logs.cause(error)
+        _log.error("analysis failed", revision=key, **cause)
+        return {"timings_s": {}, "failure": cause["error"]}
 
 
 def _assemble(worker: Worker, revision: Revision) -> Timings:
@@ -122,12 +148,13 @@ def _infer(worker: Worker, revision: Revision) -> Timings:
 
 
 def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
-    identity = worker.predictor.identity
-    folder = worker.results_dir / kept.result_key(revision.sop_instance_uids, identity)
+    volume = _volume(worker, revision)
+    # By the slices that are read: a localizer more in the series gives no other result.
+    sources = [str(header.SOPInstanceUID) for header in volume.headers]
+    folder = worker.results_dir / kept.result_key(sources, worker.predictor.identity)
     context = Context(revision.series_instance_uid, revision.evidence, timings_s)
 
     def build(part: Path) -> None:
-        volume = _volume(worker, revision)
         stages.build_analysed(context, volume, _prediction(worker, revision), part)
 
     built, took = stages.timed(lambda: kept.build_once(folder, build))

@@ -64,8 +64,12 @@ def _attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> None:
         for result in revisions.kept_results(deliverer.engine, key)
         if result.kind in destination.outputs and result.sop_instance_uid not in row.stored
     ]
-    verdicts = send(destination, deliverer.calling_ae, due) if due else []
-    state, text = judge(verdicts, attempt)
+    try:
+        verdicts = send(destination, deliverer.calling_ae, due) if due else []
+        state, text = judge(verdicts, attempt)
+    except (OSError, ValueError) as error:  # a kept file of ours is gone or damaged
+        verdicts, state = [], DeliveryState.FAILED
+        text = f"a kept object cannot be read: {logs.cause(error)['error']}"
     retry_in = pause_s(attempt) if state is DeliveryState.RETRYING else None
     if retry_in is not None:
         text = f"{text}; next attempt in {retry_in:.0f} s"

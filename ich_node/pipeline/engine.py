@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
@@ -31,6 +32,9 @@ def configure(url: str, executor_id: str) -> None:
         "enable_otlp": False,
     }
     DBOS(config=config)
+    own = logging.getLogger("dbos")  # it brings a handler of its own; one log is enough
+    own.handlers.clear()
+    own.propagate = True
 
 
 def launch(queues: Mapping[str, int]) -> None:

@@ -83,10 +83,11 @@ def _analyse(
     except SeriesRefused as refused:
         return stages.build_refused(context, paths, Refusal(refused.reason, refused.text), out)
     except Exception as error:
-        _log.exception("analysis failed")
+        cause = logs.cause(error)
+        _log.error("analysis failed", **cause)
         for name in _WRITTEN:  # an object that failed its check must not be found here
             (out / name).unlink(missing_ok=True)
-        return _write(outcome.failed(context, f"{type(error).__name__}: {error}"), out)
+        return _write(outcome.failed(context, cause["error"]), out)
 
 
 def _series_of(folder: Path) -> tuple[dict[str, list[Path]], int]:

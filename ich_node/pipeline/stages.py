@@ -14,15 +14,18 @@ from typing import Any, TypeVar
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from ich_node import logs
 from ich_node.assemble.assemble import assemble
 from ich_node.complete.choose import facts_of, refuse
-from ich_node.errors import Reason, SeriesRefused
+from ich_node.errors import IchNodeError, Reason, SeriesRefused
 from ich_node.pipeline import outcome
 from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal
 from ich_node.report.build import build_not_analysed, build_results, draw_summary
 
 T = TypeVar("T")
+
+_log = logs.get(__name__)
 
 # A series that nobody would expect to be read needs no object in the PACS to say so.
 SILENT = frozenset({Reason.NOT_CT, Reason.LOCALIZER, Reason.NOT_ORIGINAL})
@@ -86,7 +89,12 @@ def build_refused(
     """Build the not-analysed SR where the reason deserves one; return the outcome."""
     headers = [found for path in paths if (found := header(path)) is not None]
     if headers and refusal.reason not in SILENT:
-        build_not_analysed(headers, refusal, folder)
+        try:
+            build_not_analysed(headers, refusal, folder)
+        except (IchNodeError, ValueError, AttributeError, TypeError) as error:
+            # The refusal stands all the same; only the PACS cannot be told.
+            _log.error("no report could be built", reason=str(refusal.reason), **logs.cause(error))
+            (folder / "sr.dcm").unlink(missing_ok=True)
     told = outcome.refused(context, refusal)
     outcome.write(told, folder)
     return told

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -242,7 +241,7 @@ def _on_store(event: Any, intake: Intake, peers: _Peers) -> int | Dataset:  # no
             peers.brought(association, answer.series_instance_uid)
     except Exception as error:  # disk or database: the peer keeps the object and sends it again
         answer = Answer(OUT_OF_RESOURCES, "could not be stored; send it again")
-        _log.error("an object could not be stored", **_cause(error))
+        _log.error("an object could not be stored", **logs.cause(error))
     if answer.status == SUCCESS:
         return SUCCESS
     _log.warning(
@@ -258,13 +257,6 @@ def _on_store(event: Any, intake: Intake, peers: _Peers) -> int | Dataset:  # no
 def _on_released(event: Any, peers: _Peers) -> None:  # noqa: ANN401
     """Forget it now: its thread lives until the peer closes the connection, if it ever does."""
     peers.leave(event.assoc)
-
-
-def _cause(error: Exception) -> dict[str, str]:
-    """Say where an error arose; its text only if it is the system's: others quote the patient."""
-    place = "".join(traceback.format_tb(error.__traceback__))
-    text = str(error) if isinstance(error, OSError) else ""
-    return {"error": f"{type(error).__name__} {text}".strip(), "place": place}
 
 
 def _status(code: int, comment: str) -> Dataset:

@@ -12,7 +12,9 @@ from sqlalchemy.engine import make_url
 
 from ich_node.errors import StoreError
 
-__all__ = ["Connection", "Engine", "migrate", "open_engine", "reading", "writing"]
+__all__ = ["Connection", "DatabaseError", "Engine", "migrate", "open_engine", "reading", "writing"]
+
+DatabaseError = sa.exc.DBAPIError  # what the database itself raises
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30.0

@@ -11,6 +11,9 @@ from ich_node.states import DeliveryState
 from ich_node.store.engine import Connection, Engine, reading
 from ich_node.store.tables import delivery, event, instance, result, revision, series, study
 
+# Keys of `result.json` that are null until the analysis has ended.
+_LATER = ("status", "findings", "slice_probabilities", "model", "geometry", "other_series")
+
 
 def studies(engine: Engine) -> list[dict[str, Any]]:
     """Return every study with the state of its series, the latest first.
@@ -127,10 +130,11 @@ def _revision(connection: Connection, row: sa.RowMapping) -> dict[str, Any]:
     arrived = [
         item["updated_at"] for item in deliveries if item["state"] == DeliveryState.DELIVERED
     ]
-    if arrived and row["reported_at"] is not None:
+    if arrived and len(arrived) == len(deliveries) and row["reported_at"] is not None:
         timings["deliver"] = round(max(arrived) - row["reported_at"], 3)
         timings["last_image_to_delivered"] = round(max(arrived) - row["last_received_at"], 3)
     return {
+        **dict.fromkeys(_LATER),
         **outcome,
         "timings_s": timings,
         "revision": row["number"],

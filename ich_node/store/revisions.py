@@ -204,10 +204,23 @@ def _names(connection: Connection, key: str) -> sa.RowMapping:
 
 
 def keep_results(connection: Connection, key: str, kept: Sequence[KeptResult]) -> None:
-    """Enter built objects; the same object again changes nothing."""
+    """Enter built objects of a revision; the same object again changes nothing.
+
+    Raises
+    ------
+    StoreError
+        Another object is known under the same UID: it must not leave.
+    """
     for item in kept:
-        known = sa.select(result.c.sha256).where(result.c.sop_instance_uid == item.sop_instance_uid)
-        if connection.execute(known).first() is None:
+        known = sa.select(result.c.revision_key, result.c.sha256).where(
+            result.c.sop_instance_uid == item.sop_instance_uid
+        )
+        held = {row.revision_key: row.sha256 for row in connection.execute(known)}
+        if any(digest != item.sha256 for digest in held.values()):
+            raise StoreError(
+                f"{item.kind} {item.sop_instance_uid} was built before with other bytes"
+            )
+        if key not in held:
             connection.execute(
                 sa.insert(result).values(
                     sop_instance_uid=item.sop_instance_uid,

@@ -90,8 +90,8 @@ revision_instance = sa.Table(
 result = sa.Table(
     "result",
     metadata,
-    sa.Column("sop_instance_uid", _UID, primary_key=True),
-    sa.Column("revision_key", _KEY, sa.ForeignKey(revision.c.key), index=True),
+    sa.Column("revision_key", _KEY, sa.ForeignKey(revision.c.key), primary_key=True),
+    sa.Column("sop_instance_uid", _UID, primary_key=True, index=True),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),

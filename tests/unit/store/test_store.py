@@ -172,6 +172,23 @@ def test_own_results_are_known(engine: Engine, jobs: Jobs, received: Make, tmp_p
     assert revisions.kept_results(engine, key) == [kept]
 
 
+def test_two_objects_never_share_a_uid(
+    engine: Engine, jobs: Jobs, received: Make, tmp_path
+) -> None:
+    """A later revision may have the same object again, but never another under its UID."""
+    add(engine, received(1))
+    first = complete(engine, jobs)
+    add(engine, received(2))
+    second = complete(engine, jobs)
+    kept = revisions.KeptResult("sr", "2.25.1", tmp_path / "sr.dcm", "0" * 64)
+    with writing(engine) as connection:
+        revisions.keep_results(connection, first, [kept])
+        revisions.keep_results(connection, second, [kept])
+    assert revisions.kept_results(engine, second) == [kept]
+    with pytest.raises(StoreError, match="other bytes"), writing(engine) as connection:
+        revisions.keep_results(connection, second, [replace(kept, sha256="1" * 64)])
+
+
 def test_no_patient_in_what_studies_and_show_say(
     engine: Engine, jobs: Jobs, received: Make
 ) -> None:

@@ -135,8 +135,8 @@ def upgrade() -> None:
 
     op.create_table(
         "result",
+        sa.Column("revision_key", sa.String(length=80), nullable=False),
         sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
-        sa.Column("revision_key", sa.String(length=80), nullable=True),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -144,10 +144,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["revision_key"], ["revision.key"], name=op.f("fk_result_revision_key")
         ),
-        sa.PrimaryKeyConstraint("sop_instance_uid", name=op.f("pk_result")),
+        sa.PrimaryKeyConstraint("revision_key", "sop_instance_uid", name=op.f("pk_result")),
     )
     with op.batch_alter_table("result", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_result_revision_key"), ["revision_key"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_result_sop_instance_uid"), ["sop_instance_uid"], unique=False
+        )
 
     op.create_table(
         "revision_instance",
