@@ -57,6 +57,15 @@ class Database(_Section):
 
     url: str = ""
 
+    @field_validator("url")
+    @classmethod
+    def _sqlite_only(cls, url: str) -> str:
+        """On another database two processes could both see a series quiet: no locks are taken."""
+        if url and not url.startswith("sqlite:"):
+            msg = 'PostgreSQL is not available in this version; allowed: "" or sqlite:///PATH'
+            raise ValueError(msg)
+        return url
+
 
 class Source(_Section):
     """A peer that may send to us. `hosts` are addresses or networks."""

@@ -67,6 +67,7 @@ def test_config_path_comes_from_the_environment(
             "query = 'pacs', which is no destination",
         ),
         ("[tls]\nenabled = true", "tls"),
+        ('[database]\nurl = "postgresql+psycopg://h/d"', "not available in this version"),
         ("[dicom\n", "cannot be read"),
     ],
 )
