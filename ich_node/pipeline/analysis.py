@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dbos import DBOS
+from dbos import DBOS, PortableWorkflowError
+from dbos import error as dbos_error
 
 from ich_node import logs
 from ich_node.errors import Reason, SeriesRefused
@@ -81,22 +82,31 @@ def register(worker: Worker) -> None:
     @DBOS.workflow(name=ANALYSE_WORKFLOW, max_recovery_attempts=_MAX_STARTS)
     def analyse(key: str) -> None:
         timings: Timings = {}
-        for step in (assemble, infer, lambda key: report(key, timings)):
-            ended = _ended(step, key)
-            timings.update(ended["timings_s"])
-            if "refusal" in ended or "failure" in ended:
-                close(key, ended, timings)
-                break
-        worker.volumes.pop(key, None)
-        worker.predictions.pop(key, None)
+        try:
+            for step in (assemble, infer, lambda key: report(key, timings)):
+                ended = _ended(step, key)
+                timings.update(ended["timings_s"])
+                if "refusal" in ended or "failure" in ended:
+                    close(key, ended, timings)
+                    break
+        finally:
+            worker.volumes.pop(key, None)
+            worker.predictions.pop(key, None)
 
 
 def _ended(step: Callable[[str], Step], key: str) -> Step:
-    """Run a step; what is left of its errors after the last try becomes a record too."""
+    """Run a step; an error that its last try still met becomes a record too.
+
+    The engine's own errors (it is stopping, another process took over) pass through: they say
+    nothing of the series.
+    """
     try:
         return step(key)
-    except Exception as error:
-        return {"timings_s": {}, "failure": logs.cause(error)["error"]}
+    except dbos_error.DBOSMaxStepRetriesExceeded as error:
+        last = logs.cause(error.errors[-1])["error"]
+        return {"timings_s": {}, "failure": f"{last}, {_AGAIN['max_attempts']} times"}
+    except PortableWorkflowError as error:  # the same, as the engine kept it over a restart
+        return {"timings_s": {}, "failure": f"{error.name}, before a restart"}
 
 
 def _step(worker: Worker, key: str, stage: Callable[[Revision], Timings]) -> Step:

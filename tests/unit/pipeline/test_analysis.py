@@ -1,0 +1,149 @@
+"""The durable workflow: what may pass is tried again, what does not ends in a state."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from deploy.demo.running import wait_for
+from ich_node import node
+from ich_node.pipeline import analysis
+from ich_node.pipeline import engine as durable
+from ich_node.records import CtVolume, ModelIdentity, Prediction, Received
+from ich_node.settings import Settings, load_settings
+from ich_node.states import SeriesState
+from ich_node.store import instances, overview, revisions
+from ich_node.store import jobs as job_port
+from ich_node.store.engine import Engine
+from tests.support.series import head_series, localizer_of, write
+from tests.unit.pipeline.test_folder import predict
+
+_DEADLINE_S = 60.0
+
+
+class StandIn:
+    """A predictor that meets its errors first."""
+
+    identity = ModelIdentity("stand-in", "1", "0" * 64, "cpu", "fp32")
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.calls = 0
+
+    def predict(self, volume: CtVolume) -> Prediction:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return predict(volume)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setitem(analysis._AGAIN, "interval_seconds", 0.01)
+    (tmp_path / "node.toml").write_text("")
+    return load_settings(tmp_path / "node.toml")
+
+
+@contextmanager
+def working(settings: Settings, predictor: StandIn) -> Iterator[tuple[Engine, str]]:
+    """Run a worker on one stored series; give the database and the revision's key."""
+    engine = node.prepare(settings)
+    jobs = job_port.open_jobs(settings.database_url)
+    for path in write(head_series(), settings.spool_dir):
+        add(engine, path)
+    [found] = revisions.receiving(engine)
+    key = revisions.open_revision(engine, jobs, found, "test")
+    assert key is not None
+    durable.configure(settings.database_url, executor_id="test")
+    analysis.register(
+        analysis.Worker(engine, jobs, predictor, settings.results_dir, destinations=())
+    )
+    durable.launch({job_port.ANALYSE_QUEUE: 1})
+    try:
+        yield engine, key
+    finally:
+        durable.stop(1)
+        jobs.destroy()
+        engine.dispose()
+
+
+def add(engine: Engine, path: Path) -> None:
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    received = Received(
+        sop_class_uid=header.SOPClassUID,
+        sop_instance_uid=header.SOPInstanceUID,
+        study_instance_uid=header.StudyInstanceUID,
+        series_instance_uid=header.SeriesInstanceUID,
+        modality="CT",
+        transfer_syntax_uid=header.file_meta.TransferSyntaxUID,
+        number=int(header.InstanceNumber),
+        path=path,
+        sha256=path.name,
+        size=1,
+        source="test",
+        calling_ae="TEST",
+        patient_id=header.PatientID,
+        study_date="",
+        series_description="",
+    )
+    instances.add(engine, received, priority=5, quiet_seconds=1.0)
+
+
+def ends_as(engine: Engine, key: str, *wanted: SeriesState) -> SeriesState:
+    def look() -> SeriesState | None:
+        state = revisions.state_of(engine, key)
+        return state if state in wanted else None
+
+    return wait_for(look, _DEADLINE_S, f"state of {wanted}")
+
+
+ENDED = (SeriesState.REPORTED, SeriesState.REFUSED, SeriesState.FAILED)
+
+
+def story(engine: Engine) -> dict:
+    [study] = overview.studies(engine)
+    return overview.show(engine, study["study_instance_uid"])
+
+
+def test_a_disturbance_that_passes_is_not_a_failure(settings: Settings) -> None:
+    """A full disk or a busy database for a moment costs a moment."""
+    predictor = StandIn(OSError(28, "No space left on device"), OSError(28, "No space left"))
+    with working(settings, predictor) as (engine, key):
+        assert ends_as(engine, key, *ENDED) is SeriesState.REPORTED
+    assert predictor.calls == 3
+
+
+def test_a_disturbance_that_stays_ends_in_a_state_with_its_text(settings: Settings) -> None:
+    predictor = StandIn(*[OSError(28, "No space left on device")] * 50)
+    with working(settings, predictor) as (engine, key):
+        assert ends_as(engine, key, *ENDED) is SeriesState.FAILED
+        [revision] = story(engine)["series"][0]["revisions"]
+    assert "No space left on device" in revision["reason_text"]
+    assert predictor.calls == 5
+
+
+def test_an_error_of_ours_ends_at_once_and_quotes_nobody(settings: Settings) -> None:
+    """The text of a foreign error may hold the patient's name; it goes nowhere."""
+    predictor = StandIn(ValueError("DOE^JANE"))
+    with working(settings, predictor) as (engine, key):
+        assert ends_as(engine, key, *ENDED) is SeriesState.FAILED
+        told = str(story(engine))
+    assert "ValueError" in told
+    assert "DOE^JANE" not in told
+
+
+def test_a_localizer_more_gives_the_very_same_objects(settings: Settings, tmp_path: Path) -> None:
+    """What is not read changes nothing: one UID stands for one object, byte for byte."""
+    with working(settings, StandIn()) as (engine, first):
+        ends_as(engine, first, *ENDED)
+        [late] = write([localizer_of(head_series()[0])], tmp_path / "late")
+        add(engine, late)
+        [found] = revisions.receiving(engine)
+        jobs = job_port.open_jobs(settings.database_url)
+        second = revisions.open_revision(engine, jobs, found, "late")
+        jobs.destroy()
+        assert second is not None
+        assert ends_as(engine, second, *ENDED) is SeriesState.REPORTED
+        assert revisions.kept_results(engine, second) == revisions.kept_results(engine, first)
