@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -162,10 +163,14 @@ def test_jitter_of_positions_up_to_0_02_mm_is_accepted(jitter: list[float]) -> N
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(1, 30) | st.floats(-30, -1))
+@example(1.25)  # half-way between two tenths: either may be said
 def test_any_tilt_from_one_degree_is_refused_with_its_angle(degrees: float) -> None:
     refused = refusal_of(series.tilted(series.head_series(), degrees))
     assert refused.reason == Reason.GANTRY_TILT
-    assert f"{degrees:+.1f} degrees" in refused.text
+    said = re.search(r"([+-]\d+\.\d) degrees", refused.text)
+    assert said is not None
+    # Positions are written to a thousandth of a mm, the angle to a tenth of a degree.
+    assert float(said.group(1)) == pytest.approx(degrees, abs=0.051)
 
 
 @pytest.mark.parametrize("degrees", [-25, 10, 30])
