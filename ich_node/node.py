@@ -142,6 +142,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
         durable.configure(settings.database_url, executor_id="worker-0")
         analysis.register(
             analysis.Worker(
+                process=f"worker-0:{os.getpid()}:{time.time():.0f}",
                 engine=store,
                 jobs=jobs,
                 predictor=predictor,

@@ -1,8 +1,18 @@
-"""The states of a series and of a delivery, as the public interface names them."""
+"""The states of a series and of a delivery, and the tables of what leads from one to another.
+
+The tables are complete: what stands in none of their lines does not happen. The database changes
+a state only by `after`, and keeps each change as an event.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import TypeVar
+
+
+class IllegalTransition(Exception):
+    """An event that the table does not know in this state; nothing was changed."""
 
 
 class SeriesState(StrEnum):
@@ -19,6 +29,27 @@ class SeriesState(StrEnum):
     FAILED = "failed"
 
 
+class SeriesEvent(StrEnum):
+    """What happens to a series, or to the revision of it that is analysed.
+
+    ``image`` an image came; ``requeued`` its job was lost and another carries it; ``retry``,
+    ``reprocess`` and ``resend`` an administrator asked; the others are the ends of the stages.
+    """
+
+    IMAGE = "image"
+    COMPLETE = "complete"
+    ASSEMBLED = "assembled"
+    INFERRED = "inferred"
+    REPORTED = "reported"
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    FAILED = "failed"
+    REQUEUED = "requeued"
+    RETRY = "retry"
+    REPROCESS = "reprocess"
+    RESEND = "resend"
+
+
 class DeliveryState(StrEnum):
     """Where the objects of one revision stand on their way to one destination."""
 
@@ -28,9 +59,83 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
+class DeliveryEvent(StrEnum):
+    """What happens to a delivery.
+
+    ``stored``, ``postponed`` and ``refused`` are the ends of an attempt; ``requeued`` says that its
+    job was lost; ``retry`` asks for what is not stored yet, ``resend`` for everything once more.
+    """
+
+    STORED = "stored"
+    POSTPONED = "postponed"
+    REFUSED = "refused"
+    REQUEUED = "requeued"
+    RETRY = "retry"
+    RESEND = "resend"
+
+
 class Status(StrEnum):
     """The outcome that `result.json` states."""
 
     ANALYSED = "analysed"
     REFUSED = "refused"
     FAILED = "failed"
+
+
+_S, _E = SeriesState, SeriesEvent
+_UNDER_WAY = (_S.COMPLETE, _S.ASSEMBLED, _S.INFERRED)
+_BUILT = (_S.REPORTED, _S.DELIVERED, _S.CONFIRMED)
+
+# Some stand here twice, from the state before and from the state itself: a step that had ended
+# when its process was killed is run again, and changes nothing.
+SERIES: Mapping[tuple[SeriesState, SeriesEvent], SeriesState] = {
+    **{(state, _E.IMAGE): _S.RECEIVING for state in _S},
+    (_S.RECEIVING, _E.COMPLETE): _S.COMPLETE,
+    (_S.COMPLETE, _E.ASSEMBLED): _S.ASSEMBLED,
+    (_S.ASSEMBLED, _E.ASSEMBLED): _S.ASSEMBLED,
+    (_S.ASSEMBLED, _E.INFERRED): _S.INFERRED,
+    (_S.INFERRED, _E.INFERRED): _S.INFERRED,
+    (_S.INFERRED, _E.REPORTED): _S.REPORTED,
+    **{(state, _E.REPORTED): state for state in _BUILT},
+    (_S.REPORTED, _E.DELIVERED): _S.DELIVERED,
+    (_S.DELIVERED, _E.DELIVERED): _S.DELIVERED,
+    **{(state, _E.REFUSED): _S.REFUSED for state in (*_UNDER_WAY, _S.REFUSED)},
+    **{(state, _E.FAILED): _S.FAILED for state in (*_UNDER_WAY, _S.FAILED)},
+    **{(state, _E.REQUEUED): _S.COMPLETE for state in _UNDER_WAY},
+    (_S.FAILED, _E.RETRY): _S.COMPLETE,
+    **{(state, _E.REPROCESS): _S.COMPLETE for state in (*_BUILT, _S.REFUSED, _S.FAILED)},
+    **{(state, _E.RESEND): _S.REPORTED for state in _BUILT},
+    (_S.REFUSED, _E.RESEND): _S.REFUSED,
+}
+
+_D, _V = DeliveryState, DeliveryEvent
+_DUE = (_D.PENDING, _D.RETRYING)
+DELIVERIES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
+    **{(state, _V.STORED): _D.DELIVERED for state in _DUE},
+    **{(state, _V.POSTPONED): _D.RETRYING for state in _DUE},
+    **{(state, _V.REFUSED): _D.FAILED for state in _DUE},
+    **{(state, _V.REQUEUED): state for state in _DUE},
+    **{(state, _V.RETRY): _D.PENDING for state in (_D.RETRYING, _D.FAILED)},
+    **{(state, _V.RESEND): _D.PENDING for state in _D},
+}
+
+State = TypeVar("State", bound=StrEnum)
+Event = TypeVar("Event", bound=StrEnum)
+
+
+def after(table: Mapping[tuple[State, Event], State], state: State, event: Event) -> State:
+    """Return the state that an event leads to.
+
+    Raises
+    ------
+    IllegalTransition
+        The table has no such line.
+    """
+    try:
+        return table[state, event]
+    except KeyError:
+        raise IllegalTransition(f"{event!s} cannot happen to what is {state!s}") from None
+
+
+UNFINISHED = _UNDER_WAY
+DUE = _DUE

@@ -8,7 +8,7 @@ from the stored originals, which gives the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,21 @@ from typing import Any
 from dbos import DBOS, PortableWorkflowError
 from dbos import error as dbos_error
 
-from ich_node import logs
+from ich_node import faults, logs
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.infer.predictor import Predictor
 from ich_node.pipeline import kept, outcome, stages
 from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
-from ich_node.states import SeriesState
+from ich_node.states import SeriesEvent
 from ich_node.store import deliveries, revisions
 from ich_node.store.engine import DatabaseError, Engine, writing
 from ich_node.store.jobs import ANALYSE_WORKFLOW, Jobs
 
 _log = logs.get(__name__)
 
-# A job that took its process down this many times is left for the administrator.
-_MAX_STARTS = 3
+# A series that took this many processes down in one stage is left for the administrator.
+_MAX_DEATHS = 3
 # A disk that is full or a database that is busy now may be well in a moment.
 _PASSING = (OSError, DatabaseError)
 _AGAIN: Any = {
@@ -48,9 +48,11 @@ Step = dict[str, Any]  # {"timings_s", and where the series ends here: "refusal"
 class Worker:
     """What an analysing process holds while it lives.
 
-    ``volumes`` and ``predictions`` hand over between the steps of the revision at hand.
+    ``process`` names this life of it, ``EXECUTOR:PID:...``. ``volumes`` and ``predictions`` hand
+    over between the steps of the revision at hand.
     """
 
+    process: str
     engine: Engine
     jobs: Jobs
     predictor: Predictor
@@ -65,21 +67,22 @@ def register(worker: Worker) -> None:
 
     @DBOS.step(name="assemble", **_AGAIN)
     def assemble(key: str) -> Step:
-        return _step(worker, key, lambda revision: _assemble(worker, revision))
+        return _step(worker, key, "assemble", lambda revision: _assemble(worker, revision))
 
     @DBOS.step(name="infer", **_AGAIN)
     def infer(key: str) -> Step:
-        return _step(worker, key, lambda revision: _infer(worker, revision))
+        return _step(worker, key, "infer", lambda revision: _infer(worker, revision))
 
     @DBOS.step(name="report", **_AGAIN)
     def report(key: str, timings_s: Timings) -> Step:
-        return _step(worker, key, lambda revision: _report(worker, revision, timings_s))
+        return _step(worker, key, "report", lambda revision: _report(worker, revision, timings_s))
 
     @DBOS.step(name="close", **_AGAIN)
     def close(key: str, ended: Step, timings_s: Timings) -> None:
         _close(worker, revisions.load(worker.engine, key), ended, timings_s)
 
-    @DBOS.workflow(name=ANALYSE_WORKFLOW, max_recovery_attempts=_MAX_STARTS)
+    # Crashes are counted by `revisions.begin`: the engine cannot tell whose fault they are.
+    @DBOS.workflow(name=ANALYSE_WORKFLOW, max_recovery_attempts=None)
     def analyse(key: str) -> None:
         timings: Timings = {}
         try:
@@ -109,7 +112,7 @@ def _ended(step: Callable[[str], Step], key: str) -> Step:
         return {"timings_s": {}, "failure": f"{error.name}, before a restart"}
 
 
-def _step(worker: Worker, key: str, stage: Callable[[Revision], Timings]) -> Step:
+def _step(worker: Worker, key: str, name: str, stage: Callable[[Revision], Timings]) -> Step:
     """Run one stage; whatever happens in it becomes a record, and the worker lives on.
 
     Raises
@@ -119,7 +122,13 @@ def _step(worker: Worker, key: str, stage: Callable[[Revision], Timings]) -> Ste
     """
     began = time.monotonic()
     try:
-        return {"timings_s": stage(revisions.load(worker.engine, key))}
+        died = revisions.begin(worker.engine, key, worker.process)
+        if died >= _MAX_DEATHS:
+            return _crashed(name, died)
+        faults.point(f"{name}.begun")
+        timings = stage(revisions.load(worker.engine, key))
+        faults.point(f"{name}.committed")
+        return {"timings_s": timings}
     except SeriesRefused as refused:
         said = {"reason": str(refused.reason), "text": refused.text}
         return {"timings_s": {"assemble": time.monotonic() - began}, "refusal": said}
@@ -132,13 +141,22 @@ def _step(worker: Worker, key: str, stage: Callable[[Revision], Timings]) -> Ste
         return {"timings_s": {}, "failure": cause["error"]}
 
 
+def _crashed(stage: str, died: int) -> Step:
+    text = (
+        f"{died} processes ended while they were at its stage {stage!r}; it is put aside so that "
+        "the others go on. The log tells how they ended; `ich-node retry` tries again"
+    )
+    return {"timings_s": {}, "failure": text, "reason": outcome.CRASHED}
+
+
 def _assemble(worker: Worker, revision: Revision) -> Timings:
     first, last, complete = revisions.moments(worker.engine, revision.key)
     queued = time.time() - complete
     volume, took = stages.timed(lambda: stages.volume_of(revision.paths))
     worker.volumes[revision.key] = volume
+    faults.point("assemble.done")
     facts = f"{len(volume.headers)} slices assembled in {took:.2f} s"
-    _advance(worker, revision, SeriesState.ASSEMBLED, facts)
+    _advance(worker, revision, SeriesEvent.ASSEMBLED, facts)
     return {
         "receive": last - first,
         "complete": complete - last,
@@ -151,9 +169,10 @@ def _infer(worker: Worker, revision: Revision) -> Timings:
     volume = _volume(worker, revision)
     prediction, took = stages.timed(lambda: worker.predictor.predict(volume))
     worker.predictions[revision.key] = prediction
+    faults.point("infer.done")
     model = prediction.model
     how = f"{model.name} {model.version} on {model.device} in {model.precision}"
-    _advance(worker, revision, SeriesState.INFERRED, f"{how}, {took:.2f} s")
+    _advance(worker, revision, SeriesEvent.INFERRED, f"{how}, {took:.2f} s")
     return {"infer": took}
 
 
@@ -166,15 +185,17 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
 
     def build(part: Path) -> None:
         stages.build_analysed(context, volume, _prediction(worker, revision), part)
+        faults.point("report.done")
 
     built, took = stages.timed(lambda: kept.build_once(folder, build))
+    faults.point("report.built")
     told = outcome.read(folder)
     present = [name for name, found in told["findings"].items() if found["present"]]
     how = f"built in {took:.2f} s" if built else "built before, kept"
     _finish(
         worker,
         revision,
-        SeriesState.REPORTED,
+        SeriesEvent.REPORTED,
         f"present: {', '.join(present) or 'none'}; {how}",
         folder,
     )
@@ -184,26 +205,37 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
 def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) -> None:
     """Give a series that ends early its state, its reason and, where due, its SR."""
     context = Context(revision.series_instance_uid, revision.evidence, timings_s)
+    died = revisions.begin(worker.engine, revision.key, worker.process)
+    if died >= _MAX_DEATHS and "failure" not in ended:
+        ended = _crashed("close", died)
+    faults.point("close.begun")
     if "failure" in ended:
-        told = outcome.failed(context, ended["failure"])
+        told = outcome.failed(context, ended.get("reason", outcome.ERROR), ended["failure"])
+        faults.point("close.done")
         _advance(
             worker,
             revision,
-            SeriesState.FAILED,
+            SeriesEvent.FAILED,
             ended["failure"],
             reason=told["reason"],
             reason_text=told["reason_text"],
             outcome=told,
         )
-        return
-    refusal = Refusal(Reason(ended["refusal"]["reason"]), ended["refusal"]["text"])
+    else:
+        _refuse(worker, revision, context, ended["refusal"])
+    faults.point("close.committed")
+
+
+def _refuse(worker: Worker, revision: Revision, context: Context, said: Mapping[str, str]) -> None:
+    refusal = Refusal(Reason(said["reason"]), said["text"])
     folder = worker.results_dir / kept.result_key(revision.sop_instance_uids, refusal)
 
     def build(part: Path) -> None:
         stages.build_refused(context, revision.paths, refusal, part)
 
     kept.build_once(folder, build)
-    _finish(worker, revision, SeriesState.REFUSED, refusal.text, folder)
+    faults.point("close.done")
+    _finish(worker, revision, SeriesEvent.REFUSED, refusal.text, folder)
 
 
 def _volume(worker: Worker, revision: Revision) -> CtVolume:
@@ -219,25 +251,25 @@ def _prediction(worker: Worker, revision: Revision) -> Prediction:
 
 
 def _advance(
-    worker: Worker, revision: Revision, state: SeriesState, text: str, **values: object
+    worker: Worker, revision: Revision, event: SeriesEvent, text: str, **values: object
 ) -> None:
     with writing(worker.engine) as connection:
-        revisions.advance(connection, revision.key, state, text, **values)
-    _log.info(str(state), revision=revision.key, text=text)
+        revisions.apply(connection, revision.key, event, text, **values)
+    _log.info(str(event), revision=revision.key, text=text)
 
 
 def _finish(
-    worker: Worker, revision: Revision, state: SeriesState, text: str, folder: Path
+    worker: Worker, revision: Revision, event: SeriesEvent, text: str, folder: Path
 ) -> None:
     """Enter the kept objects, the state and the deliveries in one transaction."""
     told = outcome.read(folder)
     objects = kept.kept_files(folder)
     with writing(worker.engine) as connection:
         revisions.keep_results(connection, revision.key, objects)
-        revisions.advance(
+        revisions.apply(
             connection,
             revision.key,
-            state,
+            event,
             text,
             reason=told["reason"],
             reason_text=told["reason_text"],
@@ -246,4 +278,4 @@ def _finish(
         )
         if objects:
             deliveries.open_deliveries(connection, worker.jobs, revision.key, worker.destinations)
-    _log.info(str(state), revision=revision.key, text=text, timings_s=told["timings_s"])
+    _log.info(str(event), revision=revision.key, text=text, timings_s=told["timings_s"])

@@ -5,16 +5,18 @@ Only here is decided whether, and when, an attempt follows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from dbos import DBOS
 
-from ich_node import logs
+from ich_node import faults, logs
 from ich_node.deliver.scu import send
+from ich_node.errors import CheckFailed
 from ich_node.records import Verdict
 from ich_node.settings import Destination
-from ich_node.states import DeliveryState
+from ich_node.states import DUE, DeliveryEvent
 from ich_node.store import deliveries, revisions
 from ich_node.store.engine import Engine
 from ich_node.store.jobs import DELIVER_WORKFLOW, Jobs
@@ -49,52 +51,77 @@ def register(deliverer: Deliverer) -> None:
     def send_step(key: str, destination: str, attempt: int) -> None:
         _attempt(deliverer, key, destination, attempt)
 
-    @DBOS.workflow(name=DELIVER_WORKFLOW)
+    # One that ends its process again and again is parked by the engine and asked for later by the
+    # reconciler: the other destinations go on.
+    @DBOS.workflow(name=DELIVER_WORKFLOW, max_recovery_attempts=3)
     def deliver(key: str, destination: str, attempt: int) -> None:
         send_step(key, destination, attempt)
 
 
 def _attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> None:
     row = deliveries.find(deliverer.engine, key, name)
-    if row is None or row.attempt != attempt or row.state in _ENDED:
+    if row is None or row.attempt != attempt or row.state not in DUE:
         return  # a repeated start of a job whose outcome is already kept
-    destination = deliverer.destinations[name]
-    due = [
-        (result.kind, result.path)
-        for result in revisions.kept_results(deliverer.engine, key)
-        if result.kind in destination.outputs and result.sop_instance_uid not in row.stored
-    ]
+    faults.point("deliver.begun")
     try:
-        verdicts = send(destination, deliverer.calling_ae, due) if due else []
-        state, text = judge(verdicts, attempt)
-    except (OSError, ValueError) as error:  # a kept file of ours is gone or damaged
-        verdicts, state = [], DeliveryState.FAILED
+        verdicts = _send(deliverer, key, name, row.stored)
+        event, text = judge(verdicts, row.tries + 1)
+    except (OSError, ValueError, CheckFailed) as error:  # a kept file of ours is gone or damaged
+        verdicts, event = [], DeliveryEvent.REFUSED
         text = f"a kept object cannot be read: {logs.cause(error)['error']}"
-    retry_in = pause_s(attempt) if state is DeliveryState.RETRYING else None
+    faults.point("deliver.sent")
+    retry_in = pause_s(row.tries + 1) if event is DeliveryEvent.POSTPONED else None
     if retry_in is not None:
         text = f"{text}; next attempt in {retry_in:.0f} s"
-    deliveries.record(deliverer.engine, deliverer.jobs, key, name, verdicts, state, text, retry_in)
+    engine, jobs = deliverer.engine, deliverer.jobs
+    state = deliveries.record(engine, jobs, key, name, verdicts, event, text, retry_in)
+    faults.point("deliver.committed")
     _log.info("delivery", revision=key, destination=name, state=str(state), text=text)
 
 
-_ENDED = (DeliveryState.DELIVERED, DeliveryState.FAILED)
+def _send(deliverer: Deliverer, key: str, name: str, stored: Set[str]) -> list[Verdict]:
+    """Send what this destination takes and does not hold.
+
+    Raises
+    ------
+    CheckFailed
+        A kept object is not what was built.
+    OSError, pydicom.errors.InvalidDicomError
+        A kept object cannot be read.
+    """
+    destination = deliverer.destinations[name]
+    wanted = [
+        result
+        for result in revisions.kept_results(deliverer.engine, key)
+        if result.kind in destination.outputs and result.sop_instance_uid not in stored
+    ]
+    for result in wanted:
+        if hashlib.sha256(result.path.read_bytes()).hexdigest() != result.sha256:
+            raise CheckFailed(f"{result.path} is not what was built: its sha256 differs")
+    objects = [(result.kind, result.path) for result in wanted]
+    return send(destination, deliverer.calling_ae, objects) if objects else []
 
 
-def judge(verdicts: Sequence[Verdict], attempt: int) -> tuple[DeliveryState, str]:
+def judge(verdicts: Sequence[Verdict], tries: int) -> tuple[DeliveryEvent, str]:
     """Decide from what a destination answered.
+
+    Parameters
+    ----------
+    tries
+        How many attempts there were, this one included.
 
     Returns
     -------
     tuple
-        `retrying` while anything may still be stored by another attempt, `failed` when what is not
-        stored never will be, else `delivered`; and a text for the administrator.
+        `postponed` while anything may still be stored by another attempt, `refused` when what is
+        not stored never will be, else `stored`; and a text for the administrator.
     """
     missing = [verdict for verdict in verdicts if not verdict.stored]
     if not missing:
-        return DeliveryState.DELIVERED, f"{len(verdicts)} objects stored"
+        return DeliveryEvent.STORED, f"{len(verdicts)} objects stored"
     text = "; ".join(f"{verdict.kind}: {verdict.text}" for verdict in missing)
     if any(verdict.transient for verdict in missing):
-        if attempt < _MAX_ATTEMPTS:
-            return DeliveryState.RETRYING, text
-        text = f"given up after {attempt} attempts: {text}"
-    return DeliveryState.FAILED, text
+        if tries < _MAX_ATTEMPTS:
+            return DeliveryEvent.POSTPONED, text
+        text = f"given up after {tries} attempts: {text}"
+    return DeliveryEvent.REFUSED, text

@@ -55,7 +55,7 @@ def analyze_folder(folder: Path, out: Path, predict: Predict, progress: Progress
     context = Context("", evidence, {"receive": time.monotonic() - began})
     if not series:
         text = f"no DICOM file in {folder.name} ({passed_over} files looked at)"
-        return _write(outcome.failed(context, text), out)
+        return _write(outcome.failed(context, outcome.ERROR, text), out)
     chosen, others = choose_series([facts_of(_headers(paths)) for paths in series.values()])
     subject, refusal = (chosen, None) if chosen is not None else _nearest(others)
     context = replace(
@@ -87,7 +87,7 @@ def _analyse(
         _log.error("analysis failed", **cause)
         for name in _WRITTEN:  # an object that failed its check must not be found here
             (out / name).unlink(missing_ok=True)
-        return _write(outcome.failed(context, cause["error"]), out)
+        return _write(outcome.failed(context, outcome.ERROR, cause["error"]), out)
 
 
 def _series_of(folder: Path) -> tuple[dict[str, list[Path]], int]:

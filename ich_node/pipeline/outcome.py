@@ -14,6 +14,8 @@ from ich_node.records import CtVolume, Prediction, Refusal
 from ich_node.states import Status
 
 RESULT_JSON = "result.json"
+# Reasons of a failure: an error of ours, or processes that ended at this series.
+ERROR, CRASHED = "error", "crashed"
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ def refused(context: Context, refusal: Refusal) -> dict[str, Any]:
     }
 
 
-def failed(context: Context, text: str) -> dict[str, Any]:
+def failed(context: Context, reason: str, text: str) -> dict[str, Any]:
     """Return the content of `result.json` where something of ours went wrong."""
-    return {**_frame(Status.FAILED, context), "reason": "error", "reason_text": text}
+    return {**_frame(Status.FAILED, context), "reason": reason, "reason_text": text}
 
 
 def _frame(status: Status, context: Context) -> dict[str, Any]:

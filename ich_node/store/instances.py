@@ -8,7 +8,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ich_node.records import Received
-from ich_node.states import SeriesState
+from ich_node.states import SERIES, SeriesEvent, SeriesState, after
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.tables import instance, result, series, study
@@ -133,11 +133,10 @@ def _touch_series(
             )
         )
         return
-    state, number = known
-    connection.execute(
-        sa.update(series).where(this_one).values(state=SeriesState.RECEIVING, last_received_at=now)
-    )
-    if state != SeriesState.RECEIVING:
+    before, number = SeriesState(known.state), known.revision
+    state = after(SERIES, before, SeriesEvent.IMAGE)
+    connection.execute(sa.update(series).where(this_one).values(state=state, last_received_at=now))
+    if before is not state:
         events.insert(
             connection,
             "reopened",

@@ -6,6 +6,8 @@ whoever enqueues needs neither the pipeline nor a model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions
@@ -20,6 +22,8 @@ APPLICATION_VERSION = "1"
 ANALYSE_WORKFLOW = "analyse"
 ANALYSE_QUEUE = "analyse"
 DELIVER_WORKFLOW = "deliver"
+
+_LIVE = ("ENQUEUED", "DELAYED", "PENDING")
 
 Jobs = DBOSClient
 
@@ -55,17 +59,34 @@ def open_jobs(url: str) -> Jobs:
     )
 
 
+def analysis_id(revision_key: str, attempt: int) -> str:
+    """Name of the job that analyses a revision."""
+    return f"study:{revision_key}:{attempt}"
+
+
+def delivery_id(revision_key: str, destination: str, attempt: int) -> str:
+    """Name of the job that makes one attempt to deliver."""
+    return f"deliver:{destination}:{revision_key}:{attempt}"
+
+
 def enqueue_analysis(
-    jobs: Jobs, connection: Connection, revision_key: str, attempt: int, priority: int
+    jobs: Jobs,
+    connection: Connection,
+    revision_key: str,
+    attempt: int,
+    priority: int,
+    delay_s: float = 0.0,
 ) -> None:
-    """Make the analysis of a revision due, if this transaction commits."""
+    """Make the analysis of a revision due `delay_s` seconds from now, if this commits."""
     options: EnqueueOptions = {
         "workflow_name": ANALYSE_WORKFLOW,
         "queue_name": ANALYSE_QUEUE,
-        "workflow_id": f"study:{revision_key}:{attempt}",
+        "workflow_id": analysis_id(revision_key, attempt),
         "app_version": APPLICATION_VERSION,
         "priority": priority,
     }
+    if delay_s > 0:
+        options["delay_seconds"] = delay_s
     jobs.enqueue_in_transaction(connection, options, revision_key)
 
 
@@ -81,12 +102,44 @@ def enqueue_delivery(
     options: EnqueueOptions = {
         "workflow_name": DELIVER_WORKFLOW,
         "queue_name": delivery_queue(destination),
-        "workflow_id": f"deliver:{destination}:{revision_key}:{attempt}",
+        "workflow_id": delivery_id(revision_key, destination, attempt),
         "app_version": APPLICATION_VERSION,
     }
     if delay_s > 0:
         options["delay_seconds"] = delay_s
     jobs.enqueue_in_transaction(connection, options, revision_key, destination, attempt)
+
+
+def live(jobs: Jobs, job_ids: Sequence[str]) -> set[str]:
+    """Return those of these jobs that run, wait or will wait; the others have ended or are lost."""
+    if not job_ids:
+        return set()
+    found = jobs.list_workflows(
+        workflow_ids=list(job_ids), status=list(_LIVE), load_input=False, load_output=False
+    )
+    return {item.workflow_id for item in found}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job that a process took: ``executor`` names the process, ``queue`` where it came from."""
+
+    job_id: str
+    executor: str
+    queue: str
+
+
+def running(jobs: Jobs) -> list[Running]:
+    """Return every job that the engine calls taken, whether its process lives or not."""
+    found = jobs.list_workflows(status="PENDING", load_input=False, load_output=False)
+    return [
+        Running(item.workflow_id, item.executor_id or "", item.queue_name or "") for item in found
+    ]
+
+
+def give_back(jobs: Jobs, taken: Running) -> None:
+    """Put a job whose process has died or lost it back into its queue."""
+    jobs.resume_workflows([taken.job_id], queue_name=taken.queue or None)
 
 
 def status_of(jobs: Jobs, job_id: str) -> str | None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ich_node.errors import StoreError
 from ich_node.records import Revision
-from ich_node.states import SeriesState
+from ich_node.states import SERIES, UNFINISHED, SeriesEvent, SeriesState, after
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.jobs import Jobs, enqueue_analysis
@@ -70,51 +70,60 @@ def open_revision(engine: Engine, jobs: Jobs, found: Receiving, evidence: str) -
         unchanged = row["last_received_at"] == found.last_received_at
         if row["state"] != SeriesState.RECEIVING or not unchanged:
             return None
-        number = row["revision"] + 1
-        key = f"{found.series_instance_uid}:{number}"
-        _insert_revision(connection, found, key, number, evidence)
-        connection.execute(
-            sa.update(series)
-            .where(series.c.series_instance_uid == found.series_instance_uid)
-            .values(state=SeriesState.COMPLETE, revision=number)
+        return _open(connection, jobs, row, SeriesEvent.COMPLETE, evidence)
+
+
+def reopen(connection: Connection, jobs: Jobs, series_instance_uid: str, evidence: str) -> str:
+    """Open one more revision of a series that was analysed before; return its key.
+
+    Raises
+    ------
+    IllegalTransition
+        The series is being received or analysed.
+    """
+    row = _series_row(connection, series_instance_uid)
+    return _open(connection, jobs, row, SeriesEvent.REPROCESS, evidence)
+
+
+def _open(
+    connection: Connection, jobs: Jobs, row: sa.RowMapping, event: SeriesEvent, evidence: str
+) -> str:
+    """Make a revision of all that is stored of a series, and its job."""
+    uid, number = row["series_instance_uid"], row["revision"] + 1
+    state = after(SERIES, SeriesState(row["state"]), event)
+    key = f"{uid}:{number}"
+    connection.execute(
+        sa.insert(revision).values(
+            key=key,
+            series_instance_uid=uid,
+            number=number,
+            state=state,
+            evidence=evidence,
+            attempt=1,
+            last_received_at=row["last_received_at"],
+            completed_at=time.time(),
         )
-        events.insert(
-            connection,
-            "complete",
-            f"revision {number} with {found.instances} images: {evidence}",
-            study=found.study_instance_uid,
-            series=found.series_instance_uid,
-        )
-        enqueue_analysis(jobs, connection, key, attempt=1, priority=row["priority"])
+    )
+    members = sa.select(sa.literal(key), instance.c.sop_instance_uid).where(
+        instance.c.series_instance_uid == uid
+    )
+    found = connection.execute(
+        sa.insert(revision_instance).from_select(["revision_key", "sop_instance_uid"], members)
+    )
+    connection.execute(
+        sa.update(series)
+        .where(series.c.series_instance_uid == uid)
+        .values(state=state, revision=number)
+    )
+    text = f"revision {number} with {found.rowcount} images: {evidence}"
+    note(connection, key, event, text)
+    enqueue_analysis(jobs, connection, key, attempt=1, priority=row["priority"])
     return key
 
 
 def _series_row(connection: Connection, series_instance_uid: str) -> sa.RowMapping:
     query = sa.select(series).where(series.c.series_instance_uid == series_instance_uid)
     return connection.execute(query).mappings().one()
-
-
-def _insert_revision(
-    connection: Connection, found: Receiving, key: str, number: int, evidence: str
-) -> None:
-    connection.execute(
-        sa.insert(revision).values(
-            key=key,
-            series_instance_uid=found.series_instance_uid,
-            number=number,
-            state=SeriesState.COMPLETE,
-            evidence=evidence,
-            attempt=1,
-            last_received_at=found.last_received_at,
-            completed_at=time.time(),
-        )
-    )
-    members = sa.select(sa.literal(key), instance.c.sop_instance_uid).where(
-        instance.c.series_instance_uid == found.series_instance_uid
-    )
-    connection.execute(
-        sa.insert(revision_instance).from_select(["revision_key", "sop_instance_uid"], members)
-    )
 
 
 def load(engine: Engine, key: str) -> Revision:
@@ -153,10 +162,12 @@ def load(engine: Engine, key: str) -> Revision:
     )
 
 
-def advance(
-    connection: Connection, key: str, state: SeriesState, text: str, **values: object
-) -> None:
-    """Move a revision to a state, its series with it while the series has none newer; one event.
+def apply(
+    connection: Connection, key: str, event: SeriesEvent, text: str, **values: object
+) -> SeriesState:
+    """Let an event happen to a revision, and to its series while that has none newer.
+
+    A change of state is one event row; a step that is run again changes none and leaves none.
 
     Parameters
     ----------
@@ -164,7 +175,21 @@ def advance(
         What is shown to the administrator.
     values
         Further columns of the revision to set.
+
+    Returns
+    -------
+    SeriesState
+        The state that it has now.
+
+    Raises
+    ------
+    IllegalTransition
+        The event cannot happen to this revision now.
     """
+    before = state_in(connection, key)
+    state = after(SERIES, before, event)
+    if event is not SeriesEvent.REQUEUED:  # any other ends the stage at hand
+        values["starts"] = 0
     connection.execute(
         sa.update(revision).where(revision.c.key == key).values(state=state, **values)
     )
@@ -178,7 +203,68 @@ def advance(
         )
         .values(state=state)
     )
-    note(connection, key, state, text)
+    if state is not before or event in _ASKED:
+        note(connection, key, event, text)
+    return state
+
+
+# Asked for by somebody: worth a line even where the state stays.
+_ASKED = (SeriesEvent.REQUEUED, SeriesEvent.RESEND)
+
+
+def begin(engine: Engine, key: str, process: str) -> int:
+    """Note that a stage of this revision begins, before anything of it is done.
+
+    `apply` ends it. After a crash these notes tell which series was at hand, and how often.
+
+    Parameters
+    ----------
+    process
+        Names one life of one process: ``EXECUTOR:PID:...``. It may begin a stage many times.
+
+    Returns
+    -------
+    int
+        How many processes began this stage and did not live to end it.
+    """
+    this_one = revision.c.key == key
+    with writing(engine) as connection:
+        query = sa.select(revision.c.starts, revision.c.begun_by).where(this_one)
+        starts, begun_by = connection.execute(query).one()
+        died = starts if begun_by != process else max(0, starts - 1)
+        connection.execute(
+            sa.update(revision).where(this_one).values(starts=died + 1, begun_by=process)
+        )
+    return int(died)
+
+
+def forgive(engine: Engine, executor: str, pid: int, limit: int) -> list[str]:
+    """Take back the last begin of what a process had at hand when it was killed from outside.
+
+    Parameters
+    ----------
+    limit
+        How often a revision is forgiven.
+
+    Returns
+    -------
+    list of str
+        Keys of the revisions that were at hand.
+    """
+    at_hand = sa.and_(
+        revision.c.begun_by.startswith(f"{executor}:{pid}:"),
+        revision.c.starts > 0,
+        revision.c.forgiven < limit,
+        revision.c.state.in_(UNFINISHED),
+    )
+    with writing(engine) as connection:
+        keys = list(connection.execute(sa.select(revision.c.key).where(at_hand)).scalars())
+        connection.execute(
+            sa.update(revision)
+            .where(revision.c.key.in_(keys))
+            .values(starts=revision.c.starts - 1, forgiven=revision.c.forgiven + 1)
+        )
+    return keys
 
 
 def note(connection: Connection, key: str, kind: str, text: str) -> None:

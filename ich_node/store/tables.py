@@ -59,6 +59,8 @@ instance = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("calling_ae", sa.String(16), nullable=False),
     sa.Column("received_at", sa.Float, nullable=False),
+    # The file was not where it should be when it was last looked for.
+    sa.Column("missing", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 revision = sa.Table(
@@ -76,6 +78,11 @@ revision = sa.Table(
     sa.Column("last_received_at", sa.Float, nullable=False),
     sa.Column("completed_at", sa.Float, nullable=False),
     sa.Column("reported_at", sa.Float),
+    # The process that began the stage at hand, how many processes began it without an end, and
+    # how many of these deaths were forgiven.
+    sa.Column("begun_by", sa.String(64)),
+    sa.Column("starts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("forgiven", sa.Integer, nullable=False, server_default=sa.text("0")),
 )
 
 revision_instance = sa.Table(
@@ -104,7 +111,9 @@ delivery = sa.Table(
     sa.Column("revision_key", _KEY, sa.ForeignKey(revision.c.key), primary_key=True),
     sa.Column("destination", sa.String(32), primary_key=True),
     sa.Column("state", sa.String(16), nullable=False, index=True),
+    # `attempt` numbers its jobs; `tries` counts the attempts since it was last asked for.
     sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("verdicts", sa.JSON, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("next_at", sa.Float),

@@ -58,7 +58,7 @@ def working(settings: Settings, predictor: StandIn) -> Iterator[tuple[Engine, st
     assert key is not None
     durable.configure(settings.database_url, executor_id="test")
     analysis.register(
-        analysis.Worker(engine, jobs, predictor, settings.results_dir, destinations=())
+        analysis.Worker("test:1:0", engine, jobs, predictor, settings.results_dir, destinations=())
     )
     durable.launch({job_port.ANALYSE_QUEUE: 1})
     try:

@@ -11,7 +11,13 @@ from alembic.migration import MigrationContext
 
 from ich_node.errors import StoreError
 from ich_node.records import Received, Verdict
-from ich_node.states import DeliveryState, SeriesState
+from ich_node.states import (
+    DeliveryEvent,
+    DeliveryState,
+    IllegalTransition,
+    SeriesEvent,
+    SeriesState,
+)
 from ich_node.store import deliveries, instances, overview, revisions
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import Engine, migrate, open_engine, writing
@@ -108,7 +114,8 @@ def test_a_rollback_leaves_neither_state_nor_job(
 
 def report(engine: Engine, jobs: Jobs, key: str, destinations: list[str]) -> None:
     with writing(engine) as connection:
-        revisions.advance(connection, key, SeriesState.REPORTED, "built", reported_at=1.0)
+        for event in (SeriesEvent.ASSEMBLED, SeriesEvent.INFERRED, SeriesEvent.REPORTED):
+            revisions.apply(connection, key, event, "done", reported_at=1.0)
         deliveries.open_deliveries(connection, jobs, key, destinations)
 
 
@@ -122,10 +129,10 @@ def test_delivered_when_every_destination_holds_it(
     add(engine, received(1))
     key = complete(engine, jobs)
     report(engine, jobs, key, ["a", "b"])
-    delivered = DeliveryState.DELIVERED
-    deliveries.record(engine, jobs, key, "a", [STORED], delivered, "1 stored", None)
+    stored = DeliveryEvent.STORED
+    deliveries.record(engine, jobs, key, "a", [STORED], stored, "1 stored", None)
     assert revisions.state_of(engine, key) is SeriesState.REPORTED
-    deliveries.record(engine, jobs, key, "b", [STORED], delivered, "1 stored", None)
+    deliveries.record(engine, jobs, key, "b", [STORED], stored, "1 stored", None)
     assert revisions.state_of(engine, key) is SeriesState.DELIVERED
 
 
@@ -135,12 +142,12 @@ def test_a_retry_is_the_next_attempt_with_its_own_job(
     add(engine, received(1))
     key = complete(engine, jobs)
     report(engine, jobs, key, ["a"])
-    deliveries.record(engine, jobs, key, "a", [LATER], DeliveryState.RETRYING, "full", 10.0)
+    deliveries.record(engine, jobs, key, "a", [LATER], DeliveryEvent.POSTPONED, "full", 10.0)
     row = deliveries.find(engine, key, "a")
     assert row is not None
     assert (row.attempt, row.state, row.stored) == (2, DeliveryState.RETRYING, frozenset())
     assert job_port.status_of(jobs, f"deliver:a:{key}:2") == "DELAYED"
-    deliveries.record(engine, jobs, key, "a", [STORED], DeliveryState.DELIVERED, "stored", None)
+    deliveries.record(engine, jobs, key, "a", [STORED], DeliveryEvent.STORED, "stored", None)
     row = deliveries.find(engine, key, "a")
     assert row is not None
     assert row.stored == {"2.25.1"}
@@ -152,12 +159,63 @@ def test_a_refused_series_stays_refused_when_its_report_is_delivered(
     add(engine, received(1))
     key = complete(engine, jobs)
     with writing(engine) as connection:
-        revisions.advance(connection, key, SeriesState.REFUSED, "tilted", reason="gantry_tilt")
+        revisions.apply(connection, key, SeriesEvent.REFUSED, "tilted", reason="gantry_tilt")
         deliveries.open_deliveries(connection, jobs, key, ["a"])
-    deliveries.record(engine, jobs, key, "a", [STORED], DeliveryState.DELIVERED, "stored", None)
+    deliveries.record(engine, jobs, key, "a", [STORED], DeliveryEvent.STORED, "stored", None)
     [study] = overview.studies(engine)
     assert study["series"][0]["state"] == "refused"
     assert study["series"][0]["reason"] == "gantry_tilt"
+
+
+def test_only_deaths_at_one_stage_are_counted(engine: Engine, jobs: Jobs, received: Make) -> None:
+    """Another try in the same process is no death, and the end of a stage wipes the slate."""
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    assert [revisions.begin(engine, key, "worker-0:1:a") for _ in range(3)] == [0, 0, 0]
+    assert revisions.begin(engine, key, "worker-0:2:b") == 1
+    assert revisions.begin(engine, key, "worker-0:3:c") == 2
+    with writing(engine) as connection:
+        revisions.apply(connection, key, SeriesEvent.REQUEUED, "its job was lost", attempt=2)
+    assert revisions.begin(engine, key, "worker-0:4:d") == 3
+    with writing(engine) as connection:
+        revisions.apply(connection, key, SeriesEvent.ASSEMBLED, "done")
+    assert revisions.begin(engine, key, "worker-0:5:e") == 0
+
+
+def test_a_death_from_outside_is_forgiven_some_times(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    revisions.begin(engine, key, "worker-0:1:a")
+    assert revisions.forgive(engine, "worker-0", 11, limit=2) == []
+    assert revisions.forgive(engine, "worker-0", 1, limit=2) == [key]
+    assert revisions.begin(engine, key, "worker-0:2:b") == 0
+    assert revisions.forgive(engine, "worker-0", 2, limit=2) == [key]
+    assert revisions.begin(engine, key, "worker-0:3:c") == 0
+    assert revisions.forgive(engine, "worker-0", 3, limit=2) == []
+    assert revisions.begin(engine, key, "worker-0:4:d") == 1
+
+
+def test_a_transition_that_the_table_does_not_know_changes_nothing(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    with pytest.raises(IllegalTransition), writing(engine) as connection:
+        revisions.apply(connection, key, SeriesEvent.REPORTED, "out of turn")
+    assert revisions.state_of(engine, key) is SeriesState.COMPLETE
+    assert [event["kind"] for event in overview.show(engine, "1.2")["events"]] == ["complete"]
+
+
+def test_a_step_run_again_leaves_no_second_line(engine: Engine, jobs: Jobs, received: Make) -> None:
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    for _ in range(2):
+        with writing(engine) as connection:
+            revisions.apply(connection, key, SeriesEvent.ASSEMBLED, "32 slices")
+    kinds = [event["kind"] for event in overview.show(engine, "1.2")["events"]]
+    assert kinds == ["complete", "assembled"]
 
 
 def test_own_results_are_known(engine: Engine, jobs: Jobs, received: Make, tmp_path) -> None:
