@@ -123,10 +123,21 @@ def ask(
     event: DeliveryEvent,
     text: str,
     delay_s: float = 0.0,
-) -> None:
+    only: int | None = None,
+) -> bool:
     """Enqueue another attempt because its job was lost or somebody asks for it.
 
     After `resend` everything is due again, whatever the destination holds.
+
+    Parameters
+    ----------
+    only
+        Number of the attempt that is meant; None for whichever is due.
+
+    Returns
+    -------
+    bool
+        False where another attempt is due by now than the one that is meant.
 
     Raises
     ------
@@ -134,11 +145,14 @@ def ask(
         The event cannot happen to this delivery now.
     """
     row = _row(connection, key, destination)
+    if only is not None and row["attempt"] != only:
+        return False
     values: dict[str, object] = {} if event is DeliveryEvent.REQUEUED else {"tries": 0}
     if event is DeliveryEvent.RESEND:
         values["verdicts"] = []
     _change(connection, row, event, text, **values)
     _next_attempt(connection, jobs, row, delay_s)
+    return True
 
 
 def due(engine: Engine) -> list[tuple[str, str, int]]:

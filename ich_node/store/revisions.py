@@ -212,6 +212,56 @@ def apply(
 _ASKED = (SeriesEvent.REQUEUED, SeriesEvent.RESEND)
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """A revision that is to be analysed: its key, the number of its job, its source's priority."""
+
+    key: str
+    attempt: int
+    priority: int
+
+
+def unfinished(engine: Engine) -> list[Unfinished]:
+    """Return every revision whose analysis has not ended."""
+    query = (
+        sa.select(revision.c.key, revision.c.attempt, series.c.priority)
+        .join(series, series.c.series_instance_uid == revision.c.series_instance_uid)
+        .where(revision.c.state.in_(UNFINISHED))
+    )
+    with reading(engine) as connection:
+        return [Unfinished(*row) for row in connection.execute(query)]
+
+
+def requeue(
+    connection: Connection,
+    jobs: Jobs,
+    item: Unfinished,
+    text: str,
+    delay_s: float = 0.0,
+    event: SeriesEvent = SeriesEvent.REQUEUED,
+) -> bool:
+    """Give a revision another job, from the first stage on.
+
+    Returns
+    -------
+    bool
+        False where it has another job than the one in `item` by now.
+
+    Raises
+    ------
+    IllegalTransition
+        The event cannot happen to it: its analysis has ended, or goes on.
+    """
+    attempt = connection.execute(
+        sa.select(revision.c.attempt).where(revision.c.key == item.key)
+    ).scalar_one()
+    if attempt != item.attempt:
+        return False
+    apply(connection, item.key, event, text, attempt=attempt + 1)
+    enqueue_analysis(jobs, connection, item.key, attempt + 1, item.priority, delay_s)
+    return True
+
+
 def begin(engine: Engine, key: str, process: str) -> int:
     """Note that a stage of this revision begins, before anything of it is done.
 
