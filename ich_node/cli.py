@@ -12,15 +12,18 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
 from ich_node import __version__, logs, views
-from ich_node.errors import CANNOT_START, IchNodeError, StoreError
+from ich_node.errors import CANNOT_START, ConfigError, IchNodeError, StoreError
 from ich_node.settings import DATABASE_NAME, Settings, load_settings
 from ich_node.store import overview
 from ich_node.store.engine import DatabaseError, Engine, open_engine
+
+if TYPE_CHECKING:
+    from ich_node.store.jobs import Jobs
 
 P = ParamSpec("P")
 
@@ -180,6 +183,68 @@ def show(study_uid: str, config: Path | None, as_json: bool) -> None:
         _print_json(story)
     else:
         views.print_story(story)
+
+
+@main.command()
+@click.argument("study_uid")
+@_config
+@_json
+@_clear_errors
+def retry(study_uid: str, config: Path | None, as_json: bool) -> None:
+    """Run again what failed, and send now what waits for its next attempt."""
+    from ich_node.pipeline import again
+
+    _ask(load_settings(config), as_json, lambda engine, jobs: again.retry(engine, jobs, study_uid))
+
+
+@main.command()
+@click.argument("study_uid")
+@_config
+@_json
+@_clear_errors
+def reprocess(study_uid: str, config: Path | None, as_json: bool) -> None:
+    """Analyse a study again. With the same model the kept objects are given again."""
+    from ich_node.pipeline import again
+
+    settings = load_settings(config)
+    _ask(settings, as_json, lambda engine, jobs: again.reprocess(engine, jobs, study_uid))
+
+
+@main.command()
+@click.argument("study_uid")
+@click.option("--destination", "chosen", multiple=True, help="Only to this one; may be repeated.")
+@_config
+@_json
+@_clear_errors
+def resend(study_uid: str, chosen: tuple[str, ...], config: Path | None, as_json: bool) -> None:
+    """Send the kept objects of a study again, byte for byte, to every destination."""
+    from ich_node.pipeline import again
+
+    settings = load_settings(config)
+    known = [item.name for item in settings.destinations]
+    for name in chosen:
+        if name not in known:
+            raise ConfigError(f"no destination {name!r}; configured: {', '.join(known) or 'none'}")
+    names = chosen or known
+    _ask(settings, as_json, lambda engine, jobs: again.resend(engine, jobs, study_uid, names))
+
+
+def _ask(settings: Settings, as_json: bool, command: Callable[[Engine, Jobs], list[str]]) -> None:
+    """Run a command that makes jobs due, and print what it did."""
+    from ich_node.store.jobs import open_jobs
+
+    engine = _open(settings)
+    jobs = open_jobs(settings.database_url)
+    try:
+        done = command(engine, jobs)
+    finally:
+        jobs.destroy()
+        engine.dispose()
+    if as_json:
+        _print_json(done)
+        return
+    for line in done or ["nothing to do; `ich-node show` tells how the study stands"]:
+        click.echo(line)
 
 
 @main.command()

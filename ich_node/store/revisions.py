@@ -15,7 +15,7 @@ from ich_node.states import SERIES, UNFINISHED, SeriesEvent, SeriesState, after
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.jobs import Jobs, enqueue_analysis
-from ich_node.store.tables import instance, result, revision, revision_instance, series
+from ich_node.store.tables import instance, result, revision, revision_instance, series, study
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,8 @@ def apply(
     state = after(SERIES, before, event)
     if event is not SeriesEvent.REQUEUED:  # any other ends the stage at hand
         values["starts"] = 0
+    if event is SeriesEvent.RETRY:
+        values |= {"forgiven": 0, "reason": None, "reason_text": None, "outcome": None}
     connection.execute(
         sa.update(revision).where(revision.c.key == key).values(state=state, **values)
     )
@@ -230,6 +232,58 @@ def unfinished(engine: Engine) -> list[Unfinished]:
     )
     with reading(engine) as connection:
         return [Unfinished(*row) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest revision of a series; ``state`` is that of the series."""
+
+    key: str
+    series_instance_uid: str
+    state: SeriesState
+    item: Unfinished
+
+
+def newest(connection: Connection, study_instance_uid: str) -> list[Newest]:
+    """Return the newest revision of every series of a study that has one.
+
+    Raises
+    ------
+    StoreError
+        No such study has come.
+    """
+    known = sa.select(study.c.source).where(study.c.study_instance_uid == study_instance_uid)
+    if connection.execute(known).first() is None:
+        raise StoreError(
+            f"no study {study_instance_uid} has come; `ich-node studies` lists those that have"
+        )
+    query = (
+        sa.select(revision.c.key, revision.c.attempt, series)
+        .join(
+            series,
+            sa.and_(
+                series.c.series_instance_uid == revision.c.series_instance_uid,
+                series.c.revision == revision.c.number,
+            ),
+        )
+        .where(series.c.study_instance_uid == study_instance_uid)
+        .order_by(series.c.first_received_at)
+    )
+    return [
+        Newest(
+            row["key"],
+            row["series_instance_uid"],
+            SeriesState(row["state"]),
+            Unfinished(row["key"], row["attempt"], row["priority"]),
+        )
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def has_results(connection: Connection, key: str) -> bool:
+    """Tell whether objects were built for a revision."""
+    query = sa.select(result.c.kind).where(result.c.revision_key == key)
+    return connection.execute(query).first() is not None
 
 
 def requeue(

@@ -1,0 +1,122 @@
+"""What an administrator asks for by `retry`, `reprocess` and `resend`.
+
+Each acts on the newest revision of every series of one study, and says what it did in a line for
+each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ich_node.states import DeliveryEvent, DeliveryState, IllegalTransition, SeriesEvent
+from ich_node.store import deliveries, revisions
+from ich_node.store.engine import Connection, Engine, writing
+from ich_node.store.jobs import Jobs
+from ich_node.store.revisions import Newest
+
+_ASKED = "asked for by `ich-node {}`"
+
+
+def retry(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
+    """Run again what failed: the analysis, and what a destination has not stored yet.
+
+    Returns
+    -------
+    list of str
+        What was done; empty where nothing of the study has failed.
+
+    Raises
+    ------
+    StoreError
+        No such study has come.
+    """
+    text = _ASKED.format("retry")
+    done = []
+    with writing(engine) as connection:
+        for newest in revisions.newest(connection, study_instance_uid):
+            if _retry_analysis(connection, jobs, newest, text):
+                done.append(f"series {newest.series_instance_uid}: analysed again")
+            for name in _not_stored(connection, newest.key):
+                deliveries.ask(connection, jobs, newest.key, name, DeliveryEvent.RETRY, text)
+                done.append(f"series {newest.series_instance_uid}: sent again to {name}")
+    return done
+
+
+def _retry_analysis(connection: Connection, jobs: Jobs, newest: Newest, text: str) -> bool:
+    try:
+        return revisions.requeue(connection, jobs, newest.item, text, event=SeriesEvent.RETRY)
+    except IllegalTransition:  # it has not failed
+        return False
+
+
+def _not_stored(connection: Connection, key: str) -> list[str]:
+    waiting = (DeliveryState.RETRYING, DeliveryState.FAILED)
+    return [
+        name for name, state in deliveries.of_revision(connection, key).items() if state in waiting
+    ]
+
+
+def reprocess(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
+    """Analyse every series of a study again that was analysed or refused before, as a new revision.
+
+    With all equal that names the work (sources, model, version, device, precision) the objects are
+    those kept from before, byte for byte.
+
+    Returns
+    -------
+    list of str
+        What was done; a series that is being received or analysed is left to end first.
+
+    Raises
+    ------
+    StoreError
+        No such study has come.
+    """
+    done = []
+    with writing(engine) as connection:
+        for newest in revisions.newest(connection, study_instance_uid):
+            uid = newest.series_instance_uid
+            try:
+                revisions.reopen(connection, jobs, uid, _ASKED.format("reprocess"))
+                done.append(f"series {uid}: analysed again as a new revision")
+            except IllegalTransition:
+                done.append(f"series {uid}: left alone, it is {newest.state}")
+    return done
+
+
+def resend(
+    engine: Engine, jobs: Jobs, study_instance_uid: str, destinations: Sequence[str]
+) -> list[str]:
+    """Send the kept objects of a study once more, byte for byte.
+
+    Parameters
+    ----------
+    destinations
+        Those to send to; one that had nothing due before gets them too.
+
+    Returns
+    -------
+    list of str
+        What was done; empty where the study has no results.
+
+    Raises
+    ------
+    StoreError
+        No such study has come.
+    """
+    text = _ASKED.format("resend")
+    done = []
+    with writing(engine) as connection:
+        for newest in revisions.newest(connection, study_instance_uid):
+            key, uid = newest.key, newest.series_instance_uid
+            if not revisions.has_results(connection, key):
+                continue
+            revisions.apply(connection, key, SeriesEvent.RESEND, text)
+            known = deliveries.of_revision(connection, key)
+            for name in destinations:
+                if name in known:
+                    deliveries.ask(connection, jobs, key, name, DeliveryEvent.RESEND, text)
+                else:
+                    deliveries.open_deliveries(connection, jobs, key, [name])
+                done.append(f"series {uid}: sent to {name}")
+    return done

@@ -1,0 +1,110 @@
+"""What `retry`, `reprocess` and `resend` set going, and what they leave alone."""
+
+import pytest
+
+from ich_node.errors import StoreError
+from ich_node.pipeline import again
+from ich_node.records import Verdict
+from ich_node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
+from ich_node.store import deliveries, overview, revisions
+from ich_node.store import jobs as job_port
+from ich_node.store.engine import Engine, writing
+from ich_node.store.jobs import Jobs
+from tests.unit.pipeline.conftest import KEY, report
+
+STUDY, SERIES, SECOND = "1.2", "1.2.3", "1.2.3:2"
+STORED = Verdict("sr", "2.25.1", 0, True, False, "stored")
+
+
+def fail(engine: Engine) -> None:
+    with writing(engine) as connection:
+        revisions.apply(
+            connection, KEY, SeriesEvent.FAILED, "broken", reason="error", reason_text="broken"
+        )
+
+
+def keep(engine: Engine, tmp_path) -> None:
+    kept = revisions.KeptResult("sr", "2.25.1", tmp_path / "sr.dcm", "0" * 64)
+    with writing(engine) as connection:
+        revisions.keep_results(connection, KEY, [kept])
+
+
+def test_retry_runs_a_failed_analysis_from_the_start(engine: Engine, jobs: Jobs) -> None:
+    revisions.begin(engine, KEY, "worker-0:1:a")
+    fail(engine)
+    assert again.retry(engine, jobs, STUDY) == [f"series {SERIES}: analysed again"]
+    assert revisions.state_of(engine, KEY) is SeriesState.COMPLETE
+    assert job_port.status_of(jobs, f"study:{KEY}:2") == "ENQUEUED"
+    assert revisions.begin(engine, KEY, "worker-0:2:b") == 0
+    [series] = overview.show(engine, STUDY)["series"]
+    assert series["reason"] is None
+
+
+def test_retry_leaves_alone_what_has_not_failed(engine: Engine, jobs: Jobs) -> None:
+    assert again.retry(engine, jobs, STUDY) == []
+    report(engine, jobs)
+    assert again.retry(engine, jobs, STUDY) == []
+    assert job_port.status_of(jobs, f"study:{KEY}:2") is None
+
+
+@pytest.mark.parametrize("event", [DeliveryEvent.REFUSED, DeliveryEvent.POSTPONED])
+def test_retry_sends_now_what_failed_or_waits(
+    engine: Engine, jobs: Jobs, event: DeliveryEvent
+) -> None:
+    """And counts its attempts anew, so that it is not given up at once."""
+    report(engine, jobs)
+    pause = 1800.0 if event is DeliveryEvent.POSTPONED else None
+    deliveries.record(engine, jobs, KEY, "pacs", (), event, "away", pause)
+    assert again.retry(engine, jobs, STUDY) == [f"series {SERIES}: sent again to pacs"]
+    row = deliveries.find(engine, KEY, "pacs")
+    assert row is not None
+    assert (row.state, row.tries) == (DeliveryState.PENDING, 0)
+    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:{row.attempt}") == "ENQUEUED"
+
+
+def test_reprocess_is_a_new_revision_of_the_same_images(engine: Engine, jobs: Jobs) -> None:
+    report(engine, jobs)
+    assert again.reprocess(engine, jobs, STUDY) == [
+        f"series {SERIES}: analysed again as a new revision"
+    ]
+    assert revisions.load(engine, SECOND).paths == revisions.load(engine, KEY).paths
+    assert revisions.state_of(engine, KEY) is SeriesState.REPORTED
+    assert job_port.status_of(jobs, f"study:{SECOND}:1") == "ENQUEUED"
+    [listed] = overview.studies(engine)
+    assert (listed["series"][0]["state"], listed["series"][0]["revision"]) == ("complete", 2)
+
+
+def test_reprocess_waits_for_nobody(engine: Engine, jobs: Jobs) -> None:
+    """What is being analysed is left to end."""
+    assert again.reprocess(engine, jobs, STUDY) == [f"series {SERIES}: left alone, it is complete"]
+    assert job_port.status_of(jobs, f"study:{SECOND}:1") is None
+
+
+def test_resend_makes_everything_due_again(engine: Engine, jobs: Jobs, tmp_path) -> None:
+    """Also to a destination that is new, and whatever the others hold."""
+    report(engine, jobs)
+    keep(engine, tmp_path)
+    deliveries.record(engine, jobs, KEY, "pacs", [STORED], DeliveryEvent.STORED, "1 stored", None)
+    assert revisions.state_of(engine, KEY) is SeriesState.DELIVERED
+    assert again.resend(engine, jobs, STUDY, ["pacs", "new"]) == [
+        f"series {SERIES}: sent to pacs",
+        f"series {SERIES}: sent to new",
+    ]
+    row = deliveries.find(engine, KEY, "pacs")
+    assert row is not None
+    assert (row.state, row.attempt, row.stored) == (DeliveryState.PENDING, 2, frozenset())
+    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:2") == "ENQUEUED"
+    assert job_port.status_of(jobs, f"deliver:new:{KEY}:1") == "ENQUEUED"
+    assert revisions.state_of(engine, KEY) is SeriesState.REPORTED
+
+
+def test_resend_of_nothing_does_nothing(engine: Engine, jobs: Jobs) -> None:
+    assert again.resend(engine, jobs, STUDY, ["pacs"]) == []
+
+
+def test_an_unknown_study_is_named(engine: Engine, jobs: Jobs) -> None:
+    for command in (again.retry, again.reprocess):
+        with pytest.raises(StoreError, match=r"no study 9\.9 has come"):
+            command(engine, jobs, "9.9")
+    with pytest.raises(StoreError, match=r"no study 9\.9 has come"):
+        again.resend(engine, jobs, "9.9", ["pacs"])
