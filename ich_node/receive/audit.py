@@ -1,0 +1,130 @@
+"""Files of the spool and rows of the database held against one another.
+
+A crash between the two leaves a file without a row: the peer was told nothing, but the object is
+whole, so it is taken in. A disk that lost something leaves a row without a file: it is shown, and
+the same object sent again mends it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pynetdicom.dsutils import split_dataset
+
+from ich_node import logs
+from ich_node.receive.intake import SUCCESS, Incoming, Intake, take
+from ich_node.settings import Settings, Source
+from ich_node.store import files
+
+_log = logs.get(__name__)
+
+# A periodic look goes over the series that got an image within this time, s.
+_RECENT_S = 3600.0
+# A file younger than this, s, may be on its way to its row.
+_YOUNG_S = 10.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an audit did: objects taken in, part files removed, files found gone and found back."""
+
+    taken_in: int = 0
+    removed: int = 0
+    gone: int = 0
+    back: int = 0
+
+
+def audit_all(intake: Intake, before: float) -> Found:
+    """Look at the whole spool, at the start of a receiver.
+
+    Parameters
+    ----------
+    before
+        When this receiver began to listen, epoch s: files older than that are on no way to a row.
+    """
+    spool = intake.settings.spool_dir
+    known = set(files.series_since(intake.engine, 0.0))
+    on_disk = {(path.parent.name, path.name) for path in spool.glob("*/*") if path.is_dir()}
+    removed = _remove_parts(spool, before)
+    return _audit(intake, sorted(known | on_disk), before, removed)
+
+
+def audit_recent(intake: Intake) -> Found:
+    """Look at the series that got an image lately."""
+    now = time.time()
+    recent = files.series_since(intake.engine, now - _RECENT_S)
+    return _audit(intake, recent, now - _YOUNG_S, 0)
+
+
+def _audit(intake: Intake, series: list[tuple[str, str]], before: float, removed: int) -> Found:
+    taken_in = gone = back = 0
+    for study, uid in series:
+        stored = files.files_of(intake.engine, uid)
+        rows = {item.path.name for item in stored}
+        taken_in += sum(
+            _take_in(intake, path)
+            for path in (intake.settings.spool_dir / study / uid).glob("*.dcm")
+            if path.name not in rows and _is_older(path, before)
+        )
+        there = {item: item.path.exists() for item in stored}
+        lost = [item for item in stored if not there[item] and not item.missing]
+        found = [item for item in stored if there[item] and item.missing]
+        for items, missing in ((lost, True), (found, False)):
+            if items:
+                uids = [item.sop_instance_uid for item in items]
+                files.set_missing(intake.engine, study, uid, uids, missing)
+        gone, back = gone + len(lost), back + len(found)
+        if lost:
+            _log.error("stored files are gone", series=uid, files=len(lost))
+    done = Found(taken_in, removed, gone, back)
+    if done != Found():
+        _log.warning("spool looked through", **vars(done))
+    return done
+
+
+def _is_older(path: Path, before: float) -> bool:
+    try:
+        return path.stat().st_mtime < before
+    except FileNotFoundError:
+        return False
+
+
+def _remove_parts(spool: Path, before: float) -> int:
+    """Remove what a crash left half-written; nobody was told that it is stored."""
+    old = [path for path in spool.glob("*/*/*.part") if _is_older(path, before)]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old)
+
+
+def _take_in(intake: Intake, path: Path) -> bool:
+    """Let a file in by the door that objects come in by; True where it is stored now."""
+    try:
+        meta, begins = split_dataset(path)
+        calling = str(meta.get("SourceApplicationEntityTitle", ""))
+        incoming = Incoming(
+            sop_class_uid=str(meta.MediaStorageSOPClassUID),
+            sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+            transfer_syntax_uid=str(meta.TransferSyntaxUID),
+            data=path.read_bytes()[begins:],
+            source=_source(intake.settings, calling),
+            calling_ae=calling,
+        )
+        answer = take(intake, incoming)
+        cause = answer.comment if answer.status != SUCCESS else ""
+    except Exception as error:  # whatever a parser raises
+        cause = logs.cause(error)["error"]
+    if cause:
+        aside = intake.settings.storage.data_dir / "unreadable" / path.name
+        aside.parent.mkdir(mode=0o700, exist_ok=True)
+        path.rename(aside)
+        _log.error("a file of the spool is no object; put aside", path=str(aside), cause=cause)
+    return not cause
+
+
+def _source(settings: Settings, calling_ae: str) -> Source:
+    """Return the source that the object came from, as far as its calling AE title tells."""
+    same = [source for source in settings.sources if source.ae_title == calling_ae]
+    return same[0] if same else Source(name="spool", ae_title="SPOOL", hosts=("127.0.0.1",))

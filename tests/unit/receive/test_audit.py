@@ -1,0 +1,116 @@
+"""After a crash or a loss of files, spool and rows agree again or say where they do not."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from ich_node.receive.audit import Found, audit_all, audit_recent
+from ich_node.receive.intake import Intake, take
+from ich_node.store.tables import event, instance
+from tests.support.peers import incoming, small_object
+
+
+@pytest.fixture
+def stored(intake: Intake) -> list[Path]:
+    """Three objects, sent and stored."""
+    for number in (1, 2, 3):
+        assert take(intake, incoming(small_object(number))).status == 0x0000
+    return sorted(intake.settings.spool_dir.rglob("*.dcm"))
+
+
+def rows(intake: Intake, table: sa.Table) -> list[dict[str, Any]]:
+    with intake.engine.connect() as connection:
+        return [dict(row) for row in connection.execute(sa.select(table)).mappings()]
+
+
+def forget(intake: Intake, path: Path) -> None:
+    """Drop the row of a file, as a crash before its commit would have."""
+    with intake.engine.begin() as connection:
+        connection.execute(sa.delete(instance).where(instance.c.path == str(path)))
+
+
+def later() -> float:
+    return time.time() + 60.0
+
+
+def test_a_spool_in_order_is_left_alone(intake: Intake, stored: list[Path]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in stored}
+    assert audit_all(intake, later()) == Found()
+    assert {path: path.stat().st_mtime_ns for path in stored} == before
+    assert rows(intake, event) == []
+
+
+def test_a_file_without_a_row_is_taken_in_with_its_bytes(
+    intake: Intake, stored: list[Path]
+) -> None:
+    content = stored[1].read_bytes()
+    [row] = [item for item in rows(intake, instance) if item["path"] == str(stored[1])]
+    forget(intake, stored[1])
+    assert audit_all(intake, later()) == Found(taken_in=1)
+    [again] = [item for item in rows(intake, instance) if item["path"] == str(stored[1])]
+    assert again | {"received_at": 0} == row | {"received_at": 0}
+    assert stored[1].read_bytes() == content
+    assert audit_all(intake, later()) == Found()
+
+
+def test_a_lost_database_is_made_again_from_the_spool(intake: Intake, stored: list[Path]) -> None:
+    for path in stored:
+        forget(intake, path)
+    assert audit_all(intake, later()) == Found(taken_in=3)
+    assert len(rows(intake, instance)) == 3
+
+
+def test_a_file_on_its_way_to_its_row_is_left_alone(intake: Intake, stored: list[Path]) -> None:
+    """Its writer lives: between the rename and the commit there is a moment."""
+    forget(intake, stored[0])
+    assert audit_all(intake, before=time.time() - 60.0) == Found()
+    assert audit_recent(intake) == Found()
+    os.utime(stored[0], (time.time() - 60.0,) * 2)
+    assert audit_recent(intake) == Found(taken_in=1)
+
+
+def test_half_written_parts_go_and_fresh_ones_stay(intake: Intake, stored: list[Path]) -> None:
+    old, fresh = (stored[0].with_name(f"9.{n}.dcm.part") for n in (1, 2))
+    for part in (old, fresh):
+        part.write_bytes(b"half")
+    os.utime(old, (time.time() - 60.0,) * 2)
+    assert audit_all(intake, before=time.time() - 30.0) == Found(removed=1)
+    assert (old.exists(), fresh.exists()) == (False, True)
+
+
+def test_a_row_without_its_file_is_shown_once_and_mended_by_sending_again(
+    intake: Intake, stored: list[Path]
+) -> None:
+    stored[2].unlink()
+    assert audit_recent(intake) == Found(gone=1)
+    assert audit_recent(intake) == Found()
+    [told] = rows(intake, event)
+    assert told["kind"] == "files_missing"
+    assert "1.2.3.3" in told["text"]
+    assert take(intake, incoming(small_object(3))).status == 0x0000
+    assert audit_recent(intake) == Found(back=1)
+    assert [item["missing"] for item in rows(intake, instance)] == [False] * 3
+
+
+def test_a_whole_folder_that_is_gone_is_shown_once(intake: Intake, stored: list[Path]) -> None:
+    shutil.rmtree(stored[0].parent)
+    assert audit_all(intake, later()) == Found(gone=3)
+    assert [item["kind"] for item in rows(intake, event)] == ["files_missing"]
+
+
+def test_what_is_no_object_is_put_aside_and_does_not_stop_the_rest(
+    intake: Intake, stored: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    alien = stored[0].with_name("9.9.dcm")
+    alien.write_bytes(b"no DICOM at all")
+    forget(intake, stored[1])
+    assert audit_all(intake, later()) == Found(taken_in=1)
+    aside = intake.settings.storage.data_dir / "unreadable" / "9.9.dcm"
+    assert aside.read_bytes() == b"no DICOM at all"
+    assert str(aside) in capsys.readouterr().out
+    assert audit_all(intake, later()) == Found()
