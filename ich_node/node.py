@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ich_node import logs
+from ich_node import faults, logs
 from ich_node.complete.quiet import SeriesSnapshot, decide
 from ich_node.errors import CANNOT_START, ConfigError, StoreError
 from ich_node.settings import Settings
@@ -123,7 +123,9 @@ def complete_series(engine: Engine, jobs: Jobs, open_series: Mapping[str, int]) 
         )
         decision = decide(snapshot, now, found.quiet_seconds)
         if decision is not None:
+            faults.point("complete.begun", found.series_instance_uid)
             key = revisions.open_revision(engine, jobs, found, decision.evidence)
+            faults.point("complete.committed", found.series_instance_uid)
             if key is not None:
                 _log.info("complete", revision=key, evidence=decision.evidence)
 

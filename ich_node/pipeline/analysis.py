@@ -125,9 +125,9 @@ def _step(worker: Worker, key: str, name: str, stage: Callable[[Revision], Timin
         died = revisions.begin(worker.engine, key, worker.process)
         if died >= _MAX_DEATHS:
             return _crashed(name, died)
-        faults.point(f"{name}.begun")
+        faults.point(f"{name}.begun", key)
         timings = stage(revisions.load(worker.engine, key))
-        faults.point(f"{name}.committed")
+        faults.point(f"{name}.committed", key)
         return {"timings_s": timings}
     except SeriesRefused as refused:
         said = {"reason": str(refused.reason), "text": refused.text}
@@ -154,7 +154,7 @@ def _assemble(worker: Worker, revision: Revision) -> Timings:
     queued = time.time() - complete
     volume, took = stages.timed(lambda: stages.volume_of(revision.paths))
     worker.volumes[revision.key] = volume
-    faults.point("assemble.done")
+    faults.point("assemble.done", revision.key)
     facts = f"{len(volume.headers)} slices assembled in {took:.2f} s"
     _advance(worker, revision, SeriesEvent.ASSEMBLED, facts)
     return {
@@ -169,7 +169,7 @@ def _infer(worker: Worker, revision: Revision) -> Timings:
     volume = _volume(worker, revision)
     prediction, took = stages.timed(lambda: worker.predictor.predict(volume))
     worker.predictions[revision.key] = prediction
-    faults.point("infer.done")
+    faults.point("infer.done", revision.key)
     model = prediction.model
     how = f"{model.name} {model.version} on {model.device} in {model.precision}"
     _advance(worker, revision, SeriesEvent.INFERRED, f"{how}, {took:.2f} s")
@@ -185,10 +185,10 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
 
     def build(part: Path) -> None:
         stages.build_analysed(context, volume, _prediction(worker, revision), part)
-        faults.point("report.done")
+        faults.point("report.done", revision.key)
 
     built, took = stages.timed(lambda: kept.build_once(folder, build))
-    faults.point("report.built")
+    faults.point("report.built", revision.key)
     told = outcome.read(folder)
     present = [name for name, found in told["findings"].items() if found["present"]]
     how = f"built in {took:.2f} s" if built else "built before, kept"
@@ -208,10 +208,10 @@ def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) 
     died = revisions.begin(worker.engine, revision.key, worker.process)
     if died >= _MAX_DEATHS and "failure" not in ended:
         ended = _crashed("close", died)
-    faults.point("close.begun")
+    faults.point("close.begun", revision.key)
     if "failure" in ended:
         told = outcome.failed(context, ended.get("reason", outcome.ERROR), ended["failure"])
-        faults.point("close.done")
+        faults.point("close.done", revision.key)
         _advance(
             worker,
             revision,
@@ -223,7 +223,7 @@ def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) 
         )
     else:
         _refuse(worker, revision, context, ended["refusal"])
-    faults.point("close.committed")
+    faults.point("close.committed", revision.key)
 
 
 def _refuse(worker: Worker, revision: Revision, context: Context, said: Mapping[str, str]) -> None:
@@ -234,7 +234,7 @@ def _refuse(worker: Worker, revision: Revision, context: Context, said: Mapping[
         stages.build_refused(context, revision.paths, refusal, part)
 
     kept.build_once(folder, build)
-    faults.point("close.done")
+    faults.point("close.done", revision.key)
     _finish(worker, revision, SeriesEvent.REFUSED, refusal.text, folder)
 
 

@@ -62,20 +62,20 @@ def _attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> None:
     row = deliveries.find(deliverer.engine, key, name)
     if row is None or row.attempt != attempt or row.state not in DUE:
         return  # a repeated start of a job whose outcome is already kept
-    faults.point("deliver.begun")
+    faults.point("deliver.begun", key)
     try:
         verdicts = _send(deliverer, key, name, row.stored)
         event, text = judge(verdicts, row.tries + 1)
     except (OSError, ValueError, CheckFailed) as error:  # a kept file of ours is gone or damaged
         verdicts, event = [], DeliveryEvent.REFUSED
         text = f"a kept object cannot be read: {logs.cause(error)['error']}"
-    faults.point("deliver.sent")
+    faults.point("deliver.sent", key)
     retry_in = pause_s(row.tries + 1) if event is DeliveryEvent.POSTPONED else None
     if retry_in is not None:
         text = f"{text}; next attempt in {retry_in:.0f} s"
     engine, jobs = deliverer.engine, deliverer.jobs
     state = deliveries.record(engine, jobs, key, name, verdicts, event, text, retry_in)
-    faults.point("deliver.committed")
+    faults.point("deliver.committed", key)
     _log.info("delivery", revision=key, destination=name, state=str(state), text=text)
 
 
