@@ -117,9 +117,12 @@ class Serving:
 
     def children(self) -> dict[str, int]:
         """Names of the running processes of `serve`, and their ids."""
-        if self.process is None:
-            return {}
-        pid, found = self.process.pid, {}
+        return self.of(self.process.pid) if self.process is not None else {}
+
+    @staticmethod
+    def of(pid: int) -> dict[str, int]:
+        """Names of the children of one `serve`, and their ids."""
+        found = {}
         with suppress(OSError):
             for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
                 with suppress(OSError, IndexError):

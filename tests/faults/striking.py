@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -73,6 +75,15 @@ class Struck:
         revisions = self.story(study)["series"][0]["revisions"]
         return all(
             item["state"] == "delivered" for found in revisions for item in found["deliveries"]
+        )
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `ich-node` with this node's configuration."""
+        return subprocess.run(
+            [sys.executable, "-m", "ich_node", *arguments, "--config", str(self.serving.config)],
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
 
     def story(self, study: str) -> dict[str, Any]:
