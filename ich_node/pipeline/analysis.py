@@ -8,7 +8,8 @@ from the stored originals, which gives the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ich_node import faults, logs
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.infer.predictor import Predictor
 from ich_node.pipeline import kept, outcome, stages
+from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
 from ich_node.states import SeriesEvent
@@ -58,8 +60,18 @@ class Worker:
     predictor: Predictor
     results_dir: Path
     destinations: tuple[str, ...]
+    at_hand: AtHand = field(default_factory=AtHand)
     volumes: dict[str, CtVolume] = field(default_factory=dict)
     predictions: dict[str, Prediction] = field(default_factory=dict)
+
+    @contextmanager
+    def holding(self, key: str) -> Iterator[None]:
+        """Let go at the end of what was handed over between the steps of this revision."""
+        try:
+            yield
+        finally:
+            self.volumes.pop(key, None)
+            self.predictions.pop(key, None)
 
 
 def register(worker: Worker) -> None:
@@ -79,22 +91,20 @@ def register(worker: Worker) -> None:
 
     @DBOS.step(name="close", **_AGAIN)
     def close(key: str, ended: Step, timings_s: Timings) -> None:
-        _close(worker, revisions.load(worker.engine, key), ended, timings_s)
+        with worker.at_hand.stage("close", key):
+            _close(worker, revisions.load(worker.engine, key), ended, timings_s)
 
     # Crashes are counted by `revisions.begin`: the engine cannot tell whose fault they are.
     @DBOS.workflow(name=ANALYSE_WORKFLOW, max_recovery_attempts=None)
     def analyse(key: str) -> None:
         timings: Timings = {}
-        try:
+        with worker.at_hand.job(str(DBOS.workflow_id)), worker.holding(key):
             for step in (assemble, infer, lambda key: report(key, timings)):
                 ended = _ended(step, key)
                 timings.update(ended["timings_s"])
                 if "refusal" in ended or "failure" in ended:
                     close(key, ended, timings)
                     break
-        finally:
-            worker.volumes.pop(key, None)
-            worker.predictions.pop(key, None)
 
 
 def _ended(step: Callable[[str], Step], key: str) -> Step:
@@ -126,7 +136,8 @@ def _step(worker: Worker, key: str, name: str, stage: Callable[[Revision], Timin
         if died >= _MAX_DEATHS:
             return _crashed(name, died)
         faults.point(f"{name}.begun", key)
-        timings = stage(revisions.load(worker.engine, key))
+        with worker.at_hand.stage(name, key):
+            timings = stage(revisions.load(worker.engine, key))
         faults.point(f"{name}.committed", key)
         return {"timings_s": timings}
     except SeriesRefused as refused:

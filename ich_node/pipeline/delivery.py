@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dbos import DBOS
 
 from ich_node import faults, logs
 from ich_node.deliver.scu import send
 from ich_node.errors import CheckFailed
+from ich_node.pipeline.at_hand import AtHand
 from ich_node.records import Verdict
 from ich_node.settings import Destination
 from ich_node.states import DUE, DeliveryEvent
@@ -37,6 +38,7 @@ class Deliverer:
     jobs: Jobs
     calling_ae: str
     destinations: Mapping[str, Destination]
+    at_hand: AtHand = field(default_factory=AtHand)
 
 
 def pause_s(attempt: int) -> float:
@@ -49,13 +51,15 @@ def register(deliverer: Deliverer) -> None:
 
     @DBOS.step(name="send")
     def send_step(key: str, destination: str, attempt: int) -> None:
-        _attempt(deliverer, key, destination, attempt)
+        with deliverer.at_hand.stage("send", key):
+            _attempt(deliverer, key, destination, attempt)
 
     # One that ends its process again and again is parked by the engine and asked for later by the
     # reconciler: the other destinations go on.
     @DBOS.workflow(name=DELIVER_WORKFLOW, max_recovery_attempts=3)
     def deliver(key: str, destination: str, attempt: int) -> None:
-        send_step(key, destination, attempt)
+        with deliverer.at_hand.job(str(DBOS.workflow_id)):
+            send_step(key, destination, attempt)
 
 
 def _attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> None:

@@ -132,7 +132,8 @@ class _Peers:
 class Receiver:
     """A listening SCP. Made by `start_receiver`; its port answers as long as it lives."""
 
-    def __init__(self, entity: AE, server: Any, peers: _Peers) -> None:  # noqa: ANN401
+    def __init__(self, entity: AE, server: Any, peers: _Peers, intake: Intake) -> None:  # noqa: ANN401
+        self.intake = intake
         self._entity = entity
         self._server = server
         self._peers = peers
@@ -194,7 +195,7 @@ def start_receiver(settings: Settings, engine: Engine) -> Receiver:
             f"dicom.host = {address[0]!r}, dicom.port = {address[1]}: cannot listen there "
             f"({error}); expected an address of this machine and a port that no other program holds"
         ) from error
-    return Receiver(entity, server, peers)
+    return Receiver(entity, server, peers, intake)
 
 
 def _on_requested(event: Any, settings: Settings, peers: _Peers) -> None:  # noqa: ANN401
