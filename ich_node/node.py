@@ -293,25 +293,28 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
     line = f"ich-node ready: {dicom.ae_title} answers on {dicom.host}:{dicom.port}"
     with locks.take(_locks(settings), "serve"):
         engine = prepare(settings)
+        # What was at hand when all of it ended: the power failed, or somebody stopped the node.
+        _forgive(engine, f"{WORKERS[0]}:")
         supervise(
             {name: _command(name, config) for name in PROCESSES},
             stopping=_told_to_stop(),
             when_ready=lambda: ready(line),
-            on_death=lambda name, pid, cause: _forgive(engine, name, pid, cause),
+            on_death=lambda name, pid, cause: _judge(engine, name, pid, cause),
         )
 
 
-def _forgive(engine: Engine, name: str, pid: int, cause: Cause) -> None:
+def _judge(engine: Engine, name: str, pid: int, cause: Cause) -> None:
     """A worker that somebody killed is not held against the series that it had at hand."""
-    if name != "work" or cause is not Cause.KILLED:
-        return
-    try:
-        keys = revisions.forgive(engine, WORKERS[0], pid, _PARDONS)
-    except DatabaseError as error:
-        _log.error("the database cannot be written", **logs.cause(error))
-        return
-    for key in keys:
-        _log.info("killed from outside; not held against the series", revision=key)
+    if name == "work" and cause is Cause.KILLED:
+        try:
+            _forgive(engine, f"{WORKERS[0]}:{pid}:")
+        except DatabaseError as error:
+            _log.error("the database cannot be written", **logs.cause(error))
+
+
+def _forgive(engine: Engine, process: str) -> None:
+    for key in revisions.forgive(engine, process, _PARDONS):
+        _log.info("its worker was ended from outside; not held against it", revision=key)
 
 
 def _command(name: str, config: Path | None) -> list[str]:
