@@ -10,14 +10,16 @@ import signal
 import time
 from pathlib import Path
 
-from ich_node import faults
+from ich_node import faults, node, supervise
+from ich_node.pipeline import at_hand
 
 RULES = Path(os.environ["TEST_FAULTS"])
+TOLD = json.loads(RULES.read_text())
 
 
 def strike(name: str, about: str) -> None:
     """Act by the first rule for this point that is not used up."""
-    for number, rule in enumerate(json.loads(RULES.read_text())):
+    for number, rule in enumerate(TOLD["rules"]):
         meant = rule["point"] == name and about.startswith(rule["about"])
         if meant and any(_claim(f"{RULES}.{number}.{use}") for use in range(rule["times"])):
             ACTS[rule["act"]]()
@@ -41,3 +43,7 @@ ACTS = {
     "hang": lambda: time.sleep(3600),
 }
 faults.install(strike)
+if TOLD["patience_s"] is not None:  # hours and half-minutes are too long for a test
+    supervise.WATCHDOG_S = TOLD["patience_s"]
+    node._BEAT_S = TOLD["patience_s"] / 8
+    at_hand.LIMITS_S = dict.fromkeys(at_hand.LIMITS_S, TOLD["patience_s"])
