@@ -25,8 +25,8 @@ from ich_node.pipeline import reconcile
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.reconcile import Takeover
 from ich_node.settings import Settings
+from ich_node.store import deliveries, revisions
 from ich_node.store import jobs as job_port
-from ich_node.store import revisions
 from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
 from ich_node.store.jobs import Jobs
 from ich_node.supervise import Cause, supervise
@@ -36,7 +36,8 @@ _log = logs.get(__name__)
 PROCESSES = ("receive", "work", "deliver")
 # Executor ids: two living processes must never share one. The first belongs to `serve`.
 WORKERS = tuple(f"worker-{slot}" for slot in range(16))
-_LOOK_S = 0.2
+_LOOK_S, _IDLE_LOOK_S = 0.25, 2.0
+_SOON_S = 5.0
 _BEAT_S = 5.0
 _DRAIN_S = 20
 _LEAVE_S = 10.0
@@ -87,9 +88,12 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         receiver = start_receiver(settings, engine)
         began = time.time()
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
-        complete = _Duty(
-            _LOOK_S, lambda: complete_series(engine, jobs, receiver.open_series(), began)
-        )
+
+        def look() -> None:
+            found = complete_series(engine, jobs, receiver.open_series(), began)
+            complete.period_s = _LOOK_S if found else _IDLE_LOOK_S
+
+        complete = _Duty(_LOOK_S, look)
         whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
         recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
         _in_background(whole, recent)  # a large spool takes minutes
@@ -100,13 +104,19 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
 
 def complete_series(
     engine: Engine, jobs: Jobs, open_series: Mapping[str, int], listening_since: float
-) -> None:
+) -> int:
     """Declare every series complete that the evidence calls complete.
 
     While nobody listened nothing could come: that time is no quiet time.
+
+    Returns
+    -------
+    int
+        How many series were being received.
     """
     now = time.time()
-    for found in revisions.receiving(engine):
+    receiving = revisions.receiving(engine)
+    for found in receiving:
         snapshot = SeriesSnapshot(
             instances=found.instances,
             last_received=max(found.last_received_at, listening_since),
@@ -119,6 +129,7 @@ def complete_series(
             faults.point("complete.committed", found.series_instance_uid)
             if key is not None:
                 _log.info("complete", revision=key, evidence=decision.evidence)
+    return len(receiving)
 
 
 def run_worker(settings: Settings, parent: int | None) -> None:
@@ -149,11 +160,12 @@ def run_worker(settings: Settings, parent: int | None) -> None:
                 at_hand=at_hand,
             )
         )
-        durable.launch({job_port.ANALYSE_QUEUE: 1})
+        pace = durable.launch({job_port.ANALYSE_QUEUE: 1})
         takeover = _takeover(settings, executor, at_hand, {job_port.ANALYSE_QUEUE})
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.analyses(store, jobs)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
+            _Duty(_IDLE_LOOK_S, lambda: pace.keep(deliveries.work_in_sight(store, _SOON_S))),
         )
         _until_stopped(parent, duties, at_hand)
         durable.stop(_DRAIN_S)
@@ -181,11 +193,12 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
             )
         )
         queues = {job_port.delivery_queue(name) for name in destinations}
-        durable.launch(dict.fromkeys(queues, 1))
+        pace = durable.launch(dict.fromkeys(queues, 1))
         takeover = _takeover(settings, executor, at_hand, queues)
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
+            _Duty(_IDLE_LOOK_S, lambda: pace.keep(deliveries.work_in_sight(store, _SOON_S))),
         )
         _until_stopped(parent, duties, at_hand)
         durable.stop(_DRAIN_S)
