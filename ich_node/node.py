@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ich_node import faults, locks, logs
+from ich_node.bell import Bell
 from ich_node.complete.quiet import SeriesSnapshot, decide
 from ich_node.errors import StoreError
 from ich_node.notify import ALIVE, READY, STOPPING, notify
@@ -25,8 +26,8 @@ from ich_node.pipeline import reconcile
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.reconcile import Takeover
 from ich_node.settings import Settings
-from ich_node.store import deliveries, revisions
 from ich_node.store import jobs as job_port
+from ich_node.store import revisions
 from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
 from ich_node.store.jobs import Jobs
 from ich_node.supervise import Cause, supervise
@@ -37,7 +38,6 @@ PROCESSES = ("receive", "work", "deliver")
 # Executor ids: two living processes must never share one. The first belongs to `serve`.
 WORKERS = tuple(f"worker-{slot}" for slot in range(16))
 _LOOK_S, _IDLE_LOOK_S = 0.25, 2.0
-_SOON_S = 5.0
 _BEAT_S = 5.0
 _DRAIN_S = 20
 _LEAVE_S = 10.0
@@ -72,6 +72,10 @@ def _locks(settings: Settings) -> Path:
     return settings.storage.data_dir / "locks"
 
 
+def _bell(settings: Settings) -> Bell:
+    return Bell(_locks(settings) / "bell")
+
+
 def _patience_s(parent: int | None) -> float:
     """What a process of `serve` waits for its forerunner to end; one run by hand does not wait."""
     return 0.0 if parent is None else _DRAIN_S + _LEAVE_S
@@ -89,15 +93,23 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         began = time.time()
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
 
-        def look() -> None:
-            found = complete_series(engine, jobs, receiver.open_series(), began)
-            complete.period_s = _LOOK_S if found else _IDLE_LOOK_S
+        bell, asleep_until = _bell(settings), 0.0
 
-        complete = _Duty(_LOOK_S, look)
+        def look() -> None:
+            nonlocal asleep_until
+            open_series, now = receiver.open_series(), time.monotonic()
+            if not open_series and now < asleep_until:
+                return
+            if complete_series(engine, jobs, open_series, began) > 0:
+                asleep_until = now
+                bell.ring()
+            else:
+                asleep_until = now + _IDLE_LOOK_S
+
         whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
         recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
         _in_background(whole, recent)  # a large spool takes minutes
-        _until_stopped(parent, (complete,))
+        _until_stopped(parent, [_Duty(_LOOK_S, look)])
         receiver.stop(_DRAIN_S)
         jobs.destroy()
 
@@ -161,11 +173,14 @@ def run_worker(settings: Settings, parent: int | None) -> None:
             )
         )
         pace = durable.launch({job_port.ANALYSE_QUEUE: 1})
-        takeover = _takeover(settings, executor, at_hand, {job_port.ANALYSE_QUEUE})
+        bell, takeover = (
+            _bell(settings),
+            _takeover(settings, executor, at_hand, {job_port.ANALYSE_QUEUE}),
+        )
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.analyses(store, jobs)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
-            _Duty(_IDLE_LOOK_S, lambda: pace.keep(deliveries.work_in_sight(store, _SOON_S))),
+            _Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
         )
         _until_stopped(parent, duties, at_hand)
         durable.stop(_DRAIN_S)
@@ -194,11 +209,11 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
         )
         queues = {job_port.delivery_queue(name) for name in destinations}
         pace = durable.launch(dict.fromkeys(queues, 1))
-        takeover = _takeover(settings, executor, at_hand, queues)
+        bell, takeover = _bell(settings), _takeover(settings, executor, at_hand, queues)
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
-            _Duty(_IDLE_LOOK_S, lambda: pace.keep(deliveries.work_in_sight(store, _SOON_S))),
+            _Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
         )
         _until_stopped(parent, duties, at_hand)
         durable.stop(_DRAIN_S)
@@ -214,6 +229,12 @@ def _takeover(
         at_work=lambda: at_hand.jobs,
         dead=lambda name: locks.is_free(_locks(settings), name),
     )
+
+
+def ring(settings: Settings) -> None:
+    """Tell a running node that a command has made work due."""
+    if _locks(settings).is_dir():
+        _bell(settings).ring()
 
 
 def _leave() -> None:

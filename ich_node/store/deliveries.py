@@ -13,7 +13,6 @@ from ich_node.records import Verdict
 from ich_node.states import (
     DELIVERIES,
     DUE,
-    UNFINISHED,
     DeliveryEvent,
     DeliveryState,
     SeriesEvent,
@@ -23,7 +22,7 @@ from ich_node.states import (
 from ich_node.store import revisions
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.jobs import Jobs, enqueue_delivery
-from ich_node.store.tables import delivery, series
+from ich_node.store.tables import delivery
 
 
 @dataclass(frozen=True)
@@ -163,16 +162,6 @@ def due(engine: Engine) -> list[tuple[str, str, int]]:
     )
     with reading(engine) as connection:
         return [(key, name, attempt) for key, name, attempt in connection.execute(query)]
-
-
-def work_in_sight(engine: Engine, within_s: float) -> bool:
-    """Tell whether a series is being received or analysed, or a delivery is due in that time."""
-    busy = sa.select(series.c.state).where(series.c.state.in_((SeriesState.RECEIVING, *UNFINISHED)))
-    soon = sa.select(delivery.c.state).where(
-        delivery.c.state.in_(DUE), delivery.c.next_at <= time.time() + within_s
-    )
-    with reading(engine) as connection:
-        return any(connection.execute(query.limit(1)).first() for query in (busy, soon))
 
 
 def of_revision(connection: Connection, key: str) -> dict[str, DeliveryState]:
