@@ -209,7 +209,9 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
         )
         queues = {job_port.delivery_queue(name) for name in destinations}
         pace = durable.launch(dict.fromkeys(queues, 1))
-        bell, takeover = _bell(settings), _takeover(settings, executor, at_hand, queues)
+        bell = _bell(settings)
+        bell.ring()  # a start is a busy time: what waited is taken up
+        takeover = _takeover(settings, executor, at_hand, queues)
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
