@@ -17,7 +17,7 @@ def is_uid(value: str) -> bool:
     return _UID.fullmatch(value) is not None and ".." not in value and value[0] != "."
 
 
-def write(path: Path, *pieces: bytes) -> None:
+def write(path: Path, *pieces: bytes | memoryview) -> None:
     """Write pieces one after another so that a power cut leaves all or nothing.
 
     The caller sees to it that nobody else writes the same path meanwhile. A part file that a crash

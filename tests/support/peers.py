@@ -1,5 +1,6 @@
 """A node's settings, objects as peers send them, and peers that behave badly on the wire."""
 
+import hashlib
 import socket
 import struct
 import tempfile
@@ -84,7 +85,8 @@ def incoming(dataset: Dataset, syntax: str = ExplicitVRLittleEndian, **changes: 
         "source": SENDER,
         "calling_ae": SENDER.ae_title,
     } | changes
-    return Incoming(data=values.pop("data", None) or encoded(dataset, syntax), **values)
+    data = values.pop("data", None) or encoded(dataset, syntax)
+    return Incoming(data=data, sha256=hashlib.sha256(data).hexdigest(), **values)
 
 
 @dataclass
