@@ -21,6 +21,8 @@ from ich_node.records import Received
 from ich_node.settings import Settings, Source
 from ich_node.store import events, instances
 from ich_node.store.engine import Engine
+from ich_node.store.entries import Entries
+from ich_node.store.instances import Entry, Standing
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _log = logs.get(__name__)
@@ -68,6 +70,7 @@ class Intake:
 
     engine: Engine
     settings: Settings
+    entries: Entries = field(default_factory=Entries)
     locks: tuple[threading.Lock, ...] = field(
         default_factory=lambda: tuple(threading.Lock() for _ in range(64))
     )
@@ -92,10 +95,13 @@ def take(intake: Intake, incoming: Incoming) -> Answer:
     try:
         values = _header(incoming)
         _check(incoming, values)
-        if _is_ours(intake, incoming, values):
-            return _drop(intake, values)
         with intake.lock_of(incoming.sop_instance_uid):
-            known = instances.find(intake.engine, incoming.sop_instance_uid)
+            standing = instances.standing(intake.engine, incoming.sop_instance_uid)
+            if standing is Standing.OWN_RESULT or _names_us(values):
+                return _drop(intake, values)
+            known = None
+            if standing is Standing.STORED:
+                known = instances.find(intake.engine, incoming.sop_instance_uid)
             if known is None:
                 return _store(intake, incoming, values)
             return _again(intake, incoming, known)
@@ -161,14 +167,9 @@ def _write(intake: Intake, path: Path, incoming: Incoming) -> None:
     spool.write(path, _meta(incoming), incoming.data)
 
 
-def _is_ours(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> bool:
-    """A result that came back: by our own table, or by the model name we write (after a loss)."""
-    if instances.is_own_result(intake.engine, incoming.sop_instance_uid):
-        return True
-    return values["ManufacturerModelName"] == PRODUCT and values["Modality"] in (
-        "SEG",
-        "SR",
-    )
+def _names_us(values: Mapping[str, str]) -> bool:
+    """Tell a result that came back, by the model name we write: our own table may be lost."""
+    return values["ManufacturerModelName"] == PRODUCT and values["Modality"] in ("SEG", "SR")
 
 
 def _drop(intake: Intake, values: Mapping[str, str]) -> Answer:
@@ -204,7 +205,7 @@ def _store(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> Ans
         series_description=values["SeriesDescription"],
     )
     quiet = incoming.source.quiet_seconds or intake.settings.completion.quiet_seconds
-    instances.add(intake.engine, received, priority=incoming.source.priority, quiet_seconds=quiet)
+    intake.entries.add(intake.engine, Entry(received, incoming.source.priority, quiet))
     return Answer(SUCCESS, series_instance_uid=series)
 
 
