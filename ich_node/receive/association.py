@@ -199,7 +199,6 @@ def _store(acceptor: Acceptor, association: _Association, message: Message) -> A
         sop_instance_uid=sop_instance_uid,
         transfer_syntax_uid=association.syntaxes[message.context_id],
         data=message.data,
-        sha256=message.sha256,
         source=association.source,
         calling_ae=association.calling_ae,
     )

@@ -7,7 +7,6 @@ the same object sent again mends it.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,13 +104,11 @@ def _take_in(intake: Intake, path: Path) -> bool:
     try:
         meta, begins = split_dataset(path)
         calling = str(meta.get("SourceApplicationEntityTitle", ""))
-        data = path.read_bytes()[begins:]
         incoming = Incoming(
             sop_class_uid=str(meta.MediaStorageSOPClassUID),
             sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
             transfer_syntax_uid=str(meta.TransferSyntaxUID),
-            data=data,
-            sha256=hashlib.sha256(data).hexdigest(),
+            data=path.read_bytes()[begins:],
             source=_source(intake.settings, calling),
             calling_ae=calling,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import struct
 import threading
@@ -36,13 +37,12 @@ WRONG_CLASS, CANNOT_UNDERSTAND, CONFLICT = 0xA900, 0xC000, 0xC001
 
 @dataclass(frozen=True)
 class Incoming:
-    """A C-STORE request: its UIDs, and its data set as it was sent, with its digest."""
+    """A C-STORE request: its UIDs, and its data set as it was sent."""
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     data: Buffer
-    sha256: str
     source: Source
     calling_ae: str
 
@@ -145,8 +145,8 @@ def _check(incoming: Incoming, values: Mapping[str, str]) -> None:
         raise Refused(WRONG_CLASS, "SOP Instance UID differs from the request's")
 
 
-def _write(intake: Intake, path: Path, incoming: Incoming) -> None:
-    """Write an object if that leaves the room that must stay free.
+def _write(intake: Intake, path: Path, incoming: Incoming) -> str:
+    """Write an object if that leaves the room that must stay free; return its data's SHA-256.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def _write(intake: Intake, path: Path, incoming: Incoming) -> None:
             min_free_gb=storage.min_free_gb,
         )
         raise Refused(OUT_OF_RESOURCES, "the disk is below its limit of free space")
-    spool.write(path, _meta(incoming), incoming.data)
+    return spool.write(path, _meta(incoming), incoming.data)
 
 
 def _names_us(values: Mapping[str, str]) -> bool:
@@ -186,7 +186,7 @@ def _drop(intake: Intake, values: Mapping[str, str]) -> Answer:
 def _store(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> Answer:
     study, series = values["StudyInstanceUID"], values["SeriesInstanceUID"]
     path = intake.settings.spool_dir / study / series / f"{incoming.sop_instance_uid}.dcm"
-    _write(intake, path, incoming)
+    sha256 = _write(intake, path, incoming)
     received = Received(
         sop_class_uid=incoming.sop_class_uid,
         sop_instance_uid=incoming.sop_instance_uid,
@@ -196,7 +196,7 @@ def _store(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> Ans
         transfer_syntax_uid=incoming.transfer_syntax_uid,
         number=_integer(values["InstanceNumber"]),
         path=path,
-        sha256=incoming.sha256,
+        sha256=sha256,
         size=len(incoming.data),
         source=incoming.source.name,
         calling_ae=incoming.calling_ae,
@@ -212,17 +212,15 @@ def _store(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> Ans
 def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:
     """The same SOP Instance UID once more."""
     success = Answer(SUCCESS, series_instance_uid=known.series_instance_uid)
-    if (
-        incoming.sha256 == known.sha256
-        and incoming.transfer_syntax_uid == known.transfer_syntax_uid
-    ):
+    sha256 = hashlib.sha256(incoming.data).hexdigest()
+    if sha256 == known.sha256 and incoming.transfer_syntax_uid == known.transfer_syntax_uid:
         if not known.path.exists():  # a disk was restored from an older copy than the database
             _write(intake, known.path, incoming)
         return success
     difference = _difference(incoming, known)
     if difference.kind is Kind.DUPLICATE:
         return success
-    _keep_beside(intake, incoming, known, difference)
+    _keep_beside(intake, incoming, known, difference, sha256)
     if difference.kind is Kind.CORRECTION:
         return success
     return Answer(CONFLICT, _short(f"UID known with other {', '.join(difference.keywords)}"))
@@ -236,10 +234,10 @@ def _difference(incoming: Incoming, known: Received) -> Difference:
 
 
 def _keep_beside(
-    intake: Intake, incoming: Incoming, known: Received, difference: Difference
+    intake: Intake, incoming: Incoming, known: Received, difference: Difference, sha256: str
 ) -> None:
     root = intake.settings.storage.data_dir / f"{difference.kind}"
-    path = root / f"{known.sop_instance_uid}.{incoming.sha256[:16]}.dcm"
+    path = root / f"{known.sop_instance_uid}.{sha256[:16]}.dcm"
     if not path.exists():
         _write(intake, path, incoming)
     text = (

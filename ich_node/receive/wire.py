@@ -1,12 +1,10 @@
 """DIMSE messages out of a connected socket.
 
-The fragments of a data set are read to where they stay, and hashed as they come, while the peer is
-still sending the next.
+The fragments of a data set are read to where they stay: nothing is copied and nothing decoded.
 """
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -42,7 +40,6 @@ class Message:
     context_id: int
     command: dict[int, bytes]
     data: memoryview
-    sha256: str
 
 
 def set_timeout(connection: socket.socket, seconds: float) -> None:
@@ -114,9 +111,8 @@ class Wire:
         except command.Unreadable as error:
             raise Broken(pdu.INVALID_PARAMETER) from error
         if not has_data:
-            return Message(context_id, request, memoryview(b""), "")
-        data, sha256 = self._read_data(context_id)
-        return Message(context_id, request, data, sha256)
+            return Message(context_id, request, memoryview(b""))
+        return Message(context_id, request, self._read_data(context_id))
 
     def _read_command(self) -> tuple[int, dict[int, bytes]]:
         found = b""
@@ -130,10 +126,10 @@ class Wire:
         except command.Unreadable as error:
             raise Broken(pdu.INVALID_PARAMETER) from error
 
-    def _read_data(self, context_id: int) -> tuple[memoryview, str]:
+    def _read_data(self, context_id: int) -> memoryview:
         if len(self._buffer) > _KEPT_BUFFER:
             self._buffer = bytearray(_BUFFER)
-        digest, used = hashlib.sha256(), 0
+        used = 0
         for _context, length in self._fragments(0, context_id):
             end = used + length
             while used < end:
@@ -141,9 +137,8 @@ class Wire:
                 self._make_room(used, piece)
                 view = memoryview(self._buffer)[used : used + piece]
                 fill(self._connection, view)
-                digest.update(view)
                 used += piece
-        return memoryview(self._buffer)[:used], digest.hexdigest()
+        return memoryview(self._buffer)[:used]
 
     def _make_room(self, used: int, more: int) -> None:
         if used + more > len(self._buffer):

@@ -1,6 +1,5 @@
 """A node's settings, objects as peers send them, and peers that behave badly on the wire."""
 
-import hashlib
 import socket
 import struct
 import tempfile
@@ -85,8 +84,7 @@ def incoming(dataset: Dataset, syntax: str = ExplicitVRLittleEndian, **changes: 
         "source": SENDER,
         "calling_ae": SENDER.ae_title,
     } | changes
-    data = values.pop("data", None) or encoded(dataset, syntax)
-    return Incoming(data=data, sha256=hashlib.sha256(data).hexdigest(), **values)
+    return Incoming(data=values.pop("data", None) or encoded(dataset, syntax), **values)
 
 
 @dataclass

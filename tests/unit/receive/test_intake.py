@@ -1,6 +1,5 @@
 """What is answered to one object, and what is then on disk and in the database."""
 
-import hashlib
 import shutil
 import threading
 from pathlib import Path
@@ -266,7 +265,6 @@ def test_what_is_not_dicom_is_refused(intake: Intake, data: bytes) -> None:
         sop_instance_uid="1.2.3.1",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         data=data,
-        sha256=hashlib.sha256(data).hexdigest(),
         source=incoming(small_object()).source,
         calling_ae="SENDER",
     )
