@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit model bench clean
+.PHONY: demo test lint unit model bench bench-idle faults clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,14 @@ model: $(READY)
 ## Seconds from the last image to the stored SR, stage by stage.
 bench: $(READY)
 	$(BIN)/python -m deploy.bench
+
+## What a node that waits costs: share of a core, memory.
+bench-idle: $(READY)
+	$(BIN)/python -m deploy.bench_idle
+
+## 200 kills at random while 100 studies go through: the counts of what was lost or came twice.
+faults: $(READY)
+	$(BIN)/python -m tests.faults.campaign
 
 clean:
 	rm -rf $(VENV) out

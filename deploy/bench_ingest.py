@@ -30,12 +30,12 @@ from tests.support.orthanc import AE_TITLE, PROGRAM, running_orthanc
 from training.simulate import simulate_head
 from training.simulate.dicom import write_series
 
-ROUNDS = 2
+ROUNDS = 5
 LOADS = {"one association of 300": (1, 300), "eight associations of 40": (8, 40)}
 STORESCU, STORESCP = Path("/usr/bin/storescu"), Path("/usr/bin/storescp")
 _NODE, _STORESCP, _ORTHANC = "ich-node", "storescp", "Orthanc"
-_IDLE_S = 10.0
 _SEED = 900_500
+_SIZES = range(500_000, 600_000)  # of a file with one of these images, bytes
 _DEADLINE_S = 300.0
 # Without it DCMTK's programs wait 40 ms for every image.
 _ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
@@ -45,12 +45,11 @@ _console = Console()
 
 @dataclass(frozen=True)
 class Contestant:
-    """A storage SCP on the loopback address; ``pid`` is the first of its processes."""
+    """A storage SCP on the loopback address."""
 
     name: str
     ae_title: str
     port: int
-    pid: int
 
 
 def main() -> int:
@@ -63,7 +62,6 @@ def main() -> int:
         folder = Path(name)
         contestants = _start(folder, running)
         templates = _templates(folder / "templates")
-        idle = _idle_percent(contestants[0].pid)
         rates: dict[tuple[str, str], list[float]] = {}
         for number in range(ROUNDS):
             for load, (associations, images) in LOADS.items():
@@ -73,7 +71,7 @@ def main() -> int:
                     rate = _rate(contestant, series)
                     rates.setdefault((contestant.name, load), []).append(rate)
                 _empty(folder)
-        _tell(contestants, rates, idle, _resident_mb(contestants[0].pid))
+        _tell(contestants, rates)
     return 0
 
 
@@ -81,12 +79,12 @@ def _start(folder: Path, running: ExitStack) -> list[Contestant]:
     port = free_port()
     # Nothing is to become complete, and so be analysed, while the bench runs.
     config = configuration(folder / "node", port, [], quiet_seconds=3600)
-    node = running.enter_context(running_node(config, port))
-    contestants = [Contestant(_NODE, "ICH_NODE", port, node.process.pid)]
+    running.enter_context(running_node(config, port))
+    contestants = [Contestant(_NODE, "ICH_NODE", port)]
     contestants.append(running.enter_context(_storescp(folder / _STORESCP)))
     if Path(PROGRAM).exists():
         orthanc = running.enter_context(running_orthanc(folder / "orthanc"))
-        contestants.append(Contestant(_ORTHANC, AE_TITLE, orthanc.dicom_port, 0))
+        contestants.append(Contestant(_ORTHANC, AE_TITLE, orthanc.dicom_port))
     return contestants
 
 
@@ -101,7 +99,7 @@ def _storescp(folder: Path) -> Iterator[Contestant]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        yield Contestant(_STORESCP, "STORESCP", port, process.pid)
+        yield Contestant(_STORESCP, "STORESCP", port)
     finally:
         process.terminate()
         process.wait()
@@ -130,12 +128,12 @@ def _copies(templates: Sequence[pydicom.FileDataset], root: Path, images: int) -
 
 
 def _empty(folder: Path) -> None:
-    """Give back the space of all images. Files that are removed slow down for minutes those made.
+    """Give back the space of all images, but remove no file.
 
-    Linux's ext4 looks long for a place that no file has left lately.
+    For minutes after, ext4 would look long for the number of each new one.
     """
     for path in folder.rglob("*"):
-        if path.is_file() and path.stat().st_size in range(*_SIZE_OF_IMAGES):
+        if path.is_file() and path.stat().st_size in _SIZES:
             os.truncate(path, 0)
 
 
@@ -162,47 +160,9 @@ def _sender(contestant: Contestant, paths: Sequence[Path]) -> subprocess.Popen[s
     )
 
 
-def _idle_percent(pid: int) -> dict[str, float]:
-    """Return percent of a core of each of a node's processes, while nothing comes."""
-    time.sleep(_IDLE_S)  # what belongs to the start is over
-    began, before = time.perf_counter(), _used_s(pid)
-    time.sleep(_IDLE_S)
-    waited, after = time.perf_counter() - began, _used_s(pid)
-    return {name: 100 * (after[name] - before[name]) / waited for name in before}
-
-
-def _used_s(pid: int) -> dict[str, float]:
-    """Return processor seconds, user and system, of a node's processes (proc(5), stat)."""
-    tick = os.sysconf("SC_CLK_TCK")
-    used = {}
-    for name, process in _processes(pid).items():
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        used[name] = (int(fields[11]) + int(fields[12])) / tick
-    return used
-
-
-def _resident_mb(pid: int) -> dict[str, float]:
-    page = os.sysconf("SC_PAGE_SIZE")
-    return {
-        name: int(Path(f"/proc/{process}/statm").read_text().split()[1]) * page / 1e6
-        for name, process in _processes(pid).items()
-    }
-
-
-def _processes(pid: int) -> dict[str, int]:
-    """Name the processes of `ich-node serve`: those it started by their command, itself first."""
-    found = {"serve": pid}
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
-        found[words[words.index("ich_node") + 1]] = int(child)
-    return found
-
-
 def _tell(
     contestants: Sequence[Contestant],
     rates: dict[tuple[str, str], list[float]],
-    idle: dict[str, float],
-    resident_mb: dict[str, float],
 ) -> None:
     _console.print(
         f"CT images of 512x512, median of {ROUNDS} rounds (lowest to highest), "
@@ -218,11 +178,6 @@ def _tell(
     for other in contestants[1:]:
         ratios = [_ratio(rates[_NODE, load], rates[other.name, load]) for load in LOADS]
         table.add_row(f"{_NODE} / {other.name}", *(f"{ratio:.2f}" for ratio in ratios))
-    _console.print(table)
-    table = Table("process", "idle, % of a core", "resident after it, MB")
-    for name, percent in idle.items():
-        table.add_row(name, f"{percent:.1f}", f"{resident_mb[name]:.0f}")
-    table.add_row("all", f"{sum(idle.values()):.1f}", f"{sum(resident_mb.values()):.0f}")
     _console.print(table)
 
 

@@ -231,12 +231,14 @@ def resend(study_uid: str, chosen: tuple[str, ...], config: Path | None, as_json
 
 def _ask(settings: Settings, as_json: bool, command: Callable[[Engine, Jobs], list[str]]) -> None:
     """Run a command that makes jobs due, and print what it did."""
+    from ich_node import node
     from ich_node.store.jobs import open_jobs
 
     engine = _open(settings)
     jobs = open_jobs(settings.database_url)
     try:
         done = command(engine, jobs)
+        node.ring(settings)
     finally:
         jobs.destroy()
         engine.dispose()

@@ -26,16 +26,18 @@ POINTS = (
     "deliver.committed",
 )
 
-_hook: Callable[[str], None] | None = None
+Hook = Callable[[str, str], None]
+
+_hook: Hook | None = None
 
 
-def install(hook: Callable[[str], None]) -> None:
-    """Call `hook` with the name of every point that this process comes to."""
+def install(hook: Hook) -> None:
+    """Call `hook` at every point that this process comes to, with its name and what it is about."""
     global _hook  # noqa: PLW0603  one process, one hook
     _hook = hook
 
 
-def point(name: str) -> None:
-    """Come to a point."""
+def point(name: str, about: str) -> None:
+    """Come to a point with an object (its UID) or a series (its UID, or its revision's key)."""
     if _hook is not None:
-        _hook(name)
+        _hook(name, about)

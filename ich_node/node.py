@@ -5,34 +5,45 @@ The receiver and the deliverer load no model; the worker imports it when it star
 
 from __future__ import annotations
 
-import fcntl
+import logging
+import math
 import os
 import signal
-import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ich_node import logs
+from ich_node import faults, locks, logs
+from ich_node.bell import Bell
 from ich_node.complete.quiet import SeriesSnapshot, decide
-from ich_node.errors import CANNOT_START, ConfigError, StoreError
+from ich_node.errors import StoreError
+from ich_node.notify import ALIVE, READY, STOPPING, notify
+from ich_node.pipeline import reconcile
+from ich_node.pipeline.at_hand import AtHand
+from ich_node.pipeline.reconcile import Takeover
 from ich_node.settings import Settings
 from ich_node.store import jobs as job_port
 from ich_node.store import revisions
-from ich_node.store.engine import Engine, migrate, open_engine
+from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
 from ich_node.store.jobs import Jobs
+from ich_node.supervise import Cause, supervise
 
 _log = logs.get(__name__)
 
 PROCESSES = ("receive", "work", "deliver")
-_LOOK_S = 0.2
+# Executor ids: two living processes must never share one. The first belongs to `serve`.
+WORKERS = tuple(f"worker-{slot}" for slot in range(16))
+_LOOK_S, _IDLE_LOOK_S = 0.25, 2.0
+_BEAT_S = 5.0
 _DRAIN_S = 20
-_KILL_AFTER_S = 30.0
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
-_STEADY_S = 60.0
+_LEAVE_S = 10.0
+_MIGRATE_S = 60.0
+# How often a worker may be killed from outside at one series before it counts.
+_PARDONS = 10
 
 
 def prepare(settings: Settings) -> Engine:
@@ -50,112 +61,130 @@ def prepare(settings: Settings) -> Engine:
         raise StoreError(
             f"storage.data_dir = {settings.storage.data_dir}: {error.strerror}"
         ) from error
-    with _lock(settings, "migrate", wait_s=_KILL_AFTER_S):
+    with locks.take(_locks(settings), "migrate", wait_s=_MIGRATE_S):
         engine = open_engine(settings.database_url)
         migrate(engine)
         job_port.prepare(settings.database_url)
     return engine
 
 
-@contextmanager
-def _lock(settings: Settings, name: str, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a role: two living processes must never share one.
-
-    The system frees it when the process ends, however it ends.
-
-    Raises
-    ------
-    ConfigError
-        Another process holds it, after `wait_s` seconds still.
-    """
-    folder = settings.storage.data_dir / "locks"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / name).open("w") as handle:
-        deadline = time.monotonic() + wait_s
-        while not _locked(handle.fileno()):
-            if time.monotonic() < deadline:
-                time.sleep(_LOOK_S)
-                continue
-            raise ConfigError(
-                f"another `ich-node {name}` runs on {settings.storage.data_dir}; stop it first"
-            )
-        yield
+def _locks(settings: Settings) -> Path:
+    return settings.storage.data_dir / "locks"
 
 
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _bell(settings: Settings) -> Bell:
+    return Bell(_locks(settings) / "bell")
 
 
 def _patience_s(parent: int | None) -> float:
     """What a process of `serve` waits for its forerunner to end; one run by hand does not wait."""
-    return 0.0 if parent is None else _KILL_AFTER_S
+    return 0.0 if parent is None else _DRAIN_S + _LEAVE_S
 
 
 def run_receiver(settings: Settings, parent: int | None) -> None:
-    """Receive until told to stop; find series complete meanwhile."""
-    from ich_node.receive.scp import start_receiver  # pynetdicom is not needed by the commands
+    """Receive until told to stop; find series complete, and look after the spool, meanwhile."""
+    from ich_node.receive import audit  # pynetdicom is not needed by the commands
+    from ich_node.receive.scp import start_receiver
 
-    with _lock(settings, "receive", _patience_s(parent)):
+    with locks.take(_locks(settings), "receiver-0", wait_s=_patience_s(parent)):
         engine = prepare(settings)
         jobs = job_port.open_jobs(settings.database_url)
         receiver = start_receiver(settings, engine)
+        began = time.time()
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
-        _listening_file(settings).write_text(str(os.getpid()))
-        try:
-            _until_stopped(parent, lambda: complete_series(engine, jobs, receiver.open_series()))
-        finally:
-            receiver.stop(_DRAIN_S)
-            jobs.destroy()
+
+        bell, asleep_until = _bell(settings), 0.0
+
+        def look() -> None:
+            nonlocal asleep_until
+            open_series, now = receiver.open_series(), time.monotonic()
+            if not open_series and now < asleep_until:
+                return
+            if complete_series(engine, jobs, open_series, began) > 0:
+                asleep_until = now
+                bell.ring()
+            else:
+                asleep_until = now + _IDLE_LOOK_S
+
+        whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
+        recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
+        _in_background(whole, recent)  # a large spool takes minutes
+        _until_stopped(parent, [_Duty(_LOOK_S, look)])
+        receiver.stop(_DRAIN_S)
+        jobs.destroy()
 
 
-def complete_series(engine: Engine, jobs: Jobs, open_series: Mapping[str, int]) -> None:
-    """Declare every series complete that the evidence calls complete."""
+def complete_series(
+    engine: Engine, jobs: Jobs, open_series: Mapping[str, int], listening_since: float
+) -> int:
+    """Declare every series complete that the evidence calls complete.
+
+    While nobody listened nothing could come: that time is no quiet time.
+
+    Returns
+    -------
+    int
+        How many series were being received.
+    """
     now = time.time()
-    for found in revisions.receiving(engine):
+    receiving = revisions.receiving(engine)
+    for found in receiving:
         snapshot = SeriesSnapshot(
             instances=found.instances,
-            last_received=found.last_received_at,
+            last_received=max(found.last_received_at, listening_since),
             open_associations=open_series.get(found.series_instance_uid, 0),
         )
         decision = decide(snapshot, now, found.quiet_seconds)
         if decision is not None:
+            faults.point("complete.begun", found.series_instance_uid)
             key = revisions.open_revision(engine, jobs, found, decision.evidence)
+            faults.point("complete.committed", found.series_instance_uid)
             if key is not None:
                 _log.info("complete", revision=key, evidence=decision.evidence)
+    return len(receiving)
 
 
 def run_worker(settings: Settings, parent: int | None) -> None:
-    """Analyse complete series until told to stop, with the model loaded once."""
+    """Analyse complete series until told to stop, with the model loaded once.
+
+    The worker of `serve` is `worker-0`; one started by hand, for another device, is the next.
+    """
     from ich_node.infer.predictor import load_predictor  # torch: only this process pays for it
     from ich_node.pipeline import analysis
     from ich_node.pipeline import engine as durable
 
-    with _lock(settings, "work", _patience_s(parent)):
+    names = WORKERS[:1] if parent is not None else WORKERS[1:]
+    with locks.take(_locks(settings), *names, wait_s=_patience_s(parent)) as executor:
         store = prepare(settings)
         jobs = job_port.open_jobs(settings.database_url)
         model = settings.model
         predictor = load_predictor(model.bundle, model.device, model.precision)
-        durable.configure(settings.database_url, executor_id="worker-0")
+        at_hand = AtHand()
+        durable.configure(settings.database_url, executor)
         analysis.register(
             analysis.Worker(
-                process=f"worker-0:{os.getpid()}:{time.time():.0f}",
+                process=f"{executor}:{os.getpid()}:{time.time():.0f}",
                 engine=store,
                 jobs=jobs,
                 predictor=predictor,
                 results_dir=settings.results_dir,
                 destinations=tuple(item.name for item in settings.destinations),
+                at_hand=at_hand,
             )
         )
-        durable.launch({job_port.ANALYSE_QUEUE: 1})
-        try:
-            _until_stopped(parent)
-        finally:
-            durable.stop(_DRAIN_S)
-            jobs.destroy()
+        pace = durable.launch({job_port.ANALYSE_QUEUE: 1})
+        bell, takeover = (
+            _bell(settings),
+            _takeover(settings, executor, at_hand, {job_port.ANALYSE_QUEUE}),
+        )
+        duties = (
+            _Duty(reconcile.PERIOD_S, lambda: reconcile.analyses(store, jobs)),
+            _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
+            _Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
+        )
+        _until_stopped(parent, duties, at_hand)
+        durable.stop(_DRAIN_S)
+    _leave()
 
 
 def run_deliverer(settings: Settings, parent: int | None) -> None:
@@ -163,39 +192,116 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
     from ich_node.pipeline import delivery
     from ich_node.pipeline import engine as durable
 
-    with _lock(settings, "deliver", _patience_s(parent)):
+    with locks.take(_locks(settings), "deliverer-0", wait_s=_patience_s(parent)) as executor:
         store = prepare(settings)
         jobs = job_port.open_jobs(settings.database_url)
-        durable.configure(settings.database_url, executor_id="deliverer-0")
+        at_hand = AtHand()
+        destinations = {item.name: item for item in settings.destinations}
+        durable.configure(settings.database_url, executor)
         delivery.register(
             delivery.Deliverer(
                 engine=store,
                 jobs=jobs,
                 calling_ae=settings.dicom.ae_title,
-                destinations={item.name: item for item in settings.destinations},
+                destinations=destinations,
+                at_hand=at_hand,
             )
         )
-        durable.launch({job_port.delivery_queue(item.name): 1 for item in settings.destinations})
+        queues = {job_port.delivery_queue(name) for name in destinations}
+        pace = durable.launch(dict.fromkeys(queues, 1))
+        bell = _bell(settings)
+        bell.ring()  # a start is a busy time: what waited is taken up
+        takeover = _takeover(settings, executor, at_hand, queues)
+        duties = (
+            _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
+            _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
+            _Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
+        )
+        _until_stopped(parent, duties, at_hand)
+        durable.stop(_DRAIN_S)
+    _leave()
+
+
+def _takeover(
+    settings: Settings, executor: str, at_hand: AtHand, queues: Collection[str]
+) -> Takeover:
+    return Takeover(
+        executor=executor,
+        queues=queues.__contains__,
+        at_work=lambda: at_hand.jobs,
+        dead=lambda name: locks.is_free(_locks(settings), name),
+    )
+
+
+def ring(settings: Settings) -> None:
+    """Tell a running node that a command has made work due."""
+    if _locks(settings).is_dir():
+        _bell(settings).ring()
+
+
+def _leave() -> None:
+    """End now, though a stage may outlast the drain: its job is taken up at the next start."""
+    logging.shutdown()
+    os._exit(0)
+
+
+@dataclass
+class _Duty:
+    """Something to do every so often, at once for the first time."""
+
+    period_s: float
+    do: Callable[[], object]
+    due: float = 0.0
+
+    def look(self, now: float) -> None:
+        """Do it if it is due at the monotonic time `now`, s; an error is for the next time."""
+        if now < self.due:
+            return
+        self.due = now + self.period_s
         try:
-            _until_stopped(parent)
-        finally:
-            durable.stop(_DRAIN_S)
-            jobs.destroy()
+            self.do()
+        except Exception as error:  # a database that is busy or full now may be well by then
+            _log.error("a regular duty failed; tried again", **logs.cause(error))
 
 
-def _until_stopped(parent: int | None, every: Callable[[], None] | None = None) -> None:
-    """Wait for SIGTERM, SIGINT or the end of the parent, doing `every` meanwhile."""
+def _in_background(*duties: _Duty) -> None:
+    """Do duties in a thread of their own, which ends with the process."""
+
+    def work() -> None:
+        while True:
+            for duty in duties:
+                duty.look(time.monotonic())
+            time.sleep(1.0)
+
+    threading.Thread(target=work, name="duties", daemon=True).start()
+
+
+def _until_stopped(
+    parent: int | None, duties: Sequence[_Duty], at_hand: AtHand | None = None
+) -> None:
+    """Wait for SIGTERM, SIGINT or the end of the parent; do the duties and tell that we live.
+
+    When the stage at hand takes too long nothing is told any more: whoever watches ends us.
+    """
     stopping = _told_to_stop()
+    notify(READY)
+    beat = _Duty(_BEAT_S, lambda: _beat(at_hand))
     while not stopping():
+        for duty in (beat, *duties):
+            duty.look(time.monotonic())
         time.sleep(_LOOK_S)
         if parent is not None and os.getppid() != parent:
             _log.warning("the supervisor is gone; stopping")
             return
-        if every is not None:
-            try:
-                every()
-            except Exception:  # a database that is busy or full now may be well the next time
-                _log.exception("could not look for complete series; trying again")
+    notify(STOPPING)
+
+
+def _beat(at_hand: AtHand | None) -> None:
+    overdue = at_hand.overdue(time.monotonic()) if at_hand is not None else None
+    if overdue is None:
+        notify(ALIVE)
+    else:
+        _log.error("hanging; the supervisor will end this process", stage=overdue)
 
 
 def _told_to_stop() -> Callable[[], bool]:
@@ -210,7 +316,7 @@ def _told_to_stop() -> Callable[[], bool]:
 
 
 def serve(settings: Settings, config: Path | None, ready: Callable[[str], None]) -> None:
-    """Run receiver, worker and deliverer until told to stop; start again what dies.
+    """Run receiver, worker and deliverer until told to stop; start again what dies or hangs.
 
     Parameters
     ----------
@@ -219,80 +325,37 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
     ready
         Called once, with a line for people, when the port answers.
     """
-    with _lock(settings, "serve"):
-        prepare(settings).dispose()
-        stopping = _told_to_stop()
-        _listening_file(settings).unlink(missing_ok=True)
-        watched = [_Watched(name, _command(name, config)) for name in PROCESSES]
+    dicom = settings.dicom
+    line = f"ich-node ready: {dicom.ae_title} answers on {dicom.host}:{dicom.port}"
+    with locks.take(_locks(settings), "serve"):
+        engine = prepare(settings)
+        # What was at hand when all of it ended: the power failed, or somebody stopped the node.
+        _forgive(engine, f"{WORKERS[0]}:")
+        supervise(
+            {name: _command(name, config) for name in PROCESSES},
+            stopping=_told_to_stop(),
+            when_ready=lambda: ready(line),
+            on_death=lambda name, pid, cause: _judge(engine, name, pid, cause),
+        )
+
+
+def _judge(engine: Engine, name: str, pid: int, cause: Cause) -> None:
+    """A worker that somebody killed is not held against the series that it had at hand."""
+    if name == "work" and cause is Cause.KILLED:
         try:
-            told = False
-            while not stopping():
-                time.sleep(_LOOK_S)
-                for child in watched:
-                    child.look(time.monotonic())
-                if not told and _listens(settings, watched[0].process):
-                    told = True
-                    dicom = settings.dicom
-                    ready(f"ich-node ready: {dicom.ae_title} answers on {dicom.host}:{dicom.port}")
-        finally:
-            _stop_all(watched)
+            _forgive(engine, f"{WORKERS[0]}:{pid}:")
+        except DatabaseError as error:
+            _log.error("the database cannot be written", **logs.cause(error))
+
+
+def _forgive(engine: Engine, process: str) -> None:
+    for key in revisions.forgive(engine, process, _PARDONS):
+        _log.info("its worker was ended from outside; not held against it", revision=key)
 
 
 def _command(name: str, config: Path | None) -> list[str]:
     chosen = ["--config", str(config)] if config is not None else []
     return [sys.executable, "-m", "ich_node", name, *chosen, "--parent", str(os.getpid())]
-
-
-class _Watched:
-    """One process of `serve`: started, and started again after a pause that grows."""
-
-    def __init__(self, name: str, command: Sequence[str]) -> None:
-        self.name = name
-        self._command = command
-        self._pause = _SHORTEST_PAUSE_S
-        self._started = 0.0
-        self._next_start = 0.0
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def look(self, now: float) -> None:
-        """Start the process if it does not run and its pause is over."""
-        if self.process is not None:
-            code = self.process.poll()
-            if code is None:
-                return
-            steady = now - self._started > _STEADY_S
-            self._pause = _SHORTEST_PAUSE_S if steady else min(2 * self._pause, _LONGEST_PAUSE_S)
-            self._next_start = now + self._pause
-            self.process = None
-            if code == CANNOT_START:
-                raise ConfigError(f"`ich-node {self.name}` cannot start; its message stands above")
-            _log.error("process ended", name=self.name, code=code, restart_in_s=self._pause)
-        if now >= self._next_start:
-            self.process = subprocess.Popen(self._command)  # noqa: S603  our own interpreter
-            self._started = now
-
-
-def _stop_all(watched: Sequence[_Watched]) -> None:
-    running = [child.process for child in watched if child.process is not None]
-    for process in running:
-        process.terminate()
-    deadline = time.monotonic() + _KILL_AFTER_S
-    for process in running:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _listening_file(settings: Settings) -> Path:
-    """Where the receiver leaves its process id once its port answers."""
-    return settings.storage.data_dir / "locks" / "listening"
-
-
-def _listens(settings: Settings, receiver: subprocess.Popen[bytes] | None) -> bool:
-    path = _listening_file(settings)
-    return receiver is not None and path.exists() and path.read_text() == str(receiver.pid)
 
 
 def analyze(

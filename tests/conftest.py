@@ -50,3 +50,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
 @pytest.fixture
 def shared_data() -> Path:
     return SHARED / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that always reports an intraparenchymal bleed, at once."""
+    from training.tiny import write_tiny_bundle  # torch: most tests need none
+
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle"))

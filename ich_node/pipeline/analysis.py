@@ -8,7 +8,8 @@ from the stored originals, which gives the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ich_node import faults, logs
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.infer.predictor import Predictor
 from ich_node.pipeline import kept, outcome, stages
+from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
 from ich_node.states import SeriesEvent
@@ -58,8 +60,18 @@ class Worker:
     predictor: Predictor
     results_dir: Path
     destinations: tuple[str, ...]
+    at_hand: AtHand = field(default_factory=AtHand)
     volumes: dict[str, CtVolume] = field(default_factory=dict)
     predictions: dict[str, Prediction] = field(default_factory=dict)
+
+    @contextmanager
+    def holding(self, key: str) -> Iterator[None]:
+        """Let go at the end of what was handed over between the steps of this revision."""
+        try:
+            yield
+        finally:
+            self.volumes.pop(key, None)
+            self.predictions.pop(key, None)
 
 
 def register(worker: Worker) -> None:
@@ -79,22 +91,20 @@ def register(worker: Worker) -> None:
 
     @DBOS.step(name="close", **_AGAIN)
     def close(key: str, ended: Step, timings_s: Timings) -> None:
-        _close(worker, revisions.load(worker.engine, key), ended, timings_s)
+        with worker.at_hand.stage("close", key):
+            _close(worker, revisions.load(worker.engine, key), ended, timings_s)
 
     # Crashes are counted by `revisions.begin`: the engine cannot tell whose fault they are.
     @DBOS.workflow(name=ANALYSE_WORKFLOW, max_recovery_attempts=None)
     def analyse(key: str) -> None:
         timings: Timings = {}
-        try:
+        with worker.at_hand.job(str(DBOS.workflow_id)), worker.holding(key):
             for step in (assemble, infer, lambda key: report(key, timings)):
                 ended = _ended(step, key)
                 timings.update(ended["timings_s"])
                 if "refusal" in ended or "failure" in ended:
                     close(key, ended, timings)
                     break
-        finally:
-            worker.volumes.pop(key, None)
-            worker.predictions.pop(key, None)
 
 
 def _ended(step: Callable[[str], Step], key: str) -> Step:
@@ -125,9 +135,10 @@ def _step(worker: Worker, key: str, name: str, stage: Callable[[Revision], Timin
         died = revisions.begin(worker.engine, key, worker.process)
         if died >= _MAX_DEATHS:
             return _crashed(name, died)
-        faults.point(f"{name}.begun")
-        timings = stage(revisions.load(worker.engine, key))
-        faults.point(f"{name}.committed")
+        faults.point(f"{name}.begun", key)
+        with worker.at_hand.stage(name, key):
+            timings = stage(revisions.load(worker.engine, key))
+        faults.point(f"{name}.committed", key)
         return {"timings_s": timings}
     except SeriesRefused as refused:
         said = {"reason": str(refused.reason), "text": refused.text}
@@ -154,7 +165,7 @@ def _assemble(worker: Worker, revision: Revision) -> Timings:
     queued = time.time() - complete
     volume, took = stages.timed(lambda: stages.volume_of(revision.paths))
     worker.volumes[revision.key] = volume
-    faults.point("assemble.done")
+    faults.point("assemble.done", revision.key)
     facts = f"{len(volume.headers)} slices assembled in {took:.2f} s"
     _advance(worker, revision, SeriesEvent.ASSEMBLED, facts)
     return {
@@ -169,7 +180,7 @@ def _infer(worker: Worker, revision: Revision) -> Timings:
     volume = _volume(worker, revision)
     prediction, took = stages.timed(lambda: worker.predictor.predict(volume))
     worker.predictions[revision.key] = prediction
-    faults.point("infer.done")
+    faults.point("infer.done", revision.key)
     model = prediction.model
     how = f"{model.name} {model.version} on {model.device} in {model.precision}"
     _advance(worker, revision, SeriesEvent.INFERRED, f"{how}, {took:.2f} s")
@@ -185,10 +196,10 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
 
     def build(part: Path) -> None:
         stages.build_analysed(context, volume, _prediction(worker, revision), part)
-        faults.point("report.done")
+        faults.point("report.done", revision.key)
 
     built, took = stages.timed(lambda: kept.build_once(folder, build))
-    faults.point("report.built")
+    faults.point("report.built", revision.key)
     told = outcome.read(folder)
     present = [name for name, found in told["findings"].items() if found["present"]]
     how = f"built in {took:.2f} s" if built else "built before, kept"
@@ -208,10 +219,10 @@ def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) 
     died = revisions.begin(worker.engine, revision.key, worker.process)
     if died >= _MAX_DEATHS and "failure" not in ended:
         ended = _crashed("close", died)
-    faults.point("close.begun")
+    faults.point("close.begun", revision.key)
     if "failure" in ended:
         told = outcome.failed(context, ended.get("reason", outcome.ERROR), ended["failure"])
-        faults.point("close.done")
+        faults.point("close.done", revision.key)
         _advance(
             worker,
             revision,
@@ -223,7 +234,7 @@ def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) 
         )
     else:
         _refuse(worker, revision, context, ended["refusal"])
-    faults.point("close.committed")
+    faults.point("close.committed", revision.key)
 
 
 def _refuse(worker: Worker, revision: Revision, context: Context, said: Mapping[str, str]) -> None:
@@ -234,7 +245,7 @@ def _refuse(worker: Worker, revision: Revision, context: Context, said: Mapping[
         stages.build_refused(context, revision.paths, refusal, part)
 
     kept.build_once(folder, build)
-    faults.point("close.done")
+    faults.point("close.done", revision.key)
     _finish(worker, revision, SeriesEvent.REFUSED, refusal.text, folder)
 
 

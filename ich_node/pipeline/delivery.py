@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dbos import DBOS
 
 from ich_node import faults, logs
 from ich_node.deliver.scu import send
 from ich_node.errors import CheckFailed
+from ich_node.pipeline.at_hand import AtHand
 from ich_node.records import Verdict
 from ich_node.settings import Destination
 from ich_node.states import DUE, DeliveryEvent
@@ -37,6 +38,7 @@ class Deliverer:
     jobs: Jobs
     calling_ae: str
     destinations: Mapping[str, Destination]
+    at_hand: AtHand = field(default_factory=AtHand)
 
 
 def pause_s(attempt: int) -> float:
@@ -49,33 +51,35 @@ def register(deliverer: Deliverer) -> None:
 
     @DBOS.step(name="send")
     def send_step(key: str, destination: str, attempt: int) -> None:
-        _attempt(deliverer, key, destination, attempt)
+        with deliverer.at_hand.stage("send", key):
+            _attempt(deliverer, key, destination, attempt)
 
     # One that ends its process again and again is parked by the engine and asked for later by the
     # reconciler: the other destinations go on.
     @DBOS.workflow(name=DELIVER_WORKFLOW, max_recovery_attempts=3)
     def deliver(key: str, destination: str, attempt: int) -> None:
-        send_step(key, destination, attempt)
+        with deliverer.at_hand.job(str(DBOS.workflow_id)):
+            send_step(key, destination, attempt)
 
 
 def _attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> None:
     row = deliveries.find(deliverer.engine, key, name)
     if row is None or row.attempt != attempt or row.state not in DUE:
         return  # a repeated start of a job whose outcome is already kept
-    faults.point("deliver.begun")
+    faults.point("deliver.begun", key)
     try:
         verdicts = _send(deliverer, key, name, row.stored)
         event, text = judge(verdicts, row.tries + 1)
     except (OSError, ValueError, CheckFailed) as error:  # a kept file of ours is gone or damaged
         verdicts, event = [], DeliveryEvent.REFUSED
         text = f"a kept object cannot be read: {logs.cause(error)['error']}"
-    faults.point("deliver.sent")
+    faults.point("deliver.sent", key)
     retry_in = pause_s(row.tries + 1) if event is DeliveryEvent.POSTPONED else None
     if retry_in is not None:
         text = f"{text}; next attempt in {retry_in:.0f} s"
     engine, jobs = deliverer.engine, deliverer.jobs
     state = deliveries.record(engine, jobs, key, name, verdicts, event, text, retry_in)
-    faults.point("deliver.committed")
+    faults.point("deliver.committed", key)
     _log.info("delivery", revision=key, destination=name, state=str(state), text=text)
 
 

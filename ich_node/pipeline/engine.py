@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, Queue
 
 from ich_node.store.jobs import APPLICATION_NAME, APPLICATION_VERSION
 
-# The engine looks for work at this pace, s: it bounds the wait of a series in an idle node.
-POLL_SECONDS = 0.2
+# How often the engine looks for work, s: each look costs, and the wait for it too. An idle node
+# has the time until the first series is complete to come to its pace.
+BUSY_S, IDLE_S = 0.1, 2.0
 
 
 def configure(url: str, executor_id: str) -> None:
@@ -30,6 +32,7 @@ def configure(url: str, executor_id: str) -> None:
         "serializer": DBOSPortableJSONSerializer(),
         "log_level": "WARNING",
         "enable_otlp": False,
+        "notification_listener_polling_interval_sec": 60.0,  # of a kind of message we do not use
     }
     DBOS(config=config)
     own = logging.getLogger("dbos")  # it brings a handler of its own; one log is enough
@@ -37,7 +40,23 @@ def configure(url: str, executor_id: str) -> None:
     own.propagate = True
 
 
-def launch(queues: Mapping[str, int]) -> None:
+@dataclass
+class Pace:
+    """The pace at which this process looks for work. Made by `launch`."""
+
+    queues: tuple[Queue, ...]
+    busy: bool = True
+
+    def keep(self, busy: bool) -> None:
+        """Look often while there is work in sight, else seldom."""
+        if busy == self.busy:
+            return
+        for queue in self.queues:
+            queue.set_polling_interval_sec(BUSY_S if busy else IDLE_S)
+        self.busy = busy
+
+
+def launch(queues: Mapping[str, int]) -> Pace:
     """Start to work.
 
     Parameters
@@ -47,13 +66,17 @@ def launch(queues: Mapping[str, int]) -> None:
     """
     DBOS.listen_queues(list(queues))
     DBOS.launch()
-    for name, concurrency in queues.items():
-        DBOS.register_queue(
-            name,
-            worker_concurrency=concurrency,
-            polling_interval_sec=POLL_SECONDS,
-            on_conflict="always_update",
+    return Pace(
+        tuple(
+            DBOS.register_queue(
+                name,
+                worker_concurrency=concurrency,
+                polling_interval_sec=BUSY_S,
+                on_conflict="always_update",
+            )
+            for name, concurrency in queues.items()
         )
+    )
 
 
 def stop(timeout_s: int) -> None:

@@ -7,22 +7,23 @@ import shutil
 import struct
 import threading
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import pydicom
 
-from ich_node import logs
+from ich_node import faults, logs
 from ich_node.receive import header, spool
 from ich_node.receive.compare import Difference, Kind, compare
+from ich_node.receive.together import Together
 from ich_node.receive.whole import Buffer, Cut
 from ich_node.records import Received
 from ich_node.settings import Settings, Source
 from ich_node.store import events, instances
 from ich_node.store.engine import Engine
-from ich_node.store.entries import Entries
 from ich_node.store.instances import Entry, Standing
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -30,6 +31,7 @@ _log = logs.get(__name__)
 
 PREAMBLE = b"\0" * 128 + b"DICM"
 PRODUCT = "ich-node"
+_LOCKS = 1024
 # PS3.4 B.2.3 and table GG.4-1.
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 WRONG_CLASS, CANNOT_UNDERSTAND, CONFLICT = 0xA900, 0xC000, 0xC001
@@ -65,19 +67,35 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
+class _New:
+    """A new object on its way to its place and its row."""
+
+    part: spool.Part
+    entry: Entry
+
+
 class Intake:
     """Where objects go. A UID's lock lets one object of it in at a time."""
 
-    engine: Engine
-    settings: Settings
-    entries: Entries = field(default_factory=Entries)
-    locks: tuple[threading.Lock, ...] = field(
-        default_factory=lambda: tuple(threading.Lock() for _ in range(64))
-    )
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self._finishing = Together[_New](partial(_make_last, engine))
+        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
     def lock_of(self, uid: str) -> threading.Lock:
-        """Return the lock that a UID shares with one UID in 64."""
-        return self.locks[zlib.crc32(uid.encode()) % len(self.locks)]
+        """Return the lock that a UID shares with few others."""
+        return self._locks[zlib.crc32(uid.encode()) % len(self._locks)]
+
+    def make_last(self, part: spool.Part, entry: Entry) -> None:
+        """Bring an object to its place and then to its row, with those of other threads.
+
+        Raises
+        ------
+        Exception
+            Of the disk or the database.
+        """
+        self._finishing.do(_New(part, entry))
 
 
 def take(intake: Intake, incoming: Incoming) -> Answer:
@@ -92,6 +110,7 @@ def take(intake: Intake, incoming: Incoming) -> Answer:
     Exception
         The database; the file may lie in the spool, and sending again succeeds.
     """
+    faults.point("receive.begun", incoming.sop_instance_uid)
     try:
         values = _header(incoming)
         _check(incoming, values)
@@ -145,13 +164,13 @@ def _check(incoming: Incoming, values: Mapping[str, str]) -> None:
         raise Refused(WRONG_CLASS, "SOP Instance UID differs from the request's")
 
 
-def _write(intake: Intake, path: Path, incoming: Incoming) -> str:
-    """Write an object if that leaves the room that must stay free; return its data's SHA-256.
+def _leave_room(intake: Intake, incoming: Incoming) -> None:
+    """See to it that the room stays free that must stay free.
 
     Raises
     ------
     Refused
-        It does not.
+        It would not.
     OSError
         The disk.
     """
@@ -164,7 +183,12 @@ def _write(intake: Intake, path: Path, incoming: Incoming) -> str:
             min_free_gb=storage.min_free_gb,
         )
         raise Refused(OUT_OF_RESOURCES, "the disk is below its limit of free space")
-    return spool.write(path, _meta(incoming), incoming.data)
+
+
+def _write(intake: Intake, path: Path, incoming: Incoming) -> None:
+    """Write an object that gets no row of its own; raises as `_leave_room` does."""
+    _leave_room(intake, incoming)
+    spool.write(path, _meta(incoming), incoming.data)
 
 
 def _names_us(values: Mapping[str, str]) -> bool:
@@ -186,17 +210,37 @@ def _drop(intake: Intake, values: Mapping[str, str]) -> Answer:
 def _store(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> Answer:
     study, series = values["StudyInstanceUID"], values["SeriesInstanceUID"]
     path = intake.settings.spool_dir / study / series / f"{incoming.sop_instance_uid}.dcm"
-    sha256 = _write(intake, path, incoming)
+    _leave_room(intake, incoming)
+    part = spool.begin(path, _meta(incoming), incoming.data)
+    intake.make_last(part, _entry(intake, incoming, values, part))
+    return Answer(SUCCESS, series_instance_uid=series)
+
+
+def _make_last(engine: Engine, new: Sequence[_New]) -> list[Exception | None]:
+    """Bring new objects to their places and then to their rows; return why any is not stored."""
+    errors = spool.finish([one.part for one in new])
+    there = [at for at, error in enumerate(errors) if error is None]
+    entered = instances.add_all(engine, [new[at].entry for at in there])
+    for at, error in zip(there, entered, strict=True):
+        errors[at] = error
+    for one in new:
+        faults.point("receive.committed", one.entry.received.sop_instance_uid)
+    return errors
+
+
+def _entry(
+    intake: Intake, incoming: Incoming, values: Mapping[str, str], part: spool.Part
+) -> Entry:
     received = Received(
         sop_class_uid=incoming.sop_class_uid,
         sop_instance_uid=incoming.sop_instance_uid,
-        study_instance_uid=study,
-        series_instance_uid=series,
+        study_instance_uid=values["StudyInstanceUID"],
+        series_instance_uid=values["SeriesInstanceUID"],
         modality=values["Modality"][:16],
         transfer_syntax_uid=incoming.transfer_syntax_uid,
         number=_integer(values["InstanceNumber"]),
-        path=path,
-        sha256=sha256,
+        path=part.path,
+        sha256=part.sha256,
         size=len(incoming.data),
         source=incoming.source.name,
         calling_ae=incoming.calling_ae,
@@ -205,8 +249,7 @@ def _store(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> Ans
         series_description=values["SeriesDescription"],
     )
     quiet = incoming.source.quiet_seconds or intake.settings.completion.quiet_seconds
-    intake.entries.add(intake.engine, Entry(received, incoming.source.priority, quiet))
-    return Answer(SUCCESS, series_instance_uid=series)
+    return Entry(received, incoming.source.priority, quiet)
 
 
 def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:

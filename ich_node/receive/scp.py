@@ -30,6 +30,7 @@ class Receiver:
 
     def __init__(self, listener: socket.socket, acceptor: Acceptor) -> None:
         self._listener = listener
+        self.intake = acceptor.intake
         self._acceptor = acceptor
         self._peers = acceptor.peers
         self._connections: set[socket.socket] = set()

@@ -56,7 +56,7 @@ class Together(Generic[T]):
             taken, self._gathered = self._gathered, []
         try:
             errors = self.work([waiting.item for waiting in taken])
-        except Exception as error:
-            errors = [error] * len(taken)
+        except Exception as all_failed:
+            errors = [all_failed] * len(taken)
         for waiting, error in zip(taken, errors, strict=True):
             waiting.error, waiting.done = error, True

@@ -105,11 +105,31 @@ def add(engine: Engine, received: Received, *, priority: int, quiet_seconds: flo
     quiet_seconds
         The source's quiet time, s.
     """
-    add_all(engine, [Entry(received, priority, quiet_seconds)])
+    (error,) = add_all(engine, [Entry(received, priority, quiet_seconds)])
+    if error is not None:
+        raise error
 
 
-def add_all(engine: Engine, entries: Sequence[Entry]) -> None:
-    """Enter new instances, each as `add` does, in one transaction for all."""
+def add_all(engine: Engine, entries: Sequence[Entry]) -> list[Exception | None]:
+    """Enter new instances, each as `add` does, in one transaction for all if that can be.
+
+    Returns
+    -------
+    list of Exception or None
+        For each entry, what the database raised; that of one keeps no other out.
+    """
+    try:
+        _insert(engine, entries)
+    except Exception as error:
+        if len(entries) == 1:
+            return [error]
+        return [failed for entry in entries for failed in add_all(engine, [entry])]
+    return [None] * len(entries)
+
+
+def _insert(engine: Engine, entries: Sequence[Entry]) -> None:
+    if not entries:
+        return
     now = time.time()
     first_of_series = {entry.received.series_instance_uid: entry for entry in reversed(entries)}
     with writing(engine) as connection:

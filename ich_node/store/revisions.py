@@ -342,11 +342,13 @@ def begin(engine: Engine, key: str, process: str) -> int:
     return int(died)
 
 
-def forgive(engine: Engine, executor: str, pid: int, limit: int) -> list[str]:
+def forgive(engine: Engine, process: str, limit: int) -> list[str]:
     """Take back the last begin of what a process had at hand when it was killed from outside.
 
     Parameters
     ----------
+    process
+        How the name of that process begins, as `begin` was given it.
     limit
         How often a revision is forgiven.
 
@@ -356,7 +358,7 @@ def forgive(engine: Engine, executor: str, pid: int, limit: int) -> list[str]:
         Keys of the revisions that were at hand.
     """
     at_hand = sa.and_(
-        revision.c.begun_by.startswith(f"{executor}:{pid}:"),
+        revision.c.begun_by.startswith(process, autoescape=True),
         revision.c.starts > 0,
         revision.c.forgiven < limit,
         revision.c.state.in_(UNFINISHED),

@@ -1,84 +1,115 @@
-"""Killed with SIGKILL in the middle of an analysis, a study is finished after the restart, once."""
+"""Killed at random moments, stopped, or met by a series that kills: every study ends, once."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections import Counter
 from pathlib import Path
 
 import pydicom
 import pytest
 
-from deploy.demo.pacs import StandInPacs
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
 from ich_node.settings import load_settings
 from ich_node.store import overview
-from ich_node.store.engine import Engine, open_engine
-from tests.support.sender import store
-from training.simulate import simulate_head
-from training.simulate.dicom import write_series
-from training.tiny import write_tiny_bundle
+from ich_node.store.engine import open_engine
+from tests.faults.campaign import Serving, campaign
+from tests.faults.striking import Rule, struck_node
+from tests.support.dcmtk import storescu
+from tests.support.orthanc import AE_TITLE, Orthanc, running_orthanc
+from tests.support.series import head_series, write
 
-_DEADLINE_S = 180.0
-
-
-def children(process: int) -> dict[str, int]:
-    """Names of a node's processes and their ids."""
-    found = {}
-    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-        arguments = Path(f"/proc/{child}/cmdline").read_text().split("\0")
-        found[arguments[3]] = int(child)
-    return found
+_DEADLINE_S = 240.0
 
 
-def states(engine: Engine, study: str) -> list[str]:
-    listed = {item["study_instance_uid"]: item for item in overview.studies(engine)}
-    return [series["state"] for series in listed[study]["series"]] if study in listed else []
+@pytest.mark.timeout(600)
+def test_twenty_kills_while_studies_go_through(tmp_path: Path) -> None:
+    """Nothing acknowledged is lost, every study has its results, none has them twice."""
+    report = campaign(tmp_path, kills=20, studies=12, slices=16, seed=2026)
+    assert sum(report.kills.values()) == 20
+    assert report.acknowledged == 12 * 16
+    assert report.clean, report
 
 
-def wait_for_state(engine: Engine, study: str, wanted: tuple[str, ...]) -> None:
-    wait_for(
-        lambda: states(engine, study)[:1] and states(engine, study)[0] in wanted,
-        _DEADLINE_S,
-        f"state of {wanted}",
-    )
+def test_a_series_that_kills_is_put_aside_and_the_next_is_answered(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    """After three crashes in one stage it is `failed`, with the reason; `retry` runs it again."""
+    poison, good = (write(head_series(seed, 8), tmp_path / str(seed)) for seed in (1, 2))
+    series = str(pydicom.dcmread(poison[0], stop_before_pixels=True).SeriesInstanceUID)
+    rule = Rule("infer.done", "crash", about=series, times=3)
+    with struck_node(tmp_path, tiny_bundle, [rule]) as node:
+        first = node.send(poison)
+        node.wait_for(first, "failed")
+        assert node.used() == 3
+        second = node.send(good)
+        node.wait_for(second, "delivered")
+        [told] = node.story(first)["series"]
+        assert told["reason"] == "crashed"
+        assert (
+            "3 processes ended while they were at its stage 'infer'"
+            in told["revisions"][0]["reason_text"]
+        )
+        assert node.objects(first) == {}
+        assert "analysed again" in node.command("retry", first).stdout
+        node.wait_for(first, "delivered")
+        assert node.objects(first) == node.objects(second) == {"SEG": 1, "SR": 1}
 
 
-@pytest.mark.parametrize("whole_group", [False, True], ids=["worker", "whole group"])
-def test_a_killed_analysis_is_finished_once(tmp_path: Path, whole_group: bool) -> None:
-    """The PACS holds one SEG and one SR, and every acknowledged image is still there."""
-    head = simulate_head(900_300, ("intraparenchymal",), matrix=256)
-    paths = write_series(head.hu, tmp_path / "ct", spacing_mm=head.spacing_mm, seed=900_300)
-    study = str(pydicom.dcmread(paths[0]).StudyInstanceUID)
-    bundle = write_tiny_bundle(tmp_path / "bundle")
-    pacs = StandInPacs.start(tmp_path / "pacs")
-    port = free_port()
-    config = configuration(
-        tmp_path, port, [("pacs", "PACS", pacs.port)], bundle=str(bundle), quiet_seconds=1.0
-    )
-    engine = open_engine(load_settings(config).database_url)
-    try:
+@pytest.mark.dcmtk
+@pytest.mark.orthanc
+def test_twenty_studies_with_the_worker_killed_give_twenty_reports(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    """Four parallel senders, 40 slices each, `kill -9` of the worker in the middle."""
+    studies = [write(head_series(100 + n, 40), tmp_path / "ct" / str(n)) for n in range(20)]
+    uids = [str(pydicom.dcmread(paths[0]).StudyInstanceUID) for paths in studies]
+    with running_orthanc(tmp_path / "orthanc") as orthanc:
+        port = free_port()
+        config = configuration(
+            tmp_path,
+            port,
+            [("orthanc", AE_TITLE, orthanc.dicom_port)],
+            bundle=str(tiny_bundle),
+            quiet_seconds=2.0,
+        )
         with running_node(config, port) as node:
-            store(port, paths)
-            wait_for_state(engine, study, ("assembled", "inferred"))
-            kill(node, whole_group)
-            if not whole_group:
-                wait_for_state(engine, study, ("delivered",))
-        if whole_group:
-            with running_node(config, port):
-                wait_for_state(engine, study, ("delivered",))
-        received = Counter(pydicom.dcmread(path).Modality for path in pacs.received())
+            _send_from_four(port, studies)
+            wait_for(lambda: len(_delivered(node)) >= 5, _DEADLINE_S, "five delivered studies")
+            os.kill(Serving.of(node.process.pid)["work"], signal.SIGKILL)
+            wait_for(lambda: len(_delivered(node)) == 20, _DEADLINE_S, "twenty delivered studies")
+        _exactly_one_each(orthanc, uids)
+
+
+def _send_from_four(port: int, studies: list[list[Path]]) -> None:
+    ended: list[int] = []
+
+    def sender(which: int) -> None:
+        ended.extend(storescu(port, paths).returncode for paths in studies[which::4])
+
+    threads = [threading.Thread(target=sender, args=(which,)) for which in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ended == [0] * len(studies)
+
+
+def _delivered(node: RunningNode) -> list[str]:
+    engine = open_engine(load_settings(node.config).database_url)
+    try:
+        return [
+            study["study_instance_uid"]
+            for study in overview.studies(engine)
+            if {series["state"] for series in study["series"]} == {"delivered"}
+        ]
     finally:
-        pacs.stop()
-    assert received == {"SEG": 1, "SR": 1}
-    story = overview.show(engine, study)
-    assert story["series"][0]["instances"] == len(paths)
-    assert [event["kind"] for event in story["events"]].count("reported") == 1
+        engine.dispose()
 
 
-def kill(node: RunningNode, whole_group: bool) -> None:
-    running = children(node.process.pid)
-    chosen = [node.process.pid, *running.values()] if whole_group else [running["work"]]
-    for process in chosen:
-        os.kill(process, signal.SIGKILL)
+def _exactly_one_each(orthanc: Orthanc, uids: list[str]) -> None:
+    for modality in ("SEG", "SR"):
+        found = [tags for tags in orthanc.instances() if tags["Modality"] == modality]
+        assert Counter(tags["StudyInstanceUID"] for tags in found) == dict.fromkeys(uids, 1)

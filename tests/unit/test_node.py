@@ -1,20 +1,20 @@
-"""The supervisor and what it wires, without the stages."""
+"""What the processes are made of, without the stages."""
 
-import sys
-from itertools import pairwise
+import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from ich_node import node
-from ich_node.errors import CANNOT_START, ConfigError
-from ich_node.node import _lock, _Watched
+from ich_node import node, notify
+from ich_node.pipeline.at_hand import AtHand
 from ich_node.records import Received
 from ich_node.settings import Settings, load_settings
 from ich_node.states import SeriesState
-from ich_node.store import instances, overview, revisions
+from ich_node.store import instances, overview, revisions, tables
 from ich_node.store import jobs as job_port
-from ich_node.store.engine import open_engine
+from ich_node.store.engine import open_engine, writing
+from ich_node.supervise import Cause
 
 
 @pytest.fixture
@@ -23,50 +23,10 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(tmp_path / "node.toml")
 
 
-def test_two_of_a_kind_never_run_on_one_data_folder(settings: Settings) -> None:
-    """Two processes of one name would take up each other's running jobs."""
-    with (
-        _lock(settings, "work"),
-        pytest.raises(ConfigError, match="another `ich-node work` runs"),
-        _lock(settings, "work"),
-    ):
-        pass
-    with _lock(settings, "work"):
-        pass
-
-
 def test_preparing_twice_changes_nothing(settings: Settings) -> None:
     node.prepare(settings).dispose()
     node.prepare(settings).dispose()
     assert settings.spool_dir.is_dir()
-
-
-def ended(code: int) -> list[str]:
-    return [sys.executable, "-c", f"raise SystemExit({code})"]
-
-
-def test_what_dies_is_started_again_after_growing_pauses() -> None:
-    child = _Watched("work", ended(1))
-    now, starts = 0.0, []
-    while len(starts) < 4:
-        before = child.process
-        child.look(now)
-        if child.process is not None and child.process is not before:
-            starts.append(now)
-            child.process.wait(30)
-        now += 0.5
-    pauses = [later - earlier for earlier, later in pairwise(starts)]
-    assert pauses == sorted(pauses)
-    assert pauses[-1] > pauses[0]
-
-
-def test_what_cannot_start_is_not_started_again() -> None:
-    child = _Watched("work", ended(CANNOT_START))
-    child.look(0.0)
-    assert child.process is not None
-    child.process.wait(30)
-    with pytest.raises(ConfigError, match="ich-node work"):
-        child.look(1.0)
 
 
 def series(number: int) -> Received:
@@ -100,7 +60,7 @@ def test_series_become_complete_by_their_sources_quiet_time(
     jobs = job_port.open_jobs(settings.database_url)
     try:
         instances.add(engine, series(1), priority=5, quiet_seconds=quiet_seconds)
-        node.complete_series(engine, jobs, {"1.2.3": open_associations})
+        node.complete_series(engine, jobs, {"1.2.3": open_associations}, 0.0)
         [study] = overview.studies(engine)
         wanted = SeriesState.COMPLETE if complete else SeriesState.RECEIVING
         assert study["series"][0]["state"] == wanted
@@ -111,17 +71,33 @@ def test_series_become_complete_by_their_sources_quiet_time(
         engine.dispose()
 
 
+def test_the_time_that_nobody_listened_is_no_quiet_time(settings: Settings) -> None:
+    """A sender that was cut off by our own death must have the time to come back."""
+    engine = node.prepare(settings)
+    jobs = job_port.open_jobs(settings.database_url)
+    try:
+        instances.add(engine, series(1), priority=5, quiet_seconds=30.0)
+        with writing(engine) as connection:
+            long_ago = {"last_received_at": time.time() - 600.0}
+            connection.execute(sa.update(tables.series).values(long_ago))
+        node.complete_series(engine, jobs, {}, listening_since=time.time() - 5.0)
+        assert revisions.receiving(engine)
+        node.complete_series(engine, jobs, {}, listening_since=time.time() - 31.0)
+        assert not revisions.receiving(engine)
+    finally:
+        jobs.destroy()
+        engine.dispose()
+
+
 def test_a_process_ends_with_its_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     """An orphan would keep the port and the lock."""
     monkeypatch.setattr(node.signal, "signal", lambda *_: None)
-    looked: list[int] = []
-    node._until_stopped(parent=-1, every=lambda: looked.append(1))
-    assert looked == []
+    looks: list[int] = []
+    node._until_stopped(-1, [node._Duty(0.0, lambda: looks.append(1))])
+    assert looks == [1]
 
 
-def test_an_error_while_looking_does_not_end_the_receiver(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_error_in_a_duty_does_not_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that is busy now may be well the next time."""
     monkeypatch.setattr(node.signal, "signal", lambda *_: None)
     parents = iter([1, 1, 2])
@@ -132,8 +108,46 @@ def test_an_error_while_looking_does_not_end_the_receiver(
         tries.append(1)
         raise OSError
 
-    node._until_stopped(parent=1, every=fail)
-    assert len(tries) == 2
+    node._until_stopped(1, [node._Duty(0.0, fail)])
+    assert len(tries) == 3
+
+
+def test_a_duty_is_done_at_once_and_then_every_period() -> None:
+    done: list[float] = []
+    duty = node._Duty(30.0, lambda: done.append(0.0))
+    for now in (0.0, 10.0, 29.0, 30.0, 31.0, 61.0):
+        duty.look(now)
+    assert len(done) == 3
+
+
+@pytest.mark.parametrize(("limit_s", "told"), [(60.0, [notify.ALIVE]), (-1.0, [])])
+def test_a_stage_that_takes_too_long_silences_the_process(
+    monkeypatch: pytest.MonkeyPatch, limit_s: float, told: list[str]
+) -> None:
+    """Whoever watches then ends it, and its successor takes the job up."""
+    said: list[str] = []
+    monkeypatch.setattr(node, "notify", said.append)
+    at_hand = AtHand(limits_s={"infer": limit_s})
+    with at_hand.stage("infer", "1.2.3:1"):
+        node._beat(at_hand)
+    assert said == told
+    node._beat(at_hand)
+    assert said[-1] == notify.ALIVE
+
+
+@pytest.mark.parametrize(("cause", "died"), [(Cause.KILLED, 0), (Cause.CRASH, 1)])
+def test_only_a_kill_from_outside_is_forgiven(settings: Settings, cause: Cause, died: int) -> None:
+    engine = node.prepare(settings)
+    jobs = job_port.open_jobs(settings.database_url)
+    try:
+        instances.add(engine, series(1), priority=5, quiet_seconds=0.0)
+        node.complete_series(engine, jobs, {}, 0.0)
+        revisions.begin(engine, "1.2.3:1", "worker-0:77:a")
+        node._judge(engine, "work", 77, cause)
+        assert revisions.begin(engine, "1.2.3:1", "worker-0:78:b") == died
+    finally:
+        jobs.destroy()
+        engine.dispose()
 
 
 def test_engine_of_the_settings_is_the_one_that_commands_open(settings: Settings) -> None:

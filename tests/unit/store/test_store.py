@@ -189,12 +189,12 @@ def test_a_death_from_outside_is_forgiven_some_times(
     add(engine, received(1))
     key = complete(engine, jobs)
     revisions.begin(engine, key, "worker-0:1:a")
-    assert revisions.forgive(engine, "worker-0", 11, limit=2) == []
-    assert revisions.forgive(engine, "worker-0", 1, limit=2) == [key]
+    assert revisions.forgive(engine, "worker-0:11:", limit=2) == []
+    assert revisions.forgive(engine, "worker-0:1:", limit=2) == [key]
     assert revisions.begin(engine, key, "worker-0:2:b") == 0
-    assert revisions.forgive(engine, "worker-0", 2, limit=2) == [key]
+    assert revisions.forgive(engine, "worker-0:2:", limit=2) == [key]
     assert revisions.begin(engine, key, "worker-0:3:c") == 0
-    assert revisions.forgive(engine, "worker-0", 3, limit=2) == []
+    assert revisions.forgive(engine, "worker-0:3:", limit=2) == []
     assert revisions.begin(engine, key, "worker-0:4:d") == 1
 
 

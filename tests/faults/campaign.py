@@ -1,0 +1,343 @@
+"""Kills at random while studies go through: nothing acknowledged is lost, nothing comes twice.
+
+`python -m tests.faults.campaign --kills 200 --studies 100 --seed 1` prints the counts; exit status
+0 only if all that must be none is none. The suite runs a short one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import queue
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pynetdicom import AE, evt
+from pynetdicom.presentation import AllStoragePresentationContexts
+
+from deploy.demo.running import configuration, free_port, wait_for
+from ich_node.settings import load_settings
+from ich_node.store import overview
+from ich_node.store.engine import DatabaseError, Engine, open_engine
+from tests.support.peers import data_of
+from tests.support.series import head_series, write
+from training.tiny import write_tiny_bundle
+
+_SENDERS = 4
+_PAUSE_S = (0.3, 4.0)  # between two kills
+_UP_S, _DOWN_S = (2.0, 15.0), (0.5, 4.0)  # how long the PACS is there, and away
+_QUIET_S = 8.0  # longer than a sender needs to come back
+_GROUP_SHARE = 0.25
+_LAST_S = 600.0
+
+
+@dataclass
+class Report:
+    """The counts. ``lost``, ``without_results`` and ``second_objects`` must be none."""
+
+    seed: int
+    kills: dict[str, int] = field(default_factory=dict)
+    studies: int = 0
+    acknowledged: int = 0
+    lost: int = 0
+    without_results: int = 0
+    second_objects: int = 0
+    other_states: dict[str, int] = field(default_factory=dict)
+    pacs_away: int = 0
+    seconds: float = 0.0
+
+    @property
+    def clean(self) -> bool:
+        """Tell whether all is well."""
+        return not (self.lost or self.without_results or self.second_objects or self.other_states)
+
+
+class FlappingPacs:
+    """A PACS on one port that comes and goes; it keeps a digest of every object it took."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.away = 0
+        self.received: list[tuple[str, str, str, str]] = []  # study, modality, UID, digest
+        self._entity: AE | None = None
+
+    def up(self) -> None:
+        entity = AE(ae_title="PACS")
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(context.abstract_syntax)
+        handlers = [(evt.EVT_C_STORE, self._keep)]
+        entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self._entity = entity
+
+    def down(self) -> None:
+        if self._entity is not None:
+            self._entity.shutdown()
+            self._entity = None
+            self.away += 1
+
+    def _keep(self, event: Any) -> int:
+        found = event.dataset
+        digest = hashlib.sha256(event.request.DataSet.getvalue()).hexdigest()
+        self.received.append(
+            (str(found.StudyInstanceUID), found.Modality, str(found.SOPInstanceUID), digest)
+        )
+        return 0x0000
+
+
+class Serving:
+    """`ich-node serve` in a process group of its own, started again when all of it is killed."""
+
+    def __init__(self, config: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.config = config
+        self.environment = environment or {}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.config.parent / "node.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ich_node", "serve", "--config", str(self.config)],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **self.environment},
+            )
+
+    def children(self) -> dict[str, int]:
+        """Names of the running processes of `serve`, and their ids."""
+        return self.of(self.process.pid) if self.process is not None else {}
+
+    @staticmethod
+    def of(pid: int) -> dict[str, int]:
+        """Names of the children of one `serve`, and their ids."""
+        found = {}
+        with suppress(OSError):
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                with suppress(OSError, IndexError):
+                    name = Path(f"/proc/{child}/cmdline").read_text().split("\0")[3]
+                    found[name] = int(child)
+        return found
+
+    def kill_group(self) -> None:
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.kill_group()
+
+
+@dataclass
+class Sent:
+    """What senders were told: SOP Instance UID and the digest of the data set they sent."""
+
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+
+def send_until_acknowledged(port: int, paths: Sequence[Path], sent: Sent) -> None:
+    """Send a study as a patient PACS does: come back until every image was answered 0000H."""
+    waiting = list(paths)
+    entity = AE(ae_title="SENDER")
+    first = pydicom.dcmread(paths[0], stop_before_pixels=True)
+    entity.add_requested_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
+    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = 10
+    while waiting:
+        association = entity.associate("127.0.0.1", port, ae_title="ICH_NODE")
+        while waiting and association.is_established:
+            try:
+                status = association.send_c_store(waiting[0])
+            except (RuntimeError, ValueError):
+                break
+            if "Status" not in status or status.Status != 0:
+                break
+            path = waiting.pop(0)
+            with sent.guard:
+                uid = str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID)
+                sent.acknowledged[uid] = hashlib.sha256(data_of(path)).hexdigest()
+        if association.is_established:
+            association.release()
+        elif waiting:
+            time.sleep(0.2)  # a pause between two attempts of a peer, not a wait for a state
+
+
+@contextmanager
+def _senders(port: int, studies: Sequence[list[Path]], sent: Sent) -> Iterator[queue.Queue[int]]:
+    """Send the studies whose numbers are put into the queue."""
+    due: queue.Queue[int] = queue.Queue()
+
+    def work() -> None:
+        while (number := due.get()) >= 0:
+            send_until_acknowledged(port, studies[number], sent)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(_SENDERS)]
+    for thread in threads:
+        thread.start()
+    yield due
+    for _ in threads:
+        due.put(-1)
+    for thread in threads:
+        thread.join(_LAST_S)
+
+
+def _flap(pacs: FlappingPacs, chance: random.Random, done: threading.Event) -> None:
+    while not done.wait(chance.uniform(*_UP_S)):
+        pacs.down()
+        done.wait(chance.uniform(*_DOWN_S))
+        pacs.up()
+
+
+def _kill_one(serving: Serving, chance: random.Random) -> str | None:
+    """Kill a process, or all; return what was killed."""
+    children = serving.children()
+    if chance.random() < _GROUP_SHARE:
+        serving.kill_group()
+        serving.start()
+        return "group"
+    if not children:
+        return None
+    name = chance.choice(sorted(children))
+    with suppress(ProcessLookupError):
+        os.kill(children[name], signal.SIGKILL)
+        return name
+    return None
+
+
+def campaign(folder: Path, kills: int, studies: int, slices: int, seed: int) -> Report:
+    """Run one. Every choice follows from the seed; what the node does at each moment does not."""
+    began = time.monotonic()
+    chance = random.Random(seed)
+    report, sent = Report(seed, studies=studies), Sent()
+    made = [
+        write(head_series(seed * 1000 + number, slices), folder / "ct" / str(number))
+        for number in range(studies)
+    ]
+    pacs, port = FlappingPacs(free_port()), free_port()
+    config = configuration(
+        folder,
+        port,
+        [("pacs", "PACS", pacs.port)],
+        bundle=str(write_tiny_bundle(folder / "bundle")),
+        quiet_seconds=_QUIET_S,
+    )
+    serving, over, struck = Serving(config), threading.Event(), Counter[str]()
+    pacs.up()
+    serving.start()
+    flapping = threading.Thread(target=_flap, args=(pacs, random.Random(seed + 1), over))
+    flapping.start()
+    try:
+        with _senders(port, made, sent) as due:
+            released = 0
+            while struck.total() < kills:
+                # A little ahead of the kills, so that there is always something to hit.
+                wanted = min(studies, 4 + struck.total() * studies // max(1, kills))
+                for number in range(released, wanted):
+                    due.put(number)
+                released = max(released, wanted)
+                time.sleep(chance.uniform(*_PAUSE_S))  # the moment is the experiment
+                name = _kill_one(serving, chance)
+                if name is not None:
+                    struck[name] += 1
+                    _tell(f"\r{struck.total()} kills, {len(sent.acknowledged)} images")
+            for number in range(released, studies):
+                due.put(number)
+        over.set()
+        flapping.join()
+        engine = open_engine(load_settings(config).database_url)
+        with suppress(TimeoutError):
+            wait_for(lambda: _all_ended(engine, studies), _LAST_S, "ended studies")
+        serving.stop()
+        _count(report, engine, made, sent, pacs)
+        engine.dispose()
+    finally:
+        over.set()
+        serving.stop()
+        pacs.down()
+    report.kills = dict(struck)
+    report.pacs_away = pacs.away
+    report.seconds = round(time.monotonic() - began, 1)
+    return report
+
+
+def _tell(line: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(line)
+
+
+def _all_ended(engine: Engine, studies: int) -> bool:
+    try:
+        listed = overview.studies(engine)
+    except DatabaseError:  # busy
+        return False
+    states = [series["state"] for study in listed for series in study["series"]]
+    return len(states) == studies and set(states) <= {"delivered", "failed", "refused"}
+
+
+def _count(
+    report: Report, engine: Engine, made: Sequence[list[Path]], sent: Sent, pacs: FlappingPacs
+) -> None:
+    listed = {item["study_instance_uid"]: item for item in overview.studies(engine)}
+    report.acknowledged = len(sent.acknowledged)
+    report.lost = sum(
+        not _is_there(engine, uid, digest) for uid, digest in sent.acknowledged.items()
+    )
+    states = Counter(series["state"] for item in listed.values() for series in item["series"])
+    report.other_states = {name: count for name, count in states.items() if name != "delivered"}
+    objects: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for study, modality, uid, digest in pacs.received:
+        objects.setdefault((study, modality), set()).add((uid, digest))
+    studies = [str(pydicom.dcmread(paths[0]).StudyInstanceUID) for paths in made]
+    for study in studies:
+        found = [objects.get((study, modality), set()) for modality in ("SEG", "SR")]
+        report.without_results += any(not item for item in found)
+        report.second_objects += sum(max(0, len(item) - 1) for item in found)
+
+
+def _is_there(engine: Engine, uid: str, digest: str) -> bool:
+    """Tell whether an acknowledged instance has its row, and its file the bytes that were sent."""
+    from ich_node.store import instances
+
+    found = instances.find(engine, uid)
+    return (
+        found is not None
+        and found.path.is_file()
+        and hashlib.sha256(data_of(found.path)).hexdigest() == digest
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--studies", type=int, default=100)
+    parser.add_argument("--slices", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="Work here and leave everything for a look.")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = chosen.keep or Path(name)
+        report = campaign(folder, chosen.kills, chosen.studies, chosen.slices, chosen.seed)
+    for key, value in asdict(report).items():
+        print(f"{key:<16} {value}")
+    print("all well" if report.clean else "NOT well")
+    return 0 if report.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

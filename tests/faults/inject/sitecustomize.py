@@ -1,0 +1,49 @@
+"""Imported by Python at the start of every process that has this folder on its PYTHONPATH.
+
+Strikes at named points as the rules in the file named by TEST_FAULTS say. The product knows
+nothing of it.
+"""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from ich_node import faults, node, supervise
+from ich_node.pipeline import at_hand
+
+RULES = Path(os.environ["TEST_FAULTS"])
+TOLD = json.loads(RULES.read_text())
+
+
+def strike(name: str, about: str) -> None:
+    """Act by the first rule for this point that is not used up."""
+    for number, rule in enumerate(TOLD["rules"]):
+        meant = rule["point"] == name and about.startswith(rule["about"])
+        if meant and any(_claim(f"{RULES}.{number}.{use}") for use in range(rule["times"])):
+            ACTS[rule["act"]]()
+            return
+
+
+def _claim(path: str) -> bool:
+    """Take one use of a rule; whatever dies next, it is used."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+ACTS = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "kill_group": lambda: os.killpg(0, signal.SIGKILL),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "crash": os.abort,
+    "hang": lambda: time.sleep(3600),
+}
+faults.install(strike)
+if TOLD["patience_s"] is not None:  # hours and half-minutes are too long for a test
+    supervise.WATCHDOG_S = TOLD["patience_s"]
+    node._BEAT_S = TOLD["patience_s"] / 8
+    at_hand.LIMITS_S = dict.fromkeys(at_hand.LIMITS_S, TOLD["patience_s"])

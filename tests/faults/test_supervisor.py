@@ -1,0 +1,150 @@
+"""What hangs is replaced, what is told to stop drains, and whoever supervises us hears of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.running import configuration, free_port, wait_for
+from ich_node.settings import load_settings
+from ich_node.store import overview
+from ich_node.store.engine import open_engine
+from tests.faults.campaign import Sent, Serving, send_until_acknowledged
+from tests.faults.striking import Rule, struck_node
+from tests.support.series import head_series, write
+
+_STATED_S = 30.0  # OPERATIONS.md
+_ONCE = {"SEG": 1, "SR": 1}
+
+
+def test_a_stopped_worker_is_replaced_and_its_study_finished_once(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    """SIGSTOP in the middle of a stage: it says nothing any more, and is killed."""
+    paths = write(head_series(1, 8), tmp_path / "ct")
+    with struck_node(tmp_path, tiny_bundle, [Rule("infer.done", "stop")], patience_s=8.0) as node:
+        study = node.send(paths)
+        node.wait_for(study, "delivered")
+        assert node.used() == 1
+        assert node.objects(study) == _ONCE
+    assert "process hangs; killed" in (tmp_path / "node.log").read_text()
+
+
+def test_a_stage_that_never_ends_is_ended(tmp_path: Path, tiny_bundle: Path) -> None:
+    """The process itself lives and could go on telling so: the stage's limit silences it."""
+    paths = write(head_series(1, 8), tmp_path / "ct")
+    with struck_node(tmp_path, tiny_bundle, [Rule("report.done", "hang")], patience_s=8.0) as node:
+        study = node.send(paths)
+        node.wait_for(study, "delivered")
+        assert node.used() == 1
+        assert node.objects(study) == _ONCE
+    assert "stage 'report' of" in (tmp_path / "node.log").read_text()
+
+
+def test_told_to_stop_in_a_stage_it_gives_the_stage_back(tmp_path: Path, tiny_bundle: Path) -> None:
+    """It ends within the stated time whatever the stage does, and the next start finishes it."""
+    paths = write(head_series(1, 8), tmp_path / "ct")
+    with struck_node(tmp_path, tiny_bundle, [Rule("infer.done", "hang")]) as node:
+        study = node.send(paths)
+        wait_for(node.used, 60, "stage at hand")
+        serving = node.serving
+        assert serving.process is not None
+        process, began = serving.process, time.monotonic()
+        process.terminate()
+        code = process.wait(_STATED_S + 5)
+        assert time.monotonic() - began < _STATED_S
+        assert code == 0
+        node.wait_for(study, "delivered")  # the keeper has started it again
+        assert node.objects(study) == _ONCE
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What `serve` tells systemd, in order."""
+    address = str(tmp_path / "notify")
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listening.bind(address)
+    listening.settimeout(0.2)
+    heard: list[str] = []
+    over = threading.Event()
+
+    def listen() -> None:
+        while not over.is_set():
+            try:
+                heard.extend(listening.recv(4096).decode().splitlines())
+            except TimeoutError:
+                continue
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    yield heard
+    over.set()
+    thread.join()
+    listening.close()
+
+
+@pytest.fixture
+def serving(tmp_path: Path, tiny_bundle: Path) -> Iterator[Callable[[], tuple[Serving, int]]]:
+    """Start a node without a PACS."""
+    port = free_port()
+    config = configuration(tmp_path, port, [], bundle=str(tiny_bundle), quiet_seconds=600.0)
+    made = Serving(config)
+
+    def start() -> tuple[Serving, int]:
+        made.start()
+        return made, port
+
+    yield start
+    made.stop()
+
+
+def test_systemd_hears_that_it_is_ready_alive_and_stopping(
+    told: list[str], serving: Callable[[], tuple[Serving, int]]
+) -> None:
+    node, port = serving()
+    wait_for(lambda: "READY=1" in told, 60, "READY=1")
+    socket.create_connection(("127.0.0.1", port), 5).close()
+    wait_for(lambda: told.count("WATCHDOG=1") >= 2, 60, "second WATCHDOG=1")
+    node.stop()
+    wait_for(lambda: "STOPPING=1" in told, 10, "STOPPING=1")
+    assert told.count("READY=1") == 1
+
+
+def test_what_was_acknowledged_before_sigterm_is_there_after_it(
+    tmp_path: Path, serving: Callable[[], tuple[Serving, int]]
+) -> None:
+    """An association that is running when the node is told to stop loses nothing."""
+    paths = write(head_series(1, 200), tmp_path / "ct")
+    node, port = serving()
+    sent = Sent()
+    sender = threading.Thread(target=send_until_acknowledged, args=(port, paths, sent))
+    sender.start()
+    wait_for(lambda: len(sent.acknowledged) > 20, 60, "running association")
+    assert node.process is not None
+    os.kill(node.process.pid, signal.SIGTERM)
+    node.process.wait(_STATED_S + 5)
+    known = len(sent.acknowledged)
+    assert node.process.returncode == 0
+    assert rows(node) >= known
+    node.start()
+    sender.join(60)
+    assert len(sent.acknowledged) == len(paths) == rows(node)
+
+
+def rows(node: Serving) -> int:
+    engine = open_engine(load_settings(node.config).database_url)
+    try:
+        return sum(
+            series["instances"] for item in overview.studies(engine) for series in item["series"]
+        )
+    finally:
+        engine.dispose()
