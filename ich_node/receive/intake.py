@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import struct
 import threading
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import pydicom
-from pydicom import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
-from pydicom.multival import MultiValue
-from pydicom.uid import UID
 
-from ich_node import logs
-from ich_node.receive import spool
+from ich_node import faults, logs
+from ich_node.receive import header, spool
 from ich_node.receive.compare import Difference, Kind, compare
-from ich_node.receive.whole import is_cut
+from ich_node.receive.together import Together
+from ich_node.receive.whole import Buffer, Cut
 from ich_node.records import Received
 from ich_node.settings import Settings, Source
 from ich_node.store import events, instances
 from ich_node.store.engine import Engine
+from ich_node.store.instances import Entry, Standing
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _log = logs.get(__name__)
 
 PREAMBLE = b"\0" * 128 + b"DICM"
 PRODUCT = "ich-node"
+_LOCKS = 1024
 # PS3.4 B.2.3 and table GG.4-1.
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 WRONG_CLASS, CANNOT_UNDERSTAND, CONFLICT = 0xA900, 0xC000, 0xC001
@@ -43,7 +44,7 @@ class Incoming:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    data: bytes
+    data: Buffer
     source: Source
     calling_ae: str
 
@@ -66,18 +67,35 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
+class _New:
+    """A new object on its way to its place and its row."""
+
+    part: spool.Part
+    entry: Entry
+
+
 class Intake:
     """Where objects go. A UID's lock lets one object of it in at a time."""
 
-    engine: Engine
-    settings: Settings
-    locks: tuple[threading.Lock, ...] = field(
-        default_factory=lambda: tuple(threading.Lock() for _ in range(64))
-    )
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self._finishing = Together[_New](partial(_make_last, engine))
+        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
     def lock_of(self, uid: str) -> threading.Lock:
-        """Return the lock that a UID shares with one UID in 64."""
-        return self.locks[zlib.crc32(uid.encode()) % len(self.locks)]
+        """Return the lock that a UID shares with few others."""
+        return self._locks[zlib.crc32(uid.encode()) % len(self._locks)]
+
+    def make_last(self, part: spool.Part, entry: Entry) -> None:
+        """Bring an object to its place and then to its row, with those of other threads.
+
+        Raises
+        ------
+        Exception
+            Of the disk or the database.
+        """
+        self._finishing.do(_New(part, entry))
 
 
 def take(intake: Intake, incoming: Incoming) -> Answer:
@@ -92,21 +110,25 @@ def take(intake: Intake, incoming: Incoming) -> Answer:
     Exception
         The database; the file may lie in the spool, and sending again succeeds.
     """
+    faults.point("receive.begun", incoming.sop_instance_uid)
     try:
-        header = _header(incoming)
-        _check(incoming, header)
-        if _is_ours(intake, incoming, header):
-            return _drop(intake, header)
+        values = _header(incoming)
+        _check(incoming, values)
         with intake.lock_of(incoming.sop_instance_uid):
-            known = instances.find(intake.engine, incoming.sop_instance_uid)
+            standing = instances.standing(intake.engine, incoming.sop_instance_uid)
+            if standing is Standing.OWN_RESULT or _names_us(values):
+                return _drop(intake, values)
+            known = None
+            if standing is Standing.STORED:
+                known = instances.find(intake.engine, incoming.sop_instance_uid)
             if known is None:
-                return _store(intake, incoming, header)
+                return _store(intake, incoming, values)
             return _again(intake, incoming, known)
     except Refused as refused:
         return refused.answer
 
 
-def _header(incoming: Incoming) -> Dataset:
+def _header(incoming: Incoming) -> Mapping[str, str]:
     """Read the header without pixels.
 
     Raises
@@ -117,17 +139,15 @@ def _header(incoming: Incoming) -> Dataset:
     if not (spool.is_uid(incoming.sop_class_uid) and spool.is_uid(incoming.sop_instance_uid)):
         raise Refused(CANNOT_UNDERSTAND, "the request names no UID")
     try:
-        header = pydicom.dcmread(_file(incoming), stop_before_pixels=True)
-        cut = is_cut(incoming.data, incoming.transfer_syntax_uid)
-    except Exception as error:  # whatever a parser raises
-        text = f"the data set cannot be read ({type(error).__name__})"
+        return header.read(incoming.data, incoming.transfer_syntax_uid, _meta(incoming))
+    except header.Unreadable as error:
+        text = f"the data set cannot be read ({type(error.__cause__).__name__})"
         raise Refused(CANNOT_UNDERSTAND, text) from error
-    if cut:
-        raise Refused(CANNOT_UNDERSTAND, "the data set is cut short; send it again")
-    return header
+    except Cut as error:
+        raise Refused(CANNOT_UNDERSTAND, "the data set is cut short; send it again") from error
 
 
-def _check(incoming: Incoming, header: Dataset) -> None:
+def _check(incoming: Incoming, values: Mapping[str, str]) -> None:
     """Hold the header against the request.
 
     Raises
@@ -136,21 +156,21 @@ def _check(incoming: Incoming, header: Dataset) -> None:
         A UID is missing, or is another than the request names.
     """
     for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID"):
-        if not spool.is_uid(_text(header, keyword)):
+        if not spool.is_uid(values[keyword]):
             raise Refused(CANNOT_UNDERSTAND, f"{keyword} is missing or not a UID")
-    if _text(header, "SOPClassUID") != incoming.sop_class_uid:
+    if values["SOPClassUID"] != incoming.sop_class_uid:
         raise Refused(WRONG_CLASS, "SOP Class UID differs from the request's")
-    if _text(header, "SOPInstanceUID") != incoming.sop_instance_uid:
+    if values["SOPInstanceUID"] != incoming.sop_instance_uid:
         raise Refused(WRONG_CLASS, "SOP Instance UID differs from the request's")
 
 
-def _write(intake: Intake, path: Path, incoming: Incoming) -> None:
-    """Write an object if that leaves the room that must stay free.
+def _leave_room(intake: Intake, incoming: Incoming) -> None:
+    """See to it that the room stays free that must stay free.
 
     Raises
     ------
     Refused
-        It does not.
+        It would not.
     OSError
         The disk.
     """
@@ -163,68 +183,87 @@ def _write(intake: Intake, path: Path, incoming: Incoming) -> None:
             min_free_gb=storage.min_free_gb,
         )
         raise Refused(OUT_OF_RESOURCES, "the disk is below its limit of free space")
-    spool.write(path, PREAMBLE, _meta(incoming), incoming.data)
 
 
-def _is_ours(intake: Intake, incoming: Incoming, header: Dataset) -> bool:
-    """A result that came back: by our own table, or by the model name we write (after a loss)."""
-    if instances.is_own_result(intake.engine, incoming.sop_instance_uid):
-        return True
-    return _text(header, "ManufacturerModelName") == PRODUCT and _text(header, "Modality") in (
-        "SEG",
-        "SR",
-    )
+def _write(intake: Intake, path: Path, incoming: Incoming) -> None:
+    """Write an object that gets no row of its own; raises as `_leave_room` does."""
+    _leave_room(intake, incoming)
+    spool.write(path, _meta(incoming), incoming.data)
 
 
-def _drop(intake: Intake, header: Dataset) -> Answer:
+def _names_us(values: Mapping[str, str]) -> bool:
+    """Tell a result that came back, by the model name we write: our own table may be lost."""
+    return values["ManufacturerModelName"] == PRODUCT and values["Modality"] in ("SEG", "SR")
+
+
+def _drop(intake: Intake, values: Mapping[str, str]) -> Answer:
     events.add(
         intake.engine,
         "own_result",
         "a result of this node came back and was dropped",
-        study=_text(header, "StudyInstanceUID"),
-        series=_text(header, "SeriesInstanceUID"),
+        study=values["StudyInstanceUID"],
+        series=values["SeriesInstanceUID"],
     )
     return Answer(SUCCESS)
 
 
-def _store(intake: Intake, incoming: Incoming, header: Dataset) -> Answer:
-    study, series = _text(header, "StudyInstanceUID"), _text(header, "SeriesInstanceUID")
+def _store(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> Answer:
+    study, series = values["StudyInstanceUID"], values["SeriesInstanceUID"]
     path = intake.settings.spool_dir / study / series / f"{incoming.sop_instance_uid}.dcm"
-    _write(intake, path, incoming)
+    _leave_room(intake, incoming)
+    part = spool.begin(path, _meta(incoming), incoming.data)
+    intake.make_last(part, _entry(intake, incoming, values, part))
+    return Answer(SUCCESS, series_instance_uid=series)
+
+
+def _make_last(engine: Engine, new: Sequence[_New]) -> list[Exception | None]:
+    """Bring new objects to their places and then to their rows; return why any is not stored."""
+    errors = spool.finish([one.part for one in new])
+    there = [at for at, error in enumerate(errors) if error is None]
+    entered = instances.add_all(engine, [new[at].entry for at in there])
+    for at, error in zip(there, entered, strict=True):
+        errors[at] = error
+    for one in new:
+        faults.point("receive.committed", one.entry.received.sop_instance_uid)
+    return errors
+
+
+def _entry(
+    intake: Intake, incoming: Incoming, values: Mapping[str, str], part: spool.Part
+) -> Entry:
     received = Received(
         sop_class_uid=incoming.sop_class_uid,
         sop_instance_uid=incoming.sop_instance_uid,
-        study_instance_uid=study,
-        series_instance_uid=series,
-        modality=_text(header, "Modality")[:16],
+        study_instance_uid=values["StudyInstanceUID"],
+        series_instance_uid=values["SeriesInstanceUID"],
+        modality=values["Modality"][:16],
         transfer_syntax_uid=incoming.transfer_syntax_uid,
-        number=_integer(header, "InstanceNumber"),
-        path=path,
-        sha256=hashlib.sha256(incoming.data).hexdigest(),
+        number=_integer(values["InstanceNumber"]),
+        path=part.path,
+        sha256=part.sha256,
         size=len(incoming.data),
         source=incoming.source.name,
         calling_ae=incoming.calling_ae,
-        patient_id=_text(header, "PatientID"),
-        study_date=_text(header, "StudyDate")[:8],
-        series_description=_text(header, "SeriesDescription"),
+        patient_id=values["PatientID"],
+        study_date=values["StudyDate"][:8],
+        series_description=values["SeriesDescription"],
     )
     quiet = incoming.source.quiet_seconds or intake.settings.completion.quiet_seconds
-    instances.add(intake.engine, received, priority=incoming.source.priority, quiet_seconds=quiet)
-    return Answer(SUCCESS, series_instance_uid=series)
+    return Entry(received, incoming.source.priority, quiet)
 
 
 def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:
     """The same SOP Instance UID once more."""
-    digest = hashlib.sha256(incoming.data).hexdigest()
     success = Answer(SUCCESS, series_instance_uid=known.series_instance_uid)
-    if digest == known.sha256 and incoming.transfer_syntax_uid == known.transfer_syntax_uid:
+    sha256 = hashlib.sha256(incoming.data).hexdigest()
+    if sha256 == known.sha256 and incoming.transfer_syntax_uid == known.transfer_syntax_uid:
         if not known.path.exists():  # a disk was restored from an older copy than the database
             _write(intake, known.path, incoming)
         return success
     difference = _difference(incoming, known)
     if difference.kind is Kind.DUPLICATE:
         return success
-    _keep_beside(intake, incoming, known, difference, digest)
+    _keep_beside(intake, incoming, known, difference, sha256)
     if difference.kind is Kind.CORRECTION:
         return success
     return Answer(CONFLICT, _short(f"UID known with other {', '.join(difference.keywords)}"))
@@ -238,10 +277,10 @@ def _difference(incoming: Incoming, known: Received) -> Difference:
 
 
 def _keep_beside(
-    intake: Intake, incoming: Incoming, known: Received, difference: Difference, digest: str
+    intake: Intake, incoming: Incoming, known: Received, difference: Difference, sha256: str
 ) -> None:
     root = intake.settings.storage.data_dir / f"{difference.kind}"
-    path = root / f"{known.sop_instance_uid}.{digest[:16]}.dcm"
+    path = root / f"{known.sop_instance_uid}.{sha256[:16]}.dcm"
     if not path.exists():
         _write(intake, path, incoming)
     text = (
@@ -260,40 +299,35 @@ def _keep_beside(
 
 
 def _file(incoming: Incoming) -> BytesIO:
-    return BytesIO(PREAMBLE + _meta(incoming) + incoming.data)
+    return BytesIO(b"".join((_meta(incoming), incoming.data)))
 
 
 def _meta(incoming: Incoming) -> bytes:
-    """Return the file meta information (PS3.10 7.1) of a received object."""
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = UID(incoming.sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(incoming.sop_instance_uid)
-    meta.TransferSyntaxUID = UID(incoming.transfer_syntax_uid)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    meta.SourceApplicationEntityTitle = incoming.calling_ae
-    buffer = DicomBytesIO()
-    write_file_meta_info(buffer, meta, enforce_standard=True)
-    return bytes(buffer.getvalue())
+    """Return preamble and file meta information (PS3.10 7.1) of a received object."""
+    elements = (
+        _element(0x01, b"OB", b"\x00\x01"),
+        _element(0x02, b"UI", incoming.sop_class_uid.encode()),
+        _element(0x03, b"UI", incoming.sop_instance_uid.encode()),
+        _element(0x10, b"UI", incoming.transfer_syntax_uid.encode()),
+        _element(0x12, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+        _element(0x13, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
+        _element(0x16, b"AE", incoming.calling_ae.encode("ascii", "replace")),
+    )
+    meta = b"".join(elements)
+    return PREAMBLE + _element(0x00, b"UL", len(meta).to_bytes(4, "little")) + meta
 
 
-def _text(header: Dataset, keyword: str) -> str:
-    """Return a value as text that every database takes; empty where it is missing or damaged."""
-    try:
-        value = header.get(keyword)
-    except Exception:  # whatever a damaged element raises when it is decoded
-        return ""
-    if value is None:
-        return ""
-    text = "\\".join(str(item) for item in value) if isinstance(value, MultiValue) else str(value)
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
+def _element(element: int, vr: bytes, value: bytes) -> bytes:
+    """Encode an element of group 0002H, which is always Explicit VR Little Endian."""
+    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+    length = struct.pack("<2xL" if vr == b"OB" else "<H", len(value))
+    return struct.pack("<HH", 2, element) + vr + length + value
 
 
-def _integer(header: Dataset, keyword: str) -> int | None:
+def _integer(text: str) -> int | None:
     """Return an IS value; None where it is missing or beyond its 32 bits (PS3.5 6.2)."""
     try:
-        value = int(_text(header, keyword))
+        value = int(text)
     except ValueError:
         return None
     return value if -(2**31) <= value < 2**31 else None

@@ -19,8 +19,8 @@ class Rejection:
 
 
 PERMANENT, TRANSIENT = 1, 2
-BY_SERVICE_USER, BY_PRESENTATION = 1, 3
-NO_REASON, LOCAL_LIMIT_EXCEEDED = 1, 2
+BY_SERVICE_USER, BY_ACSE, BY_PRESENTATION = 1, 2, 3
+NO_REASON, VERSION_NOT_SUPPORTED, LOCAL_LIMIT_EXCEEDED = 1, 2, 2
 CALLING_AE_NOT_RECOGNISED, CALLED_AE_NOT_RECOGNISED = 3, 7
 
 
@@ -64,6 +64,12 @@ def too_many(limit: int) -> Rejection:
     """Return the rejection of one association more than the limit: the peer tries again later."""
     cause = f"dicom.max_associations = {limit} associations are open"
     return Rejection(TRANSIENT, BY_PRESENTATION, LOCAL_LIMIT_EXCEEDED, cause)
+
+
+def unsupported_version(version: int) -> Rejection:
+    """Return the rejection of a protocol that is not version 1, bit 0 (PS3.8 9.3.2)."""
+    cause = f"protocol version {version:04X}H is not 0001H"
+    return Rejection(PERMANENT, BY_ACSE, VERSION_NOT_SUPPORTED, cause)
 
 
 def cannot_judge(error: Exception) -> Rejection:

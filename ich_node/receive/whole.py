@@ -11,10 +11,13 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-_UNDEFINED = 0xFFFFFFFF
+UNDEFINED = 0xFFFFFFFF
 _ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 # VRs with two reserved bytes and a length of four (PS3.5 7.1.2).
-_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+
+
+Buffer = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,11 @@ class _Coding:
 _IMPLICIT_LITTLE = _Coding(implicit=True, order="<")
 
 
-class _Cut(Exception):
-    """The bytes end inside an element."""
+class Cut(Exception):
+    """The data set ends inside an element."""
 
 
-def is_cut(data: bytes, transfer_syntax_uid: str) -> bool:
+def is_cut(data: Buffer, transfer_syntax_uid: str) -> bool:
     """Tell whether a data set ends inside an element, a sequence or a fragment (PS3.5 7.1, A.4).
 
     A cut between two elements of the data set cannot be seen. Zero bytes after the last element
@@ -52,59 +55,72 @@ def is_cut(data: bytes, transfer_syntax_uid: str) -> bool:
         return False
     implicit = transfer_syntax_uid == ImplicitVRLittleEndian
     coding = _Coding(
-        implicit=implicit and not data[4:6].isupper(),  # some send explicit VRs all the same
+        implicit=implicit and not bytes(data[4:6]).isupper(),  # some send explicit VRs all the same
         order=">" if transfer_syntax_uid == ExplicitVRBigEndian else "<",
     )
     try:
         _elements(data, 0, coding)
-    except _Cut:
+    except Cut:
         return True
     return False
 
 
-def _elements(data: bytes, at: int, coding: _Coding, end: int | None = None) -> int:
+def after_items(data: Buffer, at: int, *, implicit: bool) -> int:
+    """Follow a value of undefined length in little endian; return where the next element begins.
+
+    Raises
+    ------
+    Cut
+        It does not end.
+    RecursionError
+        Sequences nested beyond all reason.
+    """
+    return _items(data, at, _Coding(implicit=implicit, order="<"))
+
+
+def _elements(data: Buffer, at: int, coding: _Coding, end: int | None = None) -> int:
     """Follow elements from `at` to the end of the data, or of an item of undefined length."""
-    while end is not None or data[at : at + 8].strip(b"\0"):
+    while end is not None or bytes(data[at : at + 8]).strip(b"\0"):
         tag, vr, length, at = _header(data, at, coding)
         if tag == end:
             return at
-        if length != _UNDEFINED:
+        if length != UNDEFINED:
             at = _skip(data, at, length)
         else:
             at = _items(data, at, _IMPLICIT_LITTLE if vr == b"UN" else coding)
     return at
 
 
-def _items(data: bytes, at: int, coding: _Coding) -> int:
+def _items(data: Buffer, at: int, coding: _Coding) -> int:
     """Follow the items or fragments of a value of undefined length, to behind its delimiter."""
     while True:
         tag, _vr, length, at = _header(data, at, _Coding(implicit=True, order=coding.order))
         if tag == _END_OF_SEQUENCE:
             return at
         if tag != _ITEM:
-            raise _Cut
-        if length != _UNDEFINED:
+            raise Cut
+        if length != UNDEFINED:
             at = _skip(data, at, length)
         else:
             at = _elements(data, at, coding, end=_END_OF_ITEM)
 
 
-def _header(data: bytes, at: int, coding: _Coding) -> tuple[int, bytes, int, int]:
+def _header(data: Buffer, at: int, coding: _Coding) -> tuple[int, bytes, int, int]:
     """Read tag, VR and length of an element; return them and where its value begins."""
     if at + 8 > len(data):
-        raise _Cut
+        raise Cut
     group, element = struct.unpack_from(f"{coding.order}HH", data, at)
-    tag, vr = group << 16 | element, data[at + 4 : at + 6]
+    tag, vr = group << 16 | element, bytes(data[at + 4 : at + 6])
     if coding.implicit or group == 0xFFFE or not vr.isupper():
         return tag, b"", struct.unpack_from(f"{coding.order}L", data, at + 4)[0], at + 8
-    if vr not in _LONG:
+    if vr not in LONG_VRS:
         return tag, vr, struct.unpack_from(f"{coding.order}H", data, at + 6)[0], at + 8
     if at + 12 > len(data):
-        raise _Cut
+        raise Cut
     return tag, vr, struct.unpack_from(f"{coding.order}L", data, at + 8)[0], at + 12
 
 
-def _skip(data: bytes, at: int, length: int) -> int:
+def _skip(data: Buffer, at: int, length: int) -> int:
     if at + length > len(data):
-        raise _Cut
+        raise Cut
     return at + length

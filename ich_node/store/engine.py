@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -62,7 +63,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def reading(engine: Engine) -> AbstractContextManager[Connection]:
     """Open a transaction that only reads, and so waits for nobody."""
-    return engine.execution_options(ich_reading=True).begin()
+    return _reader(engine).begin()
+
+
+@lru_cache(maxsize=4)
+def _reader(engine: Engine) -> Engine:
+    return engine.execution_options(ich_reading=True)  # dearer than a short query
 
 
 def writing(engine: Engine) -> AbstractContextManager[Connection]:

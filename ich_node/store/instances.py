@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,6 +15,32 @@ from ich_node.states import SERIES, SeriesEvent, SeriesState, after
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.tables import instance, result, series, study
+
+
+class Standing(IntEnum):
+    """What a SOP Instance UID is to this node."""
+
+    NEW = 0
+    STORED = 1
+    OWN_RESULT = 2
+
+
+_STANDING = (
+    sa.select(sa.literal(int(Standing.STORED)))
+    .where(instance.c.sop_instance_uid == sa.bindparam("uid"))
+    .union_all(
+        sa.select(sa.literal(int(Standing.OWN_RESULT))).where(
+            result.c.sop_instance_uid == sa.bindparam("uid")
+        )
+    )
+)
+_STILL_RECEIVING = (
+    sa.update(series)
+    .where(series.c.series_instance_uid == sa.bindparam("uid"))
+    .where(series.c.state == SeriesState.RECEIVING)
+    .values(last_received_at=sa.bindparam("now"))
+)
+_NEW_INSTANCE = sa.insert(instance)
 
 
 def find(engine: Engine, sop_instance_uid: str) -> Received | None:
@@ -52,6 +81,15 @@ def find(engine: Engine, sop_instance_uid: str) -> Received | None:
     )
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A new instance, and what its source says of the series: priority, and quiet time in s."""
+
+    received: Received
+    priority: int
+    quiet_seconds: float
+
+
 def add(engine: Engine, received: Received, *, priority: int, quiet_seconds: float) -> None:
     """Enter a new instance with its study and series, in one transaction.
 
@@ -67,32 +105,62 @@ def add(engine: Engine, received: Received, *, priority: int, quiet_seconds: flo
     quiet_seconds
         The source's quiet time, s.
     """
+    (error,) = add_all(engine, [Entry(received, priority, quiet_seconds)])
+    if error is not None:
+        raise error
+
+
+def add_all(engine: Engine, entries: Sequence[Entry]) -> list[Exception | None]:
+    """Enter new instances, each as `add` does, in one transaction for all if that can be.
+
+    Returns
+    -------
+    list of Exception or None
+        For each entry, what the database raised; that of one keeps no other out.
+    """
+    try:
+        _insert(engine, entries)
+    except Exception as error:
+        if len(entries) == 1:
+            return [error]
+        return [failed for entry in entries for failed in add_all(engine, [entry])]
+    return [None] * len(entries)
+
+
+def _insert(engine: Engine, entries: Sequence[Entry]) -> None:
+    if not entries:
+        return
     now = time.time()
+    first_of_series = {entry.received.series_instance_uid: entry for entry in reversed(entries)}
     with writing(engine) as connection:
-        _add_study(connection, received, now)
-        _touch_series(connection, received, priority, quiet_seconds, now)
-        connection.execute(
-            sa.insert(instance).values(
-                sop_instance_uid=received.sop_instance_uid,
-                series_instance_uid=received.series_instance_uid,
-                study_instance_uid=received.study_instance_uid,
-                sop_class_uid=received.sop_class_uid,
-                transfer_syntax_uid=received.transfer_syntax_uid,
-                number=received.number,
-                path=str(received.path),
-                sha256=received.sha256,
-                size=received.size,
-                calling_ae=received.calling_ae,
-                received_at=now,
-            )
-        )
+        for uid, entry in first_of_series.items():
+            if connection.execute(_STILL_RECEIVING, {"uid": uid, "now": now}).rowcount == 0:
+                _add_study(connection, entry.received, now)
+                _touch_series(connection, entry, now)
+        connection.execute(_NEW_INSTANCE, [_row(entry.received, now) for entry in entries])
 
 
-def is_own_result(engine: Engine, sop_instance_uid: str) -> bool:
-    """Tell whether this SOP Instance UID is one that this node built."""
-    query = sa.select(result.c.kind).where(result.c.sop_instance_uid == sop_instance_uid)
+def _row(received: Received, now: float) -> dict[str, object]:
+    return {
+        "sop_instance_uid": received.sop_instance_uid,
+        "series_instance_uid": received.series_instance_uid,
+        "study_instance_uid": received.study_instance_uid,
+        "sop_class_uid": received.sop_class_uid,
+        "transfer_syntax_uid": received.transfer_syntax_uid,
+        "number": received.number,
+        "path": str(received.path),
+        "sha256": received.sha256,
+        "size": received.size,
+        "calling_ae": received.calling_ae,
+        "received_at": now,
+    }
+
+
+def standing(engine: Engine, sop_instance_uid: str) -> Standing:
+    """Tell what this SOP Instance UID is to us: one of our results, stored already, or new."""
     with reading(engine) as connection:
-        return connection.execute(query).first() is not None
+        found = connection.execute(_STANDING, {"uid": sop_instance_uid}).scalars().all()
+    return max(map(Standing, found), default=Standing.NEW)
 
 
 def _add_study(connection: Connection, received: Received, now: float) -> None:
@@ -111,9 +179,8 @@ def _add_study(connection: Connection, received: Received, now: float) -> None:
         )
 
 
-def _touch_series(
-    connection: Connection, received: Received, priority: int, quiet_seconds: float, now: float
-) -> None:
+def _touch_series(connection: Connection, entry: Entry, now: float) -> None:
+    received = entry.received
     this_one = series.c.series_instance_uid == received.series_instance_uid
     known = connection.execute(sa.select(series.c.state, series.c.revision).where(this_one)).first()
     if known is None:
@@ -124,8 +191,8 @@ def _touch_series(
                 modality=received.modality,
                 description=received.series_description,
                 source=received.source,
-                priority=priority,
-                quiet_seconds=quiet_seconds,
+                priority=entry.priority,
+                quiet_seconds=entry.quiet_seconds,
                 state=SeriesState.RECEIVING,
                 first_received_at=now,
                 last_received_at=now,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pynetdicom import _config
 
-from ich_node.receive import scp
+from ich_node.receive import association
 from tests.support.peers import Listening, listening
 
 
@@ -34,5 +34,5 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
         info = warning = error = _note
 
-    monkeypatch.setattr(scp, "_log", _Log())
+    monkeypatch.setattr(association, "_log", _Log())
     return lines

@@ -16,7 +16,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Ver
 
 from deploy.demo.running import wait_for
 from ich_node.errors import ConfigError
-from ich_node.receive import scp
+from ich_node.receive import association as association_module
 from ich_node.receive.scp import start_receiver
 from ich_node.settings import Source
 from ich_node.uids import IMPLEMENTATION_CLASS_UID
@@ -74,7 +74,7 @@ def test_a_stranger_is_rejected_with_the_reason_and_one_line_names_the_cause(
 def test_a_fault_in_the_policy_lets_nobody_in(
     node: Listening, said: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scp, "judge", lambda *_arguments: 1 / 0)
+    monkeypatch.setattr(association_module, "judge", lambda *_arguments: 1 / 0)
     assert rejection(associate(node.receiver.port)) == (2, 1, 1)
     assert "ZeroDivisionError" in said[0]["cause"]
 

@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from deploy.demo.running import wait_for
-from ich_node.receive import scp
+from ich_node.receive import association as association_module
 from ich_node.store.tables import instance
 from tests.support.peers import (
     ABORT,
@@ -169,11 +169,11 @@ def test_a_released_association_takes_no_place_though_its_connection_stays_open(
     wait_for(lambda: idle(node), 5, "end of the association")
 
 
-@pytest.mark.parametrize("timeout", ["_ACSE_TIMEOUT_S", "_NETWORK_TIMEOUT_S"])
+@pytest.mark.parametrize("timeout", ["_ARTIM_S", "_NETWORK_TIMEOUT_S"])
 def test_a_connection_that_says_nothing_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: str
 ) -> None:
-    monkeypatch.setattr(scp, timeout, 0.5)
+    monkeypatch.setattr(association_module, timeout, 0.5)
     with (
         listening(tmp_path) as node,
         socket.create_connection(("127.0.0.1", node.receiver.port), 10) as connection,

@@ -27,8 +27,8 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from ich_node.receive import intake as intake_module
 from ich_node.receive import spool
+from ich_node.store import instances
 from ich_node.store.tables import event, instance, series, study
 from tests.support.peers import (
     Listening,
@@ -204,7 +204,7 @@ def test_a_disk_or_database_that_fails_asks_for_the_object_again_and_names_no_pa
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            *((spool, "write") if isinstance(error, OSError) else (intake_module.instances, "add")),
+            *((spool, "begin") if isinstance(error, OSError) else (instances, "_insert")),
             fail,
         )
         answer = sent(node.receiver.port, incoming(small_object()))

@@ -232,7 +232,7 @@ def test_a_crash_between_the_file_and_its_row_heals_when_the_object_is_sent_agai
 ) -> None:
     sent = incoming(small_object())
     with monkeypatch.context() as patch:
-        patch.setattr(instances, "add", lambda *_a, **_k: 1 / 0)
+        patch.setattr(instances, "_insert", lambda *_a, **_k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             take(intake, sent)
     assert rows(intake, instance) == []

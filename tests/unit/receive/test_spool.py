@@ -2,6 +2,7 @@
 
 import os
 import stat
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,27 @@ def test_bytes_are_synced_before_the_name_and_the_name_before_the_return(
     assert (tmp_path / "series" / "1.dcm").read_bytes() == b"onetwo"
 
 
+def test_the_digest_is_that_of_the_data_set_alone(tmp_path: Path) -> None:
+    part = spool.begin(tmp_path / "1.dcm", b"meta", b"data")
+    assert part.sha256 == sha256(b"data").hexdigest()
+    assert spool.finish([part]) == [None]
+
+
+def test_a_file_is_synced_also_where_the_system_cannot_begin_before(
+    tmp_path: Path, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_sync_file_range", None)
+    spool.write(tmp_path / "1.dcm", b"", b"one")
+    assert steps[0] == "fsync 1.dcm.part"
+
+
 def test_a_new_folder_is_synced_in_its_parent(tmp_path: Path, steps: list[str]) -> None:
-    spool.write(tmp_path / "study" / "series" / "1.dcm", b"one")
+    spool.write(tmp_path / "study" / "series" / "1.dcm", b"", b"one")
     assert steps[:2] == [f"fsync {tmp_path.name}", "fsync study"]
 
 
 def test_files_and_folders_are_for_their_owner_alone(tmp_path: Path) -> None:
-    spool.write(tmp_path / "study" / "series" / "1.dcm", b"one")
+    spool.write(tmp_path / "study" / "series" / "1.dcm", b"", b"one")
     modes = {
         path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "study").rglob("*")
     }
@@ -62,13 +77,13 @@ def test_a_failure_leaves_neither_file_nor_part(
 
     monkeypatch.setattr(*((os, "fsync") if failing == "fsync" else (Path, "rename")), fail)
     with pytest.raises(OSError, match="No space left"):
-        spool.write(tmp_path / "1.dcm", b"one")
+        spool.write(tmp_path / "1.dcm", b"", b"one")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_part_of_an_earlier_crash_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "1.dcm.part").write_bytes(b"much longer than what comes now")
-    spool.write(tmp_path / "1.dcm", b"one")
+    spool.write(tmp_path / "1.dcm", b"", b"one")
     assert [path.name for path in tmp_path.iterdir()] == ["1.dcm"]
     assert (tmp_path / "1.dcm").read_bytes() == b"one"
 

@@ -21,6 +21,7 @@ from ich_node.states import (
 from ich_node.store import deliveries, instances, overview, revisions
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import Engine, migrate, open_engine, writing
+from ich_node.store.instances import Standing
 from ich_node.store.jobs import Jobs
 from ich_node.store.tables import metadata
 
@@ -225,8 +226,9 @@ def test_own_results_are_known(engine: Engine, jobs: Jobs, received: Make, tmp_p
     with writing(engine) as connection:
         revisions.keep_results(connection, key, [kept])
         revisions.keep_results(connection, key, [kept])
-    assert instances.is_own_result(engine, "2.25.1")
-    assert not instances.is_own_result(engine, "1.2.3.1")
+    assert instances.standing(engine, "2.25.1") is Standing.OWN_RESULT
+    assert instances.standing(engine, "1.2.3.1") is Standing.STORED
+    assert instances.standing(engine, "9.9") is Standing.NEW
     assert revisions.kept_results(engine, key) == [kept]
 
 

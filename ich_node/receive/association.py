@@ -1,0 +1,229 @@
+"""One association, from the connection to its end: a thread that reads, stores and answers.
+
+Where the code stands is the state of PS3.8 section 9.2: awaiting a request (Sta2), established
+(Sta6), awaiting that the peer closes (Sta13).
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from dataclasses import dataclass
+
+from ich_node import logs
+from ich_node.receive import command, contexts, pdu
+from ich_node.receive.intake import OUT_OF_RESOURCES, SUCCESS, Answer, Incoming, Intake, take
+from ich_node.receive.peers import Peers
+from ich_node.receive.policy import (
+    Rejection,
+    cannot_judge,
+    judge,
+    too_many,
+    unsupported_version,
+)
+from ich_node.receive.wire import Broken, Gone, Message, Released, Wire, set_timeout
+from ich_node.settings import Settings, Source
+
+_log = logs.get(__name__)
+
+_MAXIMUM_PDU = 128 * 1024
+# What a connection may take to ask for an association, and to close after its end (ARTIM).
+_ARTIM_S = 30.0
+_NETWORK_TIMEOUT_S = 60.0
+_LONGEST_REQUEST = 1 << 20  # all 128 contexts with every transfer syntax are less
+
+
+@dataclass(frozen=True)
+class Acceptor:
+    """What all associations share. Once `stopping` is set, each is aborted when it can be."""
+
+    settings: Settings
+    intake: Intake
+    peers: Peers
+    stopping: threading.Event
+
+
+@dataclass(frozen=True)
+class _Association:
+    """What was agreed with a peer; `syntaxes` by presentation context ID."""
+
+    calling_ae: str
+    source: Source
+    syntaxes: dict[int, str]
+    maximum_pdu: int
+
+
+def hold(acceptor: Acceptor, connection: socket.socket, address: str) -> None:
+    """Serve a connection from `address` until it ends, and close it."""
+    with connection:
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _converse(acceptor, connection, address)
+            _await_close(connection)
+        except (Gone, OSError):
+            pass  # nobody is left who could be told
+        except Exception as error:
+            _log.error("an association ended by a fault", address=address, **logs.cause(error))
+
+
+def _converse(acceptor: Acceptor, connection: socket.socket, address: str) -> None:
+    try:
+        request = _read_request(connection)
+    except (Broken, pdu.Malformed):
+        connection.sendall(pdu.abort(pdu.BY_USER))  # PS3.8 table 9-10, AA-1
+        return
+    verdict = _judge(acceptor, request, address)
+    if isinstance(verdict, Rejection):
+        _log.warning("association rejected", address=address, cause=verdict.cause)
+        connection.sendall(pdu.reject(verdict.result, verdict.source, verdict.reason))
+        return
+    try:
+        _establish(acceptor, connection, request, verdict)
+    finally:
+        acceptor.peers.leave()
+
+
+def _read_request(connection: socket.socket) -> pdu.Request:
+    """Read the A-ASSOCIATE-RQ.
+
+    Raises
+    ------
+    Broken, pdu.Malformed
+        Something else came.
+    Gone, OSError
+        The connection ended, or the time is over.
+    """
+    deadline = time.monotonic() + _ARTIM_S
+    head = _read_until(connection, pdu.HEAD.size, deadline)
+    kind, length = pdu.HEAD.unpack(head)
+    if kind == pdu.A_ABORT:
+        raise Gone
+    if kind != pdu.A_ASSOCIATE_RQ or length > _LONGEST_REQUEST:
+        raise Broken(pdu.UNEXPECTED_PDU)
+    return pdu.decode_request(_read_until(connection, length, deadline))
+
+
+def _read_until(connection: socket.socket, count: int, deadline: float) -> bytes:
+    found = b""
+    while len(found) < count:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        piece = connection.recv(count - len(found))
+        if not piece:
+            raise Gone
+        found += piece
+    return found
+
+
+def _judge(acceptor: Acceptor, request: pdu.Request, address: str) -> Source | Rejection:
+    """Apply the policy; a source that is let in has its place among the peers."""
+    if not request.protocol_version & 1:
+        return unsupported_version(request.protocol_version)
+    try:
+        verdict = judge(request.called_ae, request.calling_ae, address, acceptor.settings)
+    except Exception as error:  # nobody is let in by a fault
+        return cannot_judge(error)
+    if isinstance(verdict, Source) and not acceptor.peers.enter():
+        return too_many(acceptor.peers.limit)
+    return verdict
+
+
+def _establish(
+    acceptor: Acceptor, connection: socket.socket, request: pdu.Request, source: Source
+) -> None:
+    """Accept, and answer requests until the association ends."""
+    decisions = contexts.decide(request.contexts)
+    syntaxes = {one.context_id: one.transfer_syntax for one in decisions if one.result == 0}
+    association = _Association(request.calling_ae, source, syntaxes, request.maximum_pdu)
+    set_timeout(connection, _NETWORK_TIMEOUT_S)
+    connection.sendall(pdu.accept(request, decisions, _MAXIMUM_PDU))
+    try:
+        _answer_all(acceptor, connection, association)
+    except Released:
+        acceptor.peers.leave()  # a peer that comes again at once finds its place free
+        connection.sendall(pdu.release())
+    except Broken as error:
+        _log.warning("association aborted", calling_ae=request.calling_ae, reason=error.reason)
+        connection.sendall(pdu.abort(pdu.BY_PROVIDER, error.reason))
+    except BlockingIOError:
+        cause = f"nothing came or could be sent for {_NETWORK_TIMEOUT_S:.0f} s"
+        _log.warning("association aborted", calling_ae=request.calling_ae, cause=cause)
+        connection.sendall(pdu.abort(pdu.BY_USER))
+    except Gone:
+        if not acceptor.stopping.is_set():
+            raise
+        connection.sendall(pdu.abort(pdu.BY_USER))
+
+
+def _answer_all(acceptor: Acceptor, connection: socket.socket, association: _Association) -> None:
+    wire = Wire(connection, association.syntaxes)
+    while not acceptor.stopping.is_set():
+        message = wire.read_message()
+        answer = _answer(acceptor, association, message)
+        if answer is not None:
+            pdus = pdu.command(message.context_id, answer, association.maximum_pdu)
+            connection.sendall(pdus)
+    raise Gone
+
+
+def _answer(acceptor: Acceptor, association: _Association, message: Message) -> bytes | None:
+    """Return the command set that answers a request; None for one that wants none.
+
+    Raises
+    ------
+    Broken
+        It is no request.
+    """
+    try:
+        kind = command.number(message.command, command.COMMAND_FIELD)
+        if kind == command.C_CANCEL_RQ:
+            return None  # what could be cancelled is done already
+        if kind & command.RESPONSE:
+            raise Broken(pdu.UNEXPECTED_PDU)
+        if kind == command.C_STORE_RQ:
+            done = _store(acceptor, association, message)
+            return command.respond(message.command, done.status, done.comment)
+        known = kind == command.C_ECHO_RQ
+        return command.respond(
+            message.command, SUCCESS if known else command.UNRECOGNISED_OPERATION
+        )
+    except command.Unreadable as error:
+        raise Broken(pdu.INVALID_PARAMETER) from error
+
+
+def _store(acceptor: Acceptor, association: _Association, message: Message) -> Answer:
+    """Take one object; every error becomes a status, and none is a success."""
+    sop_instance_uid = command.uid(message.command, command.AFFECTED_SOP_INSTANCE)
+    incoming = Incoming(
+        sop_class_uid=command.uid(message.command, command.AFFECTED_SOP_CLASS),
+        sop_instance_uid=sop_instance_uid,
+        transfer_syntax_uid=association.syntaxes[message.context_id],
+        data=message.data,
+        source=association.source,
+        calling_ae=association.calling_ae,
+    )
+    try:
+        answer = take(acceptor.intake, incoming)
+        if answer.series_instance_uid is not None:
+            acceptor.peers.brought(answer.series_instance_uid)
+    except Exception as error:  # disk or database: the peer keeps the object and sends it again
+        answer = Answer(OUT_OF_RESOURCES, "could not be stored; send it again")
+        _log.error("an object could not be stored", **logs.cause(error))
+    if answer.status != SUCCESS:
+        _log.warning(
+            "object refused",
+            status=f"{answer.status:04X}H",
+            cause=answer.comment,
+            sop_instance_uid=sop_instance_uid,
+            calling_ae=association.calling_ae,
+        )
+    return answer
+
+
+def _await_close(connection: socket.socket) -> None:
+    """Read on, without looking, until the peer closes: closing first could lose our last PDU."""
+    deadline = time.monotonic() + _ARTIM_S
+    while time.monotonic() < deadline:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        if not connection.recv(1 << 16):
+            return

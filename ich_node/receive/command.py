@@ -1,0 +1,100 @@
+"""Command sets (PS3.7 6.3.1 and annex E): always Implicit VR Little Endian."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+# Elements of group 0000H, by element number.
+GROUP_LENGTH, AFFECTED_SOP_CLASS, COMMAND_FIELD, MESSAGE_ID = 0x0000, 0x0002, 0x0100, 0x0110
+RESPONDED_TO, DATA_SET_TYPE, STATUS, ERROR_COMMENT = 0x0120, 0x0800, 0x0900, 0x0902
+AFFECTED_SOP_INSTANCE = 0x1000
+
+C_STORE_RQ, C_ECHO_RQ, C_CANCEL_RQ = 0x0001, 0x0030, 0x0FFF
+RESPONSE = 0x8000  # this bit of the command field makes a response of a request
+NO_DATA_SET = 0x0101
+UNRECOGNISED_OPERATION = 0x0211  # PS3.7 C.5.26
+
+_ELEMENT = struct.Struct("<HHL")
+
+
+class Unreadable(Exception):
+    """Bytes that are no command set, or lack what every request has."""
+
+
+def decode(data: bytes) -> dict[int, bytes]:
+    """Return the values of a command set by element number.
+
+    Raises
+    ------
+    Unreadable
+        The bytes end inside an element, or one is of another group.
+    """
+    found, at = {}, 0
+    while at < len(data):
+        if at + _ELEMENT.size > len(data):
+            raise Unreadable
+        group, element, length = _ELEMENT.unpack_from(data, at)
+        at += _ELEMENT.size
+        if group != 0 or at + length > len(data):
+            raise Unreadable
+        found[element] = data[at : at + length]
+        at += length
+    return found
+
+
+def number(command: Mapping[int, bytes], element: int) -> int:
+    """Return a value of VR US.
+
+    Raises
+    ------
+    Unreadable
+        It is missing or no US.
+    """
+    value = command.get(element, b"")
+    if len(value) != 2:
+        raise Unreadable
+    return int.from_bytes(value, "little")
+
+
+def uid(command: Mapping[int, bytes], element: int) -> str:
+    """Return a value of VR UI; empty where it is missing or no ASCII."""
+    try:
+        return command.get(element, b"").rstrip(b" \0").decode("ascii")
+    except UnicodeDecodeError:
+        return ""
+
+
+def respond(request: Mapping[int, bytes], status: int, comment: str = "") -> bytes:
+    """Return the command set that answers a request (PS3.7 9.3.1.2, 9.3.5.2).
+
+    Raises
+    ------
+    Unreadable
+        The request has no command field or no Message ID.
+    """
+    number(request, MESSAGE_ID)
+    values = {
+        AFFECTED_SOP_CLASS: request.get(AFFECTED_SOP_CLASS),
+        COMMAND_FIELD: _us(number(request, COMMAND_FIELD) | RESPONSE),
+        RESPONDED_TO: request[MESSAGE_ID],
+        DATA_SET_TYPE: _us(NO_DATA_SET),
+        STATUS: _us(status),
+        ERROR_COMMENT: _padded(comment) if comment else None,
+        AFFECTED_SOP_INSTANCE: request.get(AFFECTED_SOP_INSTANCE),
+    }
+    body = b"".join(_element(key, value) for key, value in values.items() if value is not None)
+    return _element(GROUP_LENGTH, len(body).to_bytes(4, "little")) + body
+
+
+def _us(value: int) -> bytes:
+    return value.to_bytes(2, "little")
+
+
+def _padded(comment: str) -> bytes:
+    text = comment.encode("ascii", "replace")
+    return text + b" " * (len(text) % 2)
+
+
+def _element(element: int, value: bytes) -> bytes:
+    return _ELEMENT.pack(0, element, len(value)) + value

@@ -1,0 +1,188 @@
+"""DIMSE messages out of a connected socket.
+
+The fragments of a data set are read to where they stay: nothing is copied and nothing decoded.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ich_node.receive import command, pdu
+
+_BUFFER = 1 << 20  # of an association; a CT image fits
+_KEPT_BUFFER = 16 << 20  # a larger one is given back when its message is done
+_LONGEST_COMMAND = 1 << 16
+
+
+class Broken(Exception):
+    """What the peer sends is no upper layer protocol; `reason` is that of the A-ABORT."""
+
+    def __init__(self, reason: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Released(Exception):
+    """The peer asks for release (A-RELEASE-RQ)."""
+
+
+class Gone(Exception):
+    """The peer aborted or closed the connection."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A DIMSE request. `data` is valid until the next message is read."""
+
+    context_id: int
+    command: dict[int, bytes]
+    data: memoryview
+
+
+def set_timeout(connection: socket.socket, seconds: float) -> None:
+    """Let the system end each read and write after this time (BlockingIOError).
+
+    Python's own time-out would ask the system twice for every piece.
+    """
+    whole = int(seconds)
+    value = struct.pack("ll", whole, int((seconds - whole) * 1e6))
+    connection.settimeout(None)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, value)
+
+
+def read(connection: socket.socket, count: int) -> bytes:
+    """Read exactly `count` bytes, and no more.
+
+    Raises
+    ------
+    Gone
+        The connection ends before.
+    OSError
+        It breaks, or nothing comes in its time-out.
+    """
+    found = bytearray(count)
+    fill(connection, memoryview(found))
+    return bytes(found)
+
+
+def fill(connection: socket.socket, view: memoryview) -> None:
+    """Read what fills a buffer; raises as `read`."""
+    while view:
+        got = connection.recv_into(view, 0, socket.MSG_WAITALL)
+        if got == 0:
+            raise Gone
+        view = view[got:]
+
+
+class Wire:
+    """The connection of an association: one request after another.
+
+    Parameters
+    ----------
+    accepted
+        Transfer syntax of each accepted presentation context.
+    """
+
+    def __init__(self, connection: socket.socket, accepted: Mapping[int, str]) -> None:
+        self._connection = connection
+        self._accepted = accepted
+        self._left = 0  # bytes of a P-DATA-TF that were not read yet
+        self._buffer = bytearray(_BUFFER)
+
+    def read_message(self) -> Message:
+        """Read the next request with its data set (PS3.7 6.3.1, PS3.8 annex E).
+
+        Raises
+        ------
+        Broken
+            The bytes are not what the standard says.
+        Released, Gone
+            The association ends.
+        OSError
+            The connection breaks, or nothing comes in its time-out.
+        """
+        context_id, request = self._read_command()
+        try:
+            has_data = command.number(request, command.DATA_SET_TYPE) != command.NO_DATA_SET
+        except command.Unreadable as error:
+            raise Broken(pdu.INVALID_PARAMETER) from error
+        if not has_data:
+            return Message(context_id, request, memoryview(b""))
+        return Message(context_id, request, self._read_data(context_id))
+
+    def _read_command(self) -> tuple[int, dict[int, bytes]]:
+        found = b""
+        for context_id, length in self._fragments(pdu.IS_COMMAND, None):
+            if len(found) + length > _LONGEST_COMMAND:
+                raise Broken(pdu.INVALID_PARAMETER)
+            found += read(self._connection, length)
+            last = context_id
+        try:
+            return last, command.decode(found)
+        except command.Unreadable as error:
+            raise Broken(pdu.INVALID_PARAMETER) from error
+
+    def _read_data(self, context_id: int) -> memoryview:
+        if len(self._buffer) > _KEPT_BUFFER:
+            self._buffer = bytearray(_BUFFER)
+        used = 0
+        for _context, length in self._fragments(0, context_id):
+            end = used + length
+            while used < end:
+                piece = min(end - used, _BUFFER)  # a length is a claim: room is made as it comes
+                self._make_room(used, piece)
+                view = memoryview(self._buffer)[used : used + piece]
+                fill(self._connection, view)
+                used += piece
+        return memoryview(self._buffer)[:used]
+
+    def _make_room(self, used: int, more: int) -> None:
+        if used + more > len(self._buffer):
+            larger = bytearray(2 * len(self._buffer))
+            larger[:used] = memoryview(self._buffer)[:used]
+            self._buffer = larger
+
+    def _fragments(self, kind: int, context_id: int | None) -> Iterator[tuple[int, int]]:
+        """Yield context ID and length of each fragment of a command set or data set, to its last.
+
+        The one who iterates reads the fragment before asking for the next.
+        """
+        flags = 0
+        while not flags & pdu.IS_LAST:
+            if not self._left:
+                self._left = self._next_p_data()
+            if self._left < pdu.PDV_HEAD.size:
+                raise Broken(pdu.INVALID_PARAMETER)
+            head = read(self._connection, pdu.PDV_HEAD.size)
+            length, context, flags = pdu.PDV_HEAD.unpack(head)
+            length -= 2  # context ID and message control header
+            self._left -= pdu.PDV_HEAD.size + length
+            if length < 0 or self._left < 0 or context not in self._accepted:
+                raise Broken(pdu.INVALID_PARAMETER)
+            if flags & pdu.IS_COMMAND != kind or context_id not in (None, context):
+                raise Broken(pdu.INVALID_PARAMETER)
+            context_id = context
+            yield context, length
+
+    def _next_p_data(self) -> int:
+        """Read the head of the next PDU; return the length of what follows it.
+
+        Raises
+        ------
+        Broken
+            It is a PDU that nobody expects now (PS3.8 table 9-10, AA-8).
+        Released, Gone
+            It ends the association.
+        """
+        kind, length = pdu.HEAD.unpack(read(self._connection, pdu.HEAD.size))
+        if kind == pdu.P_DATA_TF:
+            return int(length)
+        if kind == pdu.A_RELEASE_RQ:
+            raise Released
+        if kind == pdu.A_ABORT:
+            raise Gone
+        raise Broken(pdu.UNEXPECTED_PDU if kind in pdu.TYPES else pdu.UNRECOGNISED_PDU)
