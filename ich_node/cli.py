@@ -7,9 +7,11 @@ at once.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, time
 from functools import wraps
 from pathlib import Path
@@ -354,6 +356,28 @@ def analyze(dicom_dir: Path, out: Path, config: Path | None, as_json: bool) -> N
     else:
         views.print_outcome(told, out)
     sys.exit(1 if told["status"] == "failed" else 0)
+
+
+@main.command()
+@_config
+@_json
+@_clear_errors
+def selftest(config: Path | None, as_json: bool) -> None:
+    """Send a simulated bleed through a node of its own and back; disturbs no daemon.
+
+    The node has the model and the AE title of the configuration, and a folder, ports and peers of
+    its own. Exit status 0 only if every step passed.
+    """
+    from ich_node.selftest import steps
+
+    settings = load_settings(config)
+    logs.configure("selftest", logging.WARNING)
+    report = steps.run(settings, tell=views.step_printer(as_json))
+    if as_json:
+        _print_json(asdict(report))
+    else:
+        views.print_selftest(report)
+    sys.exit(0 if report.passed else 1)
 
 
 def _open(settings: Settings) -> Engine:

@@ -16,11 +16,17 @@ from rich.table import Table
 from rich.text import Text
 
 from ich_node.records import CheckItem
+from ich_node.selftest.report import Outcome, Report, Step
 
 _out = Console()
 _err = Console(stderr=True)
 
 _WATCH_S = 2.0
+_MARKS = {
+    Outcome.PASSED: "[green]ok  [/]",
+    Outcome.WARNING: "[yellow]warn[/]",
+    Outcome.FAILED: "[red]FAIL[/]",
+}
 
 
 def progress(quiet: bool) -> Callable[[str], None]:
@@ -33,6 +39,27 @@ def print_checks(found: Sequence[CheckItem]) -> None:
     for item in found:
         mark = "[green]ok  [/]" if item.ok else "[red]FAIL[/]"
         _out.print(f"{mark} {escape(item.name)}: {escape(item.text)}", soft_wrap=True)
+
+
+def step_printer(quiet: bool) -> Callable[[Step], None]:
+    """Return what prints a step of the self-test; nothing where JSON is asked for."""
+    return (lambda _step: None) if quiet else _print_step
+
+
+def _print_step(step: Step) -> None:
+    _out.print(
+        f"{_MARKS[step.outcome]} {step.name:<12} {step.seconds:6.2f} s  {escape(step.text)}",
+        soft_wrap=True,
+    )
+
+
+def print_selftest(report: Report) -> None:
+    """Print the end of a self-test; where it failed, the node's last lines and what to do."""
+    if not report.passed:
+        _out.print("the last lines of the node's log:", *report.log_tail, sep="\n  ", markup=False)
+        _out.print(f"what to do: {report.advice}", soft_wrap=True, markup=False)
+    ended = "[green]passed[/]" if report.passed else "[red]failed[/]"
+    _out.print(f"self-test {ended} in {report.seconds:.1f} s")
 
 
 def print_studies(listed: Sequence[Mapping[str, Any]], more: int) -> None:
