@@ -97,7 +97,6 @@ def _print_changes(look: Callable[[], tuple[Sequence[Mapping[str, Any]], int]]) 
         lines = _study_lines(*look())
         if lines != shown:
             _out.print("\n".join([f"at {_time(time.time())} UTC", *lines, ""]), soft_wrap=True)
-            _out.file.flush()
             shown = lines
         time.sleep(_WATCH_S)
 
