@@ -56,8 +56,9 @@ def _print_step(step: Step) -> None:
 def print_selftest(report: Report) -> None:
     """Print the end of a self-test; where it failed, the node's last lines and what to do."""
     if not report.passed:
-        _out.print("the last lines of the node's log:", *report.log_tail, sep="\n  ", markup=False)
-        _out.print(f"what to do: {report.advice}", soft_wrap=True, markup=False)
+        tail = "\n  ".join(["the last lines of the node's log:", *report.log_tail])
+        said = f"{tail}\nwhat to do: {report.advice}"
+        _out.print(said, soft_wrap=True, markup=False, highlight=False)
     ended = "[green]passed[/]" if report.passed else "[red]failed[/]"
     _out.print(f"self-test {ended} in {report.seconds:.1f} s")
 
