@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _START_S = 120.0
 _STOP_S = 60.0
+_OF_A_SERVICE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,15 @@ def _quoted(text: str) -> str:
 def started_node(config: Path, port: int) -> Iterator[StartedNode]:
     """Start `ich-node serve`; stop it with SIGTERM at the end, or at once where something fails.
 
-    It is a session of its own, so that a Ctrl-C reaches only the caller, who ends it in order; and
-    no variable of the environment changes its configuration.
+    It is a session of its own, so that a Ctrl-C reaches only the caller, who ends it in order; no
+    variable of the environment changes its configuration, and it speaks to no service manager.
     """
     log = config.parent / "node.log"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(ENV_PREFIX) and name not in _OF_A_SERVICE
+    }
     with log.open("a") as stderr, log.with_suffix(".out").open("w") as stdout:
         process = subprocess.Popen(  # noqa: S603  our own interpreter and module
             [sys.executable, "-m", "ich_node", "serve", "--config", str(config)],
