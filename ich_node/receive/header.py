@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 
 import pydicom
@@ -46,7 +46,7 @@ class Unreadable(Exception):
     """A data set that pydicom cannot read, for the cause of this error."""
 
 
-def read(data: Buffer, transfer_syntax_uid: str, meta: bytes) -> Mapping[str, str]:
+def read(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> Mapping[str, str]:
     """Return the values of `KEYWORDS`; empty where one is missing or damaged.
 
     Parameters
@@ -54,7 +54,7 @@ def read(data: Buffer, transfer_syntax_uid: str, meta: bytes) -> Mapping[str, st
     data
         The data set as it was sent.
     meta
-        Preamble and file meta information that it will be stored with.
+        Gives the preamble and file meta information that it will be stored with.
 
     Raises
     ------
@@ -130,9 +130,9 @@ def _walk_implicit(data: Buffer) -> dict[str, bytes] | None:
     return found if at == end else None
 
 
-def _read_any(data: Buffer, transfer_syntax_uid: str, meta: bytes) -> dict[str, str]:
+def _read_any(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> dict[str, str]:
     try:
-        header = pydicom.dcmread(BytesIO(b"".join((meta, data))), stop_before_pixels=True)
+        header = pydicom.dcmread(BytesIO(b"".join((meta(), data))), stop_before_pixels=True)
         cut = is_cut(data, transfer_syntax_uid)
     except Exception as error:  # whatever a parser raises
         raise Unreadable from error

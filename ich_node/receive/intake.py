@@ -7,7 +7,7 @@ import shutil
 import struct
 import threading
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -66,36 +66,28 @@ class Refused(Exception):
         self.answer = Answer(status, _short(comment))
 
 
-@dataclass(frozen=True)
-class _New:
-    """A new object on its way to its place and its row."""
-
-    part: spool.Part
-    entry: Entry
-
-
 class Intake:
     """Where objects go. A UID's lock lets one object of it in at a time."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
-        self._finishing = Together[_New](partial(_make_last, engine))
+        self._entering = Together[Entry](partial(instances.add_all, engine))
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
     def lock_of(self, uid: str) -> threading.Lock:
         """Return the lock that a UID shares with few others."""
         return self._locks[zlib.crc32(uid.encode()) % len(self._locks)]
 
-    def make_last(self, part: spool.Part, entry: Entry) -> None:
-        """Bring an object to its place and then to its row, with those of other threads.
+    def enter(self, entry: Entry) -> None:
+        """Commit the row of an object, with those that other threads bring meanwhile.
 
         Raises
         ------
         Exception
-            Of the disk or the database.
+            Of the database.
         """
-        self._finishing.do(_New(part, entry))
+        self._entering.do(entry)
 
 
 def take(intake: Intake, incoming: Incoming) -> Answer:
@@ -139,7 +131,7 @@ def _header(incoming: Incoming) -> Mapping[str, str]:
     if not (spool.is_uid(incoming.sop_class_uid) and spool.is_uid(incoming.sop_instance_uid)):
         raise Refused(CANNOT_UNDERSTAND, "the request names no UID")
     try:
-        return header.read(incoming.data, incoming.transfer_syntax_uid, _meta(incoming))
+        return header.read(incoming.data, incoming.transfer_syntax_uid, partial(_meta, incoming))
     except header.Unreadable as error:
         text = f"the data set cannot be read ({type(error.__cause__).__name__})"
         raise Refused(CANNOT_UNDERSTAND, text) from error
@@ -164,13 +156,13 @@ def _check(incoming: Incoming, values: Mapping[str, str]) -> None:
         raise Refused(WRONG_CLASS, "SOP Instance UID differs from the request's")
 
 
-def _leave_room(intake: Intake, incoming: Incoming) -> None:
-    """See to it that the room stays free that must stay free.
+def _write(intake: Intake, path: Path, incoming: Incoming) -> str:
+    """Write an object if that leaves the room that must stay free; return its data's SHA-256.
 
     Raises
     ------
     Refused
-        It would not.
+        It does not.
     OSError
         The disk.
     """
@@ -183,12 +175,7 @@ def _leave_room(intake: Intake, incoming: Incoming) -> None:
             min_free_gb=storage.min_free_gb,
         )
         raise Refused(OUT_OF_RESOURCES, "the disk is below its limit of free space")
-
-
-def _write(intake: Intake, path: Path, incoming: Incoming) -> None:
-    """Write an object that gets no row of its own; raises as `_leave_room` does."""
-    _leave_room(intake, incoming)
-    spool.write(path, _meta(incoming), incoming.data)
+    return spool.write(path, _meta(incoming), incoming.data)
 
 
 def _names_us(values: Mapping[str, str]) -> bool:
@@ -210,26 +197,14 @@ def _drop(intake: Intake, values: Mapping[str, str]) -> Answer:
 def _store(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> Answer:
     study, series = values["StudyInstanceUID"], values["SeriesInstanceUID"]
     path = intake.settings.spool_dir / study / series / f"{incoming.sop_instance_uid}.dcm"
-    _leave_room(intake, incoming)
-    part = spool.begin(path, _meta(incoming), incoming.data)
-    intake.make_last(part, _entry(intake, incoming, values, part))
+    sha256 = _write(intake, path, incoming)
+    intake.enter(_entry(intake, incoming, values, path, sha256))
+    faults.point("receive.committed", incoming.sop_instance_uid)
     return Answer(SUCCESS, series_instance_uid=series)
 
 
-def _make_last(engine: Engine, new: Sequence[_New]) -> list[Exception | None]:
-    """Bring new objects to their places and then to their rows; return why any is not stored."""
-    errors = spool.finish([one.part for one in new])
-    there = [at for at, error in enumerate(errors) if error is None]
-    entered = instances.add_all(engine, [new[at].entry for at in there])
-    for at, error in zip(there, entered, strict=True):
-        errors[at] = error
-    for one in new:
-        faults.point("receive.committed", one.entry.received.sop_instance_uid)
-    return errors
-
-
 def _entry(
-    intake: Intake, incoming: Incoming, values: Mapping[str, str], part: spool.Part
+    intake: Intake, incoming: Incoming, values: Mapping[str, str], path: Path, sha256: str
 ) -> Entry:
     received = Received(
         sop_class_uid=incoming.sop_class_uid,
@@ -239,8 +214,8 @@ def _entry(
         modality=values["Modality"][:16],
         transfer_syntax_uid=incoming.transfer_syntax_uid,
         number=_integer(values["InstanceNumber"]),
-        path=part.path,
-        sha256=part.sha256,
+        path=path,
+        sha256=sha256,
         size=len(incoming.data),
         source=incoming.source.name,
         calling_ae=incoming.calling_ae,

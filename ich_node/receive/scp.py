@@ -26,10 +26,11 @@ _AGAIN_S = 0.2
 
 
 class Receiver:
-    """A listening SCP. Made by `start_receiver`; its port answers as long as it lives."""
+    """A listening SCP, made by `start_receiver`: its TCP `port`, and the `intake` behind it."""
 
     def __init__(self, listener: socket.socket, acceptor: Acceptor) -> None:
         self._listener = listener
+        self.port = int(listener.getsockname()[1])
         self.intake = acceptor.intake
         self._acceptor = acceptor
         self._peers = acceptor.peers
@@ -38,11 +39,6 @@ class Receiver:
         self._stopped = threading.Event()
         self._accepting = threading.Thread(target=self._accept, name="accept", daemon=True)
         self._accepting.start()
-
-    @property
-    def port(self) -> int:
-        """TCP port."""
-        return int(self._listener.getsockname()[1])
 
     def open_series(self) -> Mapping[str, int]:
         """Return how many open associations brought an image of each series."""

@@ -7,9 +7,6 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from ich_node import faults
@@ -30,30 +27,8 @@ def is_uid(value: str) -> bool:
     return _UID.fullmatch(value) is not None and ".." not in value and value[0] != "."
 
 
-@dataclass(frozen=True)
-class Part:
-    """An object that is written but does not last yet: an open file beside the place it gets."""
-
-    path: Path  # the place
-    descriptor: int
-    sha256: str  # of the data set alone
-
-
-def write(path: Path, meta: bytes, data: Buffer) -> None:
-    """Write an object so that a power cut leaves all or nothing.
-
-    Raises
-    ------
-    OSError
-        The disk is full or gone; no part file is left.
-    """
-    (error,) = finish([begin(path, meta, data)])
-    if error is not None:
-        raise error
-
-
-def begin(path: Path, meta: bytes, data: Buffer) -> Part:
-    """Write an object beside its place; only `finish`, which must follow, makes it last.
+def write(path: Path, meta: bytes, data: Buffer) -> str:
+    """Write an object so that a power cut leaves all or nothing; return its data's SHA-256.
 
     The caller sees to it that nobody else writes the same path meanwhile. A part file that a crash
     left behind is overwritten when the object is sent again.
@@ -65,67 +40,23 @@ def begin(path: Path, meta: bytes, data: Buffer) -> Part:
     """
     with _making:
         _make(path.parent)
-    with open(_beside(path), "wb", opener=_private) as file:
-        try:
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with open(part, "wb", opener=_private) as file:
             file.write(meta)
             file.write(data)
             file.flush()
             _begin_writing(file.fileno())
             sha256 = hashlib.sha256(data).hexdigest()  # while the disk writes
-            return Part(path, os.dup(file.fileno()), sha256)
-        except OSError:
-            _beside(path).unlink(missing_ok=True)
-            raise
-
-
-def finish(parts: Sequence[Part]) -> list[Exception | None]:
-    """Sync parts, give them their names, and sync those: each is then there for good.
-
-    The parts of many are finished nearly as quickly as that of one: the file system's journal
-    goes to the disk once for all.
-
-    Returns
-    -------
-    list of OSError or None
-        For each part, why it does not last.
-    """
-    failed: dict[Path, Exception] = {}
-    for part in parts:
-        with _noting(failed, part):
-            _sync(part.descriptor)
-            faults.point("receive.written", part.path.stem)
-    for part in parts:
-        if part.path not in failed:
-            with _noting(failed, part):
-                _beside(part.path).rename(part.path)
-    for folder in {part.path.parent: None for part in parts}:
-        with _noting(failed, *(part for part in parts if part.path.parent == folder)):
-            _sync_folder(folder)
-    for part in parts:
-        faults.point("receive.renamed", part.path.stem)
-    return [failed.get(part.path) for part in parts]
-
-
-@contextmanager
-def _noting(failed: dict[Path, Exception], *parts: Part) -> Iterator[None]:
-    """Note the error of a step for the parts it concerns; a part file of them is removed."""
-    try:
-        yield
-    except OSError as error:
-        for part in parts:
-            failed.setdefault(part.path, error)
-            _beside(part.path).unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
-
-
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            os.fsync(file.fileno())
+        faults.point("receive.written", path.stem)
+        part.rename(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+    faults.point("receive.renamed", path.stem)
+    return sha256
 
 
 def _begin_writing(descriptor: int) -> None:
@@ -148,4 +79,8 @@ def _make(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    _sync(os.open(folder, os.O_RDONLY))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

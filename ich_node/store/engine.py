@@ -58,7 +58,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     reads = connection.get_execution_options().get("ich_reading", False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    cursor = connection.connection.cursor()
+    cursor.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def reading(engine: Engine) -> AbstractContextManager[Connection]:

@@ -14,6 +14,7 @@ from ich_node.records import Received
 from ich_node.states import SERIES, SeriesEvent, SeriesState, after
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
+from ich_node.store.prepared import Prepared
 from ich_node.store.tables import instance, result, series, study
 
 
@@ -25,22 +26,30 @@ class Standing(IntEnum):
     OWN_RESULT = 2
 
 
-_STANDING = (
-    sa.select(sa.literal(int(Standing.STORED)))
+_STANDING = Prepared(
+    sa.select(sa.literal_column(f"{Standing.STORED:d}"))
     .where(instance.c.sop_instance_uid == sa.bindparam("uid"))
     .union_all(
-        sa.select(sa.literal(int(Standing.OWN_RESULT))).where(
+        sa.select(sa.literal_column(f"{Standing.OWN_RESULT:d}")).where(
             result.c.sop_instance_uid == sa.bindparam("uid")
         )
     )
 )
-_STILL_RECEIVING = (
+_STILL_RECEIVING = Prepared(
     sa.update(series)
     .where(series.c.series_instance_uid == sa.bindparam("uid"))
-    .where(series.c.state == SeriesState.RECEIVING)
+    .where(series.c.state == str(SeriesState.RECEIVING))
     .values(last_received_at=sa.bindparam("now"))
 )
-_NEW_INSTANCE = sa.insert(instance)
+_NEW_INSTANCE = Prepared(
+    sa.insert(instance).values(
+        {
+            column.name: sa.bindparam(column.name)
+            for column in instance.c
+            if column.name != "missing"
+        }
+    )
+)
 
 
 def find(engine: Engine, sop_instance_uid: str) -> Received | None:
@@ -134,10 +143,11 @@ def _insert(engine: Engine, entries: Sequence[Entry]) -> None:
     first_of_series = {entry.received.series_instance_uid: entry for entry in reversed(entries)}
     with writing(engine) as connection:
         for uid, entry in first_of_series.items():
-            if connection.execute(_STILL_RECEIVING, {"uid": uid, "now": now}).rowcount == 0:
+            if _STILL_RECEIVING.run(connection, uid=uid, now=now).rowcount == 0:
                 _add_study(connection, entry.received, now)
                 _touch_series(connection, entry, now)
-        connection.execute(_NEW_INSTANCE, [_row(entry.received, now) for entry in entries])
+        for entry in entries:
+            _NEW_INSTANCE.run(connection, **_row(entry.received, now))
 
 
 def _row(received: Received, now: float) -> dict[str, object]:
@@ -159,8 +169,8 @@ def _row(received: Received, now: float) -> dict[str, object]:
 def standing(engine: Engine, sop_instance_uid: str) -> Standing:
     """Tell what this SOP Instance UID is to us: one of our results, stored already, or new."""
     with reading(engine) as connection:
-        found = connection.execute(_STANDING, {"uid": sop_instance_uid}).scalars().all()
-    return max(map(Standing, found), default=Standing.NEW)
+        found = _STANDING.run(connection, uid=sop_instance_uid).fetchall()
+    return max((Standing(kind) for (kind,) in found), default=Standing.NEW)
 
 
 def _add_study(connection: Connection, received: Received, now: float) -> None:

@@ -204,7 +204,7 @@ def test_a_disk_or_database_that_fails_asks_for_the_object_again_and_names_no_pa
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            *((spool, "begin") if isinstance(error, OSError) else (instances, "_insert")),
+            *((spool, "write") if isinstance(error, OSError) else (instances, "_insert")),
             fail,
         )
         answer = sent(node.receiver.port, incoming(small_object()))

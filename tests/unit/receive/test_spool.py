@@ -41,9 +41,7 @@ def test_bytes_are_synced_before_the_name_and_the_name_before_the_return(
 
 
 def test_the_digest_is_that_of_the_data_set_alone(tmp_path: Path) -> None:
-    part = spool.begin(tmp_path / "1.dcm", b"meta", b"data")
-    assert part.sha256 == sha256(b"data").hexdigest()
-    assert spool.finish([part]) == [None]
+    assert spool.write(tmp_path / "1.dcm", b"meta", b"data") == sha256(b"data").hexdigest()
 
 
 def test_a_file_is_synced_also_where_the_system_cannot_begin_before(
