@@ -18,11 +18,11 @@ import pydicom
 from rich.console import Console
 from rich.table import Table
 
-from deploy.demo.pacs import StandInPacs
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
 from deploy.demo.sender import send
+from ich_node.deliver.standin import StandInPacs
+from ich_node.selftest.series import write_series
 from training.simulate import simulate_head
-from training.simulate.dicom import write_series
 
 STUDIES = 5
 QUIET_S = 2.0

@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.demo.running import configuration, free_port, running_node
+from ich_node.selftest.series import write_series
 from tests.support.orthanc import AE_TITLE, PROGRAM, running_orthanc
 from training.simulate import simulate_head
-from training.simulate.dicom import write_series
 
 ROUNDS = 5
 LOADS = {"one association of 300": (1, 300), "eight associations of 40": (8, 40)}

@@ -7,9 +7,12 @@ at once.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, time
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -19,6 +22,7 @@ import click
 from ich_node import __version__, logs, views
 from ich_node.errors import CANNOT_START, ConfigError, IchNodeError, StoreError
 from ich_node.settings import DATABASE_NAME, Settings, load_settings
+from ich_node.states import SeriesState
 from ich_node.store import overview
 from ich_node.store.engine import DatabaseError, Engine, open_engine
 
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from ich_node.store.jobs import Jobs
 
 P = ParamSpec("P")
+
+_TABLE_LIMIT = 50
 
 _config = click.option(
     "--config",
@@ -158,17 +164,96 @@ def check(config: Path | None, as_json: bool) -> None:
     sys.exit(0 if all(item.ok for item in found) else 1)
 
 
+def _moment(
+    of_day: time,
+) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    """Read a date, at this time of its day, or a date and time; UTC where no zone is named.
+
+    What is returned reads it as seconds since the epoch.
+    """
+
+    def read(
+        _context: click.Context, _parameter: click.Parameter, value: str | None
+    ) -> float | None:
+        if value is None:
+            return None
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            raise click.BadParameter(
+                f"{value!r} is neither a date (2026-01-31) nor a date and time (2026-01-31T08:30)"
+            ) from None
+        if len(value) <= len("2026-01-31"):
+            found = datetime.combine(found, of_day)
+        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+
+    return read
+
+
 @main.command()
 @_config
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice([str(state) for state in SeriesState]),
+    multiple=True,
+    help="Only studies with a series in this state; may be given again.",
+)
+@click.option(
+    "--since", metavar="DATE", callback=_moment(time.min), help="First image not before; UTC."
+)
+@click.option(
+    "--until", metavar="DATE", callback=_moment(time.max), help="First image not after; UTC."
+)
+@click.option("--patient-id", help="Only this Patient ID.")
+@click.option("--show-patient-id", is_flag=True, help="Show the Patient ID of each study.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    help=f"The latest so many; 0 for all.  [default: {_TABLE_LIMIT}; all with --json]",
+)
+@click.option("--watch", is_flag=True, help="Show the list until Ctrl-C, anew every 2 s.")
 @_json
 @_clear_errors
-def studies(config: Path | None, as_json: bool) -> None:
+def studies(
+    config: Path | None,
+    states: tuple[str, ...],
+    since: float | None,
+    until: float | None,
+    patient_id: str | None,
+    show_patient_id: bool,
+    limit: int | None,
+    watch: bool,
+    as_json: bool,
+) -> None:
     """List the studies that came, the latest first, and where each series stands."""
-    listed = overview.studies(_open(load_settings(config)))
+    if watch and as_json:
+        raise click.UsageError("--watch is for people: give it without --json")
+    if since is not None and until is not None and since > until:
+        raise click.UsageError("--since is later than --until: no study can lie between")
+    if limit is None and not as_json:
+        limit = _TABLE_LIMIT
+    chosen = overview.Chosen(
+        states=tuple(SeriesState(state) for state in states),
+        since=since,
+        until=until,
+        patient_id=patient_id,
+        limit=limit or None,
+        show_patient_id=show_patient_id,
+    )
+    engine = _open(load_settings(config))
     if as_json:
-        _print_json(listed)
+        _print_json(overview.studies(engine, chosen))
+    elif watch:
+        views.watch_studies(lambda: _listing(engine, chosen))
     else:
-        views.print_studies(listed)
+        views.print_studies(*_listing(engine, chosen))
+
+
+def _listing(engine: Engine, chosen: overview.Chosen) -> tuple[list[dict[str, Any]], int]:
+    """Return the chosen studies, and how many more there are beyond the limit."""
+    listed = overview.studies(engine, chosen)
+    return listed, max(0, overview.count(engine, chosen) - len(listed))
 
 
 @main.command()
@@ -271,6 +356,28 @@ def analyze(dicom_dir: Path, out: Path, config: Path | None, as_json: bool) -> N
     else:
         views.print_outcome(told, out)
     sys.exit(1 if told["status"] == "failed" else 0)
+
+
+@main.command()
+@_config
+@_json
+@_clear_errors
+def selftest(config: Path | None, as_json: bool) -> None:
+    """Send a simulated bleed through a node of its own and back; disturbs no daemon.
+
+    The node has the model and the AE title of the configuration, and a folder, ports and peers of
+    its own. Exit status 0 only if every step passed.
+    """
+    from ich_node.selftest import steps
+
+    settings = load_settings(config)
+    logs.configure("selftest", logging.WARNING)
+    report = steps.run(settings, tell=views.step_printer(as_json))
+    if as_json:
+        _print_json(asdict(report))
+    else:
+        views.print_selftest(report)
+    sys.exit(0 if report.passed else 1)
 
 
 def _open(settings: Settings) -> Engine:

@@ -43,7 +43,7 @@ def take(folder: Path, *names: str, wait_s: float = 0.0) -> Iterator[str]:
 def is_free(folder: Path, name: str) -> bool:
     """Tell whether nobody holds a lock: the process of this name has ended, or never was."""
     path = folder / name
-    if not path.exists():
+    if not path.is_file():
         return True
     with path.open() as handle:
         return _locked(handle.fileno())

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ich_node.records import CheckItem
+from ich_node.selftest.report import Outcome, Report, Step
 
 _out = Console()
 _err = Console(stderr=True)
+
+_WATCH_S = 2.0
+_MARKS = {
+    Outcome.PASSED: "[green]ok  [/]",
+    Outcome.WARNING: "[yellow]warn[/]",
+    Outcome.FAILED: "[red]FAIL[/]",
+}
 
 
 def progress(quiet: bool) -> Callable[[str], None]:
@@ -29,19 +41,90 @@ def print_checks(found: Sequence[CheckItem]) -> None:
         _out.print(f"{mark} {escape(item.name)}: {escape(item.text)}", soft_wrap=True)
 
 
-def print_studies(listed: Sequence[Mapping[str, Any]]) -> None:
-    """Print each study with a line for each of its series; UIDs are never broken."""
-    if not listed:
-        _out.print("no study has come yet")
+def step_printer(quiet: bool) -> Callable[[Step], None]:
+    """Return what prints a step of the self-test; nothing where JSON is asked for."""
+    return (lambda _step: None) if quiet else _print_step
+
+
+def _print_step(step: Step) -> None:
+    _out.print(
+        f"{_MARKS[step.outcome]} {step.name:<12} {step.seconds:6.2f} s  {escape(step.text)}",
+        soft_wrap=True,
+    )
+
+
+def print_selftest(report: Report) -> None:
+    """Print the end of a self-test; where it failed, the node's last lines and what to do."""
+    if not report.passed:
+        tail = "\n  ".join(["the last lines of the node's log:", *report.log_tail])
+        said = f"{tail}\nwhat to do: {report.advice}"
+        _out.print(said, soft_wrap=True, markup=False, highlight=False)
+    ended = "[green]passed[/]" if report.passed else "[red]failed[/]"
+    _out.print(f"self-test {ended} in {report.seconds:.1f} s")
+
+
+def print_studies(listed: Sequence[Mapping[str, Any]], more: int) -> None:
+    """Print each study with a line for each of its series; UIDs are never broken.
+
+    Parameters
+    ----------
+    more
+        How many further studies were asked for and are not listed.
+    """
+    for line in _study_lines(listed, more):
+        _out.print(line, soft_wrap=True)
+
+
+def watch_studies(look: Callable[[], tuple[Sequence[Mapping[str, Any]], int]]) -> None:
+    """Show the studies again and again until Ctrl-C; off a terminal, once for each change.
+
+    Parameters
+    ----------
+    look
+        Returns what `print_studies` takes, as it is now.
+    """
+    with suppress(KeyboardInterrupt):
+        if not _out.is_terminal:
+            _print_changes(look)
+        with Live(console=_out, screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(_screen(_study_lines(*look())), refresh=True)
+                time.sleep(_WATCH_S)
+
+
+def _print_changes(look: Callable[[], tuple[Sequence[Mapping[str, Any]], int]]) -> NoReturn:
+    shown: list[str] = []
+    while True:
+        lines = _study_lines(*look())
+        if lines != shown:
+            _out.print("\n".join([f"at {_time(time.time())} UTC", *lines, ""]), soft_wrap=True)
+            shown = lines
+        time.sleep(_WATCH_S)
+
+
+def _screen(lines: Sequence[str]) -> Text:
+    """One screen of the list; what is wider than the terminal is cut rather than broken."""
+    head = f"[dim]{_time(time.time())} UTC, every {_WATCH_S:g} s; Ctrl-C ends[/]"
+    text = Text.from_markup("\n".join([head, *lines]))
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _study_lines(listed: Sequence[Mapping[str, Any]], more: int) -> list[str]:
+    """Each study and its series, in rich's markup."""
+    lines = [] if listed else ["no such study has come"]
     for study in listed:
-        _out.print(f"{_time(study['received_at'])}  {study['study_instance_uid']}", soft_wrap=True)
+        patient = f"  {escape(study['patient_id'])}" if "patient_id" in study else ""
+        lines.append(f"{_time(study['received_at'])}  {study['study_instance_uid']}{patient}")
         for series in study["series"]:
-            images = f"{series['instances']} {series['modality']}"
-            _out.print(
+            images = escape(f"{series['instances']} {series['modality']}")
+            lines.append(
                 f"  {_coloured(series['state'])}{' ' * (10 - len(series['state']))} {images:<8} "
-                f"{_result(series):<24} {series['series_instance_uid']}",
-                soft_wrap=True,
+                f"{_result(series):<24} {series['series_instance_uid']}"
             )
+    if more:
+        lines.append(f"... and {more} earlier; --limit 0 lists all")
+    return lines
 
 
 def _result(series: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ segmentation lies where the simulated bleed is.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -14,17 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pydicom
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deploy.demo.pacs import StandInPacs
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
 from deploy.demo.sender import send
+from ich_node.deliver.standin import StandInPacs
+from ich_node.selftest.judge import data_set_sha256, overlap, truth_of
+from ich_node.selftest.series import write_series
 from training.simulate import SimulatedHead, simulate_head
-from training.simulate.dicom import write_series
 
 DEFAULT_OUT = Path("out/demo")
 # Held out: the model was trained on other seeds.
@@ -126,24 +125,17 @@ def _faults(
         return [f"the PACS received {sorted(arrived) or 'nothing'}; expected SEG and SR"]
     kept = {result["kind"]: result for result in story["series"][0]["revisions"][-1]["results"]}
     for modality, path in arrived.items():
-        if _data_set_sha256(path) != _data_set_sha256(Path(kept[modality.lower()]["path"])):
+        if data_set_sha256(path) != data_set_sha256(Path(kept[modality.lower()]["path"])):
             faults.append(f"the {modality} that arrived is not the one the node kept")
         faults += [f"{modality}: {line}" for line in _dciodvfy(path)]
-    dice = _dice(arrived["SEG"], sent, head)
+    truth = truth_of(head.labels > 0, sent[0], head.spacing_mm)
+    dice = overlap(pydicom.dcmread(arrived["SEG"]), truth).dice
     _console.print(
         f"overlap of the received segmentation with the simulated bleeds: Dice {dice:.2f}"
     )
     if dice < _SMALLEST_DICE:
         faults.append(f"Dice {dice:.2f} is below {_SMALLEST_DICE}")
     return faults
-
-
-def _data_set_sha256(path: Path) -> str:
-    """Hash the data set without file meta information, which each archive writes anew."""
-    meta = pydicom.filereader.read_file_meta_info(path)
-    whole = path.read_bytes()
-    start = 128 + 4 + 12 + meta.FileMetaInformationGroupLength
-    return hashlib.sha256(whole[start:]).hexdigest()
 
 
 def _dciodvfy(path: Path) -> list[str]:
@@ -153,22 +145,6 @@ def _dciodvfy(path: Path) -> list[str]:
     )
     said = (done.stdout + done.stderr).splitlines()
     return [line for line in said if line.startswith("Error")]
-
-
-def _dice(seg: Path, sent: Sequence[Path], head: SimulatedHead) -> float:
-    """Overlap of all segments with the simulated labels, frame by source image."""
-    data = pydicom.dcmread(seg)
-    place = {
-        str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID): index
-        for index, path in enumerate(sent)
-    }
-    found = np.zeros(head.labels.shape, bool)
-    frames = np.atleast_3d(data.pixel_array).reshape(-1, data.Rows, data.Columns)
-    for frame, groups in zip(frames, data.PerFrameFunctionalGroupsSequence, strict=True):
-        source = groups.DerivationImageSequence[0].SourceImageSequence[0]
-        found[place[str(source.ReferencedSOPInstanceUID)]] |= frame.astype(bool)
-    true = head.labels > 0
-    return float(2 * (found & true).sum() / (found.sum() + true.sum()))
 
 
 def _show(received: Sequence[Path], story: Mapping[str, Any], out: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from ich_node.errors import StoreError
-from ich_node.states import DeliveryState
+from ich_node.states import DeliveryState, SeriesState
 from ich_node.store.engine import Connection, Engine, reading
 from ich_node.store.tables import delivery, event, instance, result, revision, series, study
 
@@ -15,43 +16,99 @@ from ich_node.store.tables import delivery, event, instance, result, revision, s
 _LATER = ("status", "findings", "slice_probabilities", "model", "geometry", "other_series")
 
 
-def studies(engine: Engine) -> list[dict[str, Any]]:
-    """Return every study with the state of its series, the latest first.
+@dataclass(frozen=True)
+class Chosen:
+    """Which studies are asked for; without a value, all of them.
+
+    Parameters
+    ----------
+    states
+        At least one series of the study is in one of these.
+    since, until
+        When the first image of the study came, both included; seconds since the epoch.
+    patient_id
+        Exactly this Patient ID (0010,0020).
+    limit
+        The latest so many.
+    show_patient_id
+        Say the Patient ID of each study too.
+    """
+
+    states: tuple[SeriesState, ...] = ()
+    since: float | None = None
+    until: float | None = None
+    patient_id: str | None = None
+    limit: int | None = None
+    show_patient_id: bool = False
+
+
+EVERY = Chosen()
+
+
+def studies(engine: Engine, chosen: Chosen = EVERY) -> list[dict[str, Any]]:
+    """Return the chosen studies with the state of all their series, the latest first.
 
     Returns
     -------
     list of dict
         ``{study_instance_uid, received_at, series: [{series_instance_uid, state, reason, evidence,
-        revision, modality, instances}]}``; no patient data.
+        revision, modality, instances}]}``; no patient data but the ``patient_id`` asked for.
     """
-    newest = sa.select(study.c.study_instance_uid, study.c.first_received_at).order_by(
-        study.c.first_received_at.desc()
-    )
+    wanted = sa.select(study).where(*_conditions(chosen)).limit(chosen.limit)
+    wanted = wanted.order_by(study.c.first_received_at.desc(), study.c.study_instance_uid)
     with reading(engine) as connection:
-        grouped = _series_by_study(connection)
+        grouped = _series_by_study(connection, wanted.subquery())
         return [
             {
-                "study_instance_uid": uid,
-                "received_at": received_at,
-                "series": grouped.get(uid, []),
+                "study_instance_uid": row["study_instance_uid"],
+                **({"patient_id": row["patient_id"]} if chosen.show_patient_id else {}),
+                "received_at": row["first_received_at"],
+                "series": grouped.get(row["study_instance_uid"], []),
             }
-            for uid, received_at in connection.execute(newest)
+            for row in connection.execute(wanted).mappings()
         ]
 
 
+def count(engine: Engine, chosen: Chosen = EVERY) -> int:
+    """Return how many studies are chosen, whatever the limit."""
+    with reading(engine) as connection:
+        counted = sa.select(sa.func.count()).select_from(study).where(*_conditions(chosen))
+        return int(connection.scalar(counted) or 0)
+
+
+def _conditions(chosen: Chosen) -> list[sa.ColumnElement[bool]]:
+    found: list[sa.ColumnElement[bool]] = []
+    if chosen.since is not None:
+        found.append(study.c.first_received_at >= chosen.since)
+    if chosen.until is not None:
+        found.append(study.c.first_received_at <= chosen.until)
+    if chosen.patient_id is not None:
+        found.append(study.c.patient_id == chosen.patient_id)
+    if chosen.states:
+        of_state = sa.select(series.c.study_instance_uid).where(series.c.state.in_(chosen.states))
+        found.append(study.c.study_instance_uid.in_(of_state))
+    return found
+
+
 def _series_by_study(
-    connection: Connection, only: str | None = None
+    connection: Connection, wanted: sa.FromClause
 ) -> dict[str, list[dict[str, Any]]]:
-    counts = (
-        sa.select(instance.c.series_instance_uid, sa.func.count().label("instances"))
-        .group_by(instance.c.series_instance_uid)
-        .subquery()
+    """Return the series of the studies in `wanted`."""
+    counted = (
+        sa.select(sa.func.count())
+        .where(instance.c.series_instance_uid == series.c.series_instance_uid)
+        .scalar_subquery()
     )
     query = (
         sa.select(
-            series, counts.c.instances, revision.c.reason, revision.c.evidence, revision.c.outcome
+            series,
+            counted.label("instances"),
+            revision.c.reason,
+            revision.c.evidence,
+            # An outcome is long, and its findings are all that is told here.
+            revision.c.outcome["findings"].label("findings"),
         )
-        .outerjoin(counts, counts.c.series_instance_uid == series.c.series_instance_uid)
+        .join(wanted, wanted.c.study_instance_uid == series.c.study_instance_uid)
         .outerjoin(
             revision,
             sa.and_(
@@ -61,11 +118,9 @@ def _series_by_study(
         )
         .order_by(series.c.first_received_at)
     )
-    if only is not None:
-        query = query.where(series.c.study_instance_uid == only)
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in connection.execute(query).mappings():
-        findings = (row["outcome"] or {}).get("findings") or {}
+        findings = row["findings"] or {}
         grouped.setdefault(row["study_instance_uid"], []).append(
             {
                 "series_instance_uid": row["series_instance_uid"],
@@ -74,7 +129,7 @@ def _series_by_study(
                 "evidence": row["evidence"],
                 "revision": row["revision"],
                 "modality": row["modality"],
-                "instances": row["instances"] or 0,
+                "instances": row["instances"],
                 "present": [name for name, found in findings.items() if found["present"]],
             }
         )
@@ -90,18 +145,13 @@ def show(engine: Engine, study_instance_uid: str) -> dict[str, Any]:
         No such study has come.
     """
     with reading(engine) as connection:
-        head = (
-            connection.execute(
-                sa.select(study).where(study.c.study_instance_uid == study_instance_uid)
-            )
-            .mappings()
-            .first()
-        )
+        asked = sa.select(study).where(study.c.study_instance_uid == study_instance_uid)
+        head = connection.execute(asked).mappings().first()
         if head is None:
             raise StoreError(
                 f"no study {study_instance_uid} has come; `ich-node studies` lists those that have"
             )
-        listed = _series_by_study(connection, study_instance_uid).get(study_instance_uid, [])
+        listed = _series_by_study(connection, asked.subquery()).get(study_instance_uid, [])
         for entry in listed:
             entry["revisions"] = _revisions(connection, entry["series_instance_uid"])
         return {

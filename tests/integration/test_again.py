@@ -11,8 +11,8 @@ from typing import Any
 import pydicom
 import pytest
 
-from deploy.demo.pacs import StandInPacs
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
+from ich_node.deliver.standin import StandInPacs
 from tests.support.sender import store
 from tests.support.series import head_series, write
 from training.tiny import write_tiny_bundle

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.pacs import StandInPacs
 from deploy.demo.running import configuration, free_port
+from ich_node.deliver.standin import StandInPacs
 from tests.support.series import head_series, write
 
 

@@ -9,11 +9,11 @@ import pydicom
 import pytest
 from pydicom.uid import SegmentationStorage
 
-from deploy.demo.pacs import StandInPacs
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
+from ich_node.deliver.standin import StandInPacs
+from ich_node.selftest.series import write_series
 from tests.support.sender import store
 from training.simulate import simulate_head
-from training.simulate.dicom import write_series
 
 _DEADLINE_S = 120.0
 

@@ -12,11 +12,11 @@ import pytest
 from pydicom.uid import SegmentationStorage
 
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
+from ich_node.selftest.series import write_series
 from tests.support.dcmtk import storescu
 from tests.support.orthanc import AE_TITLE, Orthanc
 from tests.support.validators import dcentvfy_errors, dciodvfy_errors
 from training.simulate import simulate_head
-from training.simulate.dicom import write_series
 
 pytestmark = [pytest.mark.dcmtk, pytest.mark.orthanc]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import ich_node
+from ich_node import faults
 from ich_node.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +71,23 @@ def test_processes_without_a_model_load_no_torch() -> None:
         code = f"import {module}, sys; print('torch' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stdout.strip() == "False", done.stderr
+
+
+def test_no_process_of_ours_strikes_itself() -> None:
+    """Fault points are there for tests: nothing in the product installs a hook."""
+    product = [path for path in (ROOT / "ich_node").rglob("*.py") if path.name != "faults.py"]
+    assert any("faults.point(" in path.read_text() for path in product)
+    assert [path for path in product if "faults.install" in path.read_text()] == []
+
+
+def test_every_fault_point_is_in_the_product() -> None:
+    """A point that no code comes to would prove nothing."""
+    said = "".join(path.read_text() for path in (ROOT / "ich_node").rglob("*.py"))
+    stages = ("assemble", "infer", "report")
+    by_stage = {f"{stage}.{moment}" for stage in stages for moment in ("begun", "committed")}
+    missing = [
+        name
+        for name in faults.POINTS
+        if f'faults.point("{name}"' not in said and name not in by_stage
+    ]
+    assert missing == []

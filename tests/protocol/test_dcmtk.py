@@ -19,11 +19,11 @@ from pydicom.uid import (
 
 from deploy.demo.running import free_port, wait_for
 from ich_node.deliver.scu import echo, send
+from ich_node.selftest.series import save
 from ich_node.store.tables import instance
 from tests.support.dcmtk import storescu
 from tests.support.peers import Listening, data_of, destination, small_object
 from tests.support.series import head_series, write
-from training.simulate.dicom import save
 
 pytestmark = pytest.mark.dcmtk
 

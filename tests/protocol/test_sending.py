@@ -21,11 +21,12 @@ from pydicom.uid import (
 )
 from pynetdicom.association import Association
 
-from deploy.demo.pacs import StandInPacs
 from deploy.demo.running import free_port
 from ich_node.deliver import scu
 from ich_node.deliver.scu import echo, send
+from ich_node.deliver.standin import StandInPacs
 from ich_node.records import Verdict
+from ich_node.selftest.series import save
 from ich_node.uids import IMPLEMENTATION_CLASS_UID
 from tests.support.peers import (
     ABORT,
@@ -38,7 +39,6 @@ from tests.support.peers import (
     small_object,
 )
 from tests.support.series import head_series, write
-from training.simulate.dicom import save
 
 BOTH = (SegmentationStorage, EnhancedSRStorage)
 

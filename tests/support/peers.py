@@ -23,9 +23,9 @@ from pynetdicom.sop_class import Verification
 from deploy.demo.running import wait_for
 from ich_node.receive.intake import Incoming
 from ich_node.receive.scp import Receiver, start_receiver
+from ich_node.selftest.series import save
 from ich_node.settings import Destination, Dicom, Settings, Source, Storage
 from ich_node.store.engine import Engine, migrate, open_engine
-from training.simulate.dicom import save
 
 SENDER = Source(name="sender", ae_title="SENDER", hosts=("127.0.0.1",), quiet_seconds=2)
 

@@ -13,7 +13,7 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from ich_node.geometry import PlaneMap
-from training.simulate.dicom import build_series, save
+from ich_node.selftest.series import build_series, save
 
 SPACING_MM = (5.0, 3.0, 2.5)
 SLICES = 12

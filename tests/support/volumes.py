@@ -13,7 +13,7 @@ from pydicom import Dataset
 from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.geometry import PlaneMap
 from ich_node.records import ClassScore, CtVolume, ModelIdentity, Prediction
-from training.simulate.dicom import build_series, save
+from ich_node.selftest.series import build_series, save
 
 SHAPE = (10, 48, 40)
 SPACING_MM = (5.0, 0.9, 0.8)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ich_node.codes import SUBTYPES
+from ich_node.selftest.head import scanner_grain
 from training.simulate.anatomy import Anatomy, make_anatomy, make_grid
 from training.simulate.bleeds import DRAW
 from training.simulate.noise import Volume, smooth_noise
@@ -52,6 +53,7 @@ def simulate_head(
     matrix: int = 512,
     thickness_mm: float = 5.0,
     field_mm: float = 230.0,
+    noise: bool = True,
 ) -> SimulatedHead:
     """Draw one head.
 
@@ -65,6 +67,8 @@ def simulate_head(
         Size of the scan.
     thickness_mm, field_mm
         Slice thickness, and width of the square field of view, mm.
+    noise
+        False leaves the grain out of the otherwise equal head.
     """
     rng = np.random.default_rng(seed)
     if bleeds is None:
@@ -79,7 +83,7 @@ def simulate_head(
     for name in bleeds:
         _bleed(rng, head, name, hu, labels, float(np.prod(spacing)) / 1000)
     _bone(rng, head, hu, labels)
-    seen = _scan(rng, hu, labels, spacing)
+    seen = _scan(rng, hu, labels, spacing, noise)
     return SimulatedHead(seen, labels, spacing, seed)
 
 
@@ -156,6 +160,7 @@ def _scan(
     hu: Volume,
     labels: npt.NDArray[np.uint8],
     spacing_mm: tuple[float, float, float],
+    noise: bool,
 ) -> Volume:
     """Look at it through a scanner: partial volume, blur, shading near bone, textured noise.
 
@@ -172,9 +177,9 @@ def _scan(
         sharp = cv2.GaussianBlur(plane, (0, 0), blur)
         dense = np.clip(plane, 0, 1500)
         halo = cv2.GaussianBlur(dense, (0, 0), 6.0 / spacing_mm[1]) * glow
-        white = rng.standard_normal(plane.shape).astype(np.float32)
-        grain = cv2.GaussianBlur(white, (0, 0), 0.7 / spacing_mm[1])
         out[index] = sharp + halo
         labels[index][out[index] > VISIBLE_HU] = 0
-        out[index] += sigma * grain / grain.std()
+        grain = scanner_grain(rng, plane.shape, spacing_mm[1], sigma)
+        if noise:
+            out[index] += grain
     return np.clip(out, -1024, 3071)

@@ -30,8 +30,8 @@ from ich_node.assemble.assemble import assemble
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.geometry import PlaneMap
 from ich_node.records import CtVolume
+from ich_node.selftest.series import write_series
 from tests.support import mutations, series
-from training.simulate.dicom import write_series
 
 ALL_MAPS = [PlaneMap(*flags) for flags in product((False, True), repeat=3)]
 ORIGIN_MM = (-83.75, -106.5, -27.5)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from ich_node.selftest.series import build_series, write_series
 from tests.support import series
-from training.simulate.dicom import build_series, write_series
 
 DCIODVFY = Path(sys.executable).parent / "dciodvfy"
 
