@@ -32,7 +32,7 @@ def configure(url: str, executor_id: str) -> None:
         "serializer": DBOSPortableJSONSerializer(),
         "log_level": "WARNING",
         "enable_otlp": False,
-        "notification_listener_polling_interval_sec": 60.0,  # of a kind of message we do not use
+        "notification_listener_polling_interval_sec": 3.0,  # of messages that we do not use
     }
     DBOS(config=config)
     own = logging.getLogger("dbos")  # it brings a handler of its own; one log is enough

@@ -127,7 +127,7 @@ def test_told_to_end_it_leaves_no_process_and_no_folder(
     # serve, receiver, worker and deliverer each name their configuration
     wait_for(lambda: len(processes_naming(str(place))) >= 4, 60.0, "running node")
     process.send_signal(number)
-    assert process.wait(30) != 0
+    assert process.wait(60) != 0
     process.stdout.close()
     wait_for(lambda: not processes_naming(str(place)), 10.0, "end of all processes")
     assert list(place.iterdir()) == []
