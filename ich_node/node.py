@@ -333,6 +333,7 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
         _forgive(engine, f"{WORKERS[0]}:")
         supervise(
             {name: _command(name, config) for name in PROCESSES},
+            _locks(settings),
             stopping=_told_to_stop(),
             when_ready=lambda: ready(line),
             on_death=lambda name, pid, cause: _judge(engine, name, pid, cause),
