@@ -83,7 +83,7 @@ def _patience_s(parent: int | None) -> float:
 
 def run_receiver(settings: Settings, parent: int | None) -> None:
     """Receive until told to stop; find series complete, and look after the spool, meanwhile."""
-    from ich_node.receive import audit  # pynetdicom is not needed by the commands
+    from ich_node.receive import audit  # the commands need neither
     from ich_node.receive.scp import start_receiver
 
     with locks.take(_locks(settings), "receiver-0", wait_s=_patience_s(parent)):
