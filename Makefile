@@ -6,9 +6,10 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test lint unit model bench bench-idle bench-ingest faults clean
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt training/anatomy.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps --requirement training/anatomy.txt
 	touch $@
 
 ## A simulated head CT goes through a running node to a stand-in PACS and back.
