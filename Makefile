@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit model bench bench-idle faults clean
+.PHONY: demo test lint unit model bench bench-idle bench-ingest faults clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,10 @@ model: $(READY)
 ## Seconds from the last image to the stored SR, stage by stage.
 bench: $(READY)
 	$(BIN)/python -m deploy.bench
+
+## Images per second into the node, beside DCMTK's storescp and Orthanc.
+bench-ingest: $(READY)
+	$(BIN)/python -m deploy.bench_ingest
 
 ## What a node that waits costs: share of a core, memory.
 bench-idle: $(READY)

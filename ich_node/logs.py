@@ -12,8 +12,8 @@ import structlog
 
 from ich_node.errors import IchNodeError
 
-# pynetdicom logs whole data sets at DEBUG and every association at INFO; dbos advertises at INFO.
-_QUIET = ("pynetdicom", "pydicom", "dbos", "highdicom", "alembic", "sqlalchemy", "PIL")
+# dbos advertises at INFO.
+_QUIET = ("pydicom", "dbos", "highdicom", "alembic", "sqlalchemy", "PIL")
 
 
 def configure(process: str, level: int = logging.INFO) -> None:
@@ -53,6 +53,8 @@ def configure(process: str, level: int = logging.INFO) -> None:
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A peer that is away is told by our own line, with what follows from it.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

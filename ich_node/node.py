@@ -84,7 +84,7 @@ def _patience_s(parent: int | None) -> float:
 
 def run_receiver(settings: Settings, parent: int | None) -> None:
     """Receive until told to stop; find series complete, and look after the spool, meanwhile."""
-    from ich_node.receive import audit  # pynetdicom is not needed by the commands
+    from ich_node.receive import audit  # the commands need neither
     from ich_node.receive.scp import start_receiver
 
     with locks.take(_locks(settings), "receiver-0", wait_s=_patience_s(parent)):
@@ -345,6 +345,7 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
         _forgive(engine, f"{WORKERS[0]}:")
         supervise(
             {name: _command(name, config) for name in PROCESSES},
+            _locks(settings),
             stopping=_told_to_stop(),
             when_ready=when_ready,
             on_death=lambda name, pid, cause: _judge(engine, name, pid, cause),

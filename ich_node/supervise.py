@@ -35,6 +35,7 @@ _LOOK_S = 0.5
 _STEADY_S = 10.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _BEAT_S = 5.0
+_LONGEST_FOLDER = 80
 
 
 class Cause(StrEnum):
@@ -180,6 +181,7 @@ def _environment(address: str) -> Mapping[str, str]:
 
 def supervise(
     commands: Mapping[str, Sequence[str]],
+    folder: Path,
     stopping: Callable[[], bool],
     when_ready: Callable[[], None],
     on_death: OnDeath,
@@ -190,6 +192,8 @@ def supervise(
     ----------
     commands
         What to start, by name, in this order.
+    folder
+        Where their sockets may lie; nobody else works there.
     stopping
         Tells whether to stop.
     when_ready
@@ -202,8 +206,8 @@ def supervise(
     ConfigError
         One of them cannot start.
     """
-    folder = Path(tempfile.mkdtemp(prefix="ich-node-"))  # 0700; a short path, as sockets need
-    children = [Child(name, command, folder, on_death) for name, command in commands.items()]
+    sockets = _folder_for_sockets(folder)
+    children = [Child(name, command, sockets, on_death) for name, command in commands.items()]
     told, beaten = False, 0.0
     try:
         while not stopping():
@@ -223,7 +227,17 @@ def supervise(
         _stop([child.process for child in children if child.process is not None])
         for child in children:
             child.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _folder_for_sockets(folder: Path) -> Path:
+    """Make a private folder whose sockets have short names, as unix(7) wants them."""
+    chosen = folder / "notify"
+    if len(str(chosen)) > _LONGEST_FOLDER:
+        return Path(tempfile.mkdtemp(prefix="ich-node-"))
+    shutil.rmtree(chosen, ignore_errors=True)  # of one that was killed
+    chosen.mkdir(mode=0o700)
+    return chosen
 
 
 def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:

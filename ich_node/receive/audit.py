@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pynetdicom.dsutils import split_dataset
+from pydicom.filereader import read_file_meta_info
 
 from ich_node import logs
 from ich_node.receive.intake import SUCCESS, Incoming, Intake, take
@@ -22,6 +22,8 @@ _log = logs.get(__name__)
 
 # A periodic look goes over the series that got an image within this time, s.
 _RECENT_S = 3600.0
+# Preamble, prefix and the element that tells how long the rest of the file meta information is.
+_GROUP_LENGTH_ENDS = 128 + 4 + 12
 # A file younger than this, s, may be on its way to its row.
 _YOUNG_S = 10.0
 
@@ -102,7 +104,8 @@ def _remove_parts(spool: Path, before: float) -> int:
 def _take_in(intake: Intake, path: Path) -> bool:
     """Let a file in by the door that objects come in by; True where it is stored now."""
     try:
-        meta, begins = split_dataset(path)
+        meta = read_file_meta_info(path)
+        begins = _GROUP_LENGTH_ENDS + int(meta.FileMetaInformationGroupLength)
         calling = str(meta.get("SourceApplicationEntityTitle", ""))
         incoming = Incoming(
             sop_class_uid=str(meta.MediaStorageSOPClassUID),

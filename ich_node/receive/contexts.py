@@ -11,12 +11,19 @@ from collections.abc import Iterable
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
+    ColorPaletteStorage,
+    CTDefinedProcedureProtocolStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    GenericImplantTemplateStorage,
+    HangingProtocolStorage,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
+    ImplantAssemblyTemplateStorage,
+    ImplantTemplateGroupStorage,
     ImplicitVRLittleEndian,
+    InventoryStorage,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -24,10 +31,12 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    MediaStorageDirectoryStorage,
+    ProtocolApprovalStorage,
     RLELossless,
+    UID_dictionary,
+    XADefinedProcedureProtocolStorage,
 )
-from pynetdicom import sop_class
-from pynetdicom.presentation import AllStoragePresentationContexts
 
 from ich_node.receive.pdu import (
     ACCEPTED,
@@ -37,6 +46,7 @@ from ich_node.receive.pdu import (
     Decision,
 )
 
+VERIFICATION = "1.2.840.10008.1.1"
 # Every transfer syntax whose pixels can be decoded here. A peer's own order decides among them.
 DECODABLE = frozenset(
     str(uid)
@@ -59,10 +69,32 @@ DECODABLE = frozenset(
         JPEGExtended12Bit,
     )
 )
-_STORAGE = {str(context.abstract_syntax) for context in AllStoragePresentationContexts}
+_SERVICES = ("SOP Class", "Meta SOP Class", "Service Class")
+# Stored by a service of their own (PS3.4 annex GG): they belong to no patient's study.
+_WITHOUT_PATIENT = (
+    CTDefinedProcedureProtocolStorage,
+    ColorPaletteStorage,
+    GenericImplantTemplateStorage,
+    HangingProtocolStorage,
+    ImplantAssemblyTemplateStorage,
+    ImplantTemplateGroupStorage,
+    InventoryStorage,
+    MediaStorageDirectoryStorage,
+    ProtocolApprovalStorage,
+    XADefinedProcedureProtocolStorage,
+)
+
+
+def _is_storage(uid: str, name: str) -> bool:
+    stores = "Storage" in name and "Storage Commitment" not in name
+    return stores and uid not in _WITHOUT_PATIENT
+
+
 _OTHER_SERVICES = frozenset(
-    str(uid) for uid in vars(sop_class).values() if isinstance(uid, sop_class.SOPClass)
-).difference(_STORAGE, {str(sop_class.Verification)})
+    uid
+    for uid, (name, kind, *_more) in UID_dictionary.items()
+    if kind in _SERVICES and uid != VERIFICATION and not _is_storage(uid, name)
+)
 
 
 def decide(contexts: Iterable[Context]) -> tuple[Decision, ...]:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import threading
+from io import FileIO
 from pathlib import Path
 
 from ich_node import faults
@@ -42,10 +43,9 @@ def write(path: Path, meta: bytes, data: Buffer) -> str:
         _make(path.parent)
     part = path.with_name(f"{path.name}.part")
     try:
-        with open(part, "wb", opener=_private) as file:
-            file.write(meta)
-            file.write(data)
-            file.flush()
+        with open(part, "wb", buffering=0, opener=_private) as file:
+            _write_all(file, meta)
+            _write_all(file, data)
             _begin_writing(file.fileno())
             sha256 = hashlib.sha256(data).hexdigest()  # while the disk writes
             os.fsync(file.fileno())
@@ -57,6 +57,12 @@ def write(path: Path, meta: bytes, data: Buffer) -> str:
     _sync_folder(path.parent)
     faults.point("receive.renamed", path.stem)
     return sha256
+
+
+def _write_all(file: FileIO, data: Buffer) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _begin_writing(descriptor: int) -> None:

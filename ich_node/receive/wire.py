@@ -5,6 +5,7 @@ The fragments of a data set are read to where they stay: nothing is copied and n
 
 from __future__ import annotations
 
+import mmap
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -78,6 +79,11 @@ def fill(connection: socket.socket, view: memoryview) -> None:
         view = view[got:]
 
 
+def _room(size: int) -> mmap.mmap:
+    """Return memory that goes back to the system when it is no longer held, all of it."""
+    return mmap.mmap(-1, size)
+
+
 class Wire:
     """The connection of an association: one request after another.
 
@@ -91,7 +97,7 @@ class Wire:
         self._connection = connection
         self._accepted = accepted
         self._left = 0  # bytes of a P-DATA-TF that were not read yet
-        self._buffer = bytearray(_BUFFER)
+        self._buffer = _room(_BUFFER)
 
     def read_message(self) -> Message:
         """Read the next request with its data set (PS3.7 6.3.1, PS3.8 annex E).
@@ -128,7 +134,7 @@ class Wire:
 
     def _read_data(self, context_id: int) -> memoryview:
         if len(self._buffer) > _KEPT_BUFFER:
-            self._buffer = bytearray(_BUFFER)
+            self._buffer = _room(_BUFFER)
         used = 0
         for _context, length in self._fragments(0, context_id):
             end = used + length
@@ -142,7 +148,7 @@ class Wire:
 
     def _make_room(self, used: int, more: int) -> None:
         if used + more > len(self._buffer):
-            larger = bytearray(2 * len(self._buffer))
+            larger = _room(2 * len(self._buffer))
             larger[:used] = memoryview(self._buffer)[:used]
             self._buffer = larger
 

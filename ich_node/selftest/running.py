@@ -109,7 +109,7 @@ def _quoted(text: str) -> str:
 
 @contextmanager
 def started_node(config: Path, port: int) -> Iterator[StartedNode]:
-    """Start `ich-node serve`; stop it with SIGTERM at the end, or at once where something fails.
+    """Start `ich-node serve`; stop it at the end, also where something fails.
 
     It is a session of its own, so that a Ctrl-C reaches only the caller, who ends it in order; no
     variable of the environment changes its configuration, and it speaks to no service manager.
@@ -132,9 +132,8 @@ def started_node(config: Path, port: int) -> Iterator[StartedNode]:
         node = StartedNode(config, port, log, process)
         try:
             yield node
-            stop(node)
         finally:
-            _kill(node)
+            stop(node)
 
 
 def wait_until_ready(node: StartedNode) -> None:
@@ -163,12 +162,18 @@ def log_tail(node: StartedNode, lines: int = 20) -> list[str]:
 
 
 def stop(node: StartedNode) -> bool:
-    """Stop a node with SIGTERM; kill what does not end. Return whether all ended by itself."""
+    """Stop a node with SIGTERM; kill what does not end, all at once when interrupted.
+
+    Return whether everything ended by itself.
+    """
     if node.process.poll() is None:
         node.process.send_signal(signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        node.process.wait(_STOP_S)
-    return not _kill(node)
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            node.process.wait(_STOP_S)
+    finally:
+        left = _kill(node)
+    return not left
 
 
 def _kill(node: StartedNode) -> bool:

@@ -10,6 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,11 @@ def _start(bench: _Bench) -> str:
 
 def _send(bench: _Bench) -> str:
     node = Destination(name="node", ae_title=bench.ae_title, host="127.0.0.1", port=bench.node.port)
-    verdicts = scu.send(node, _SENDER, [("image", path) for path in bench.images])
+    images = [("image", path) for path in bench.images]
+    # In a thread: a signal breaks off the wait and not the association, which ends with the node.
+    sender = ThreadPoolExecutor(1)
+    verdicts = sender.submit(scu.send, node, _SENDER, images).result()
+    sender.shutdown()
     unsent = [verdict for verdict in verdicts if not verdict.stored]
     if unsent:
         _must_run(bench.node)

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -108,26 +108,39 @@ def processes_naming(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
+def all_run(place: Path) -> bool:
+    """serve, receiver, worker and deliverer each name their configuration."""
+    return len(processes_naming(str(place))) >= 4
+
+
+def an_image_is_stored(place: Path) -> bool:
+    return any(place.glob("*/ich-node-data/spool/**/*.dcm"))
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGINT, all_run),
+        (signal.SIGTERM, all_run),
+        (signal.SIGHUP, all_run),
+        (signal.SIGINT, an_image_is_stored),
+    ],
+)
 def test_told_to_end_it_leaves_no_process_and_no_folder(
-    tmp_path: Path, tiny_bundle: Path, number: signal.Signals
+    tmp_path: Path, tiny_bundle: Path, number: signal.Signals, moment: Callable[[Path], bool]
 ) -> None:
-    """In the middle, with every process of its node running."""
+    """Soon, with every process of its node running and in the middle of an association."""
     config = configuration(tmp_path / "site", free_port(), [], bundle=str(tiny_bundle))
     place = tmp_path / "temporary"
     place.mkdir()
-    process = subprocess.Popen(
-        command(config),
-        stdout=subprocess.PIPE,
-        env={**os.environ, "TMPDIR": str(place), "PYTHONUNBUFFERED": "1"},
-        text=True,
-    )
-    assert process.stdout is not None
-    assert "start" in process.stdout.readline()
-    # serve, receiver, worker and deliverer each name their configuration
-    wait_for(lambda: len(processes_naming(str(place))) >= 4, 60.0, "running node")
-    process.send_signal(number)
-    assert process.wait(30) != 0
-    process.stdout.close()
+    environment = {**os.environ, "TMPDIR": str(place)}
+    with subprocess.Popen(command(config), stdout=subprocess.DEVNULL, env=environment) as process:
+        try:
+            wait_for(lambda: moment(place), 60.0, "moment to strike")
+            process.send_signal(number)
+            # A node that waited for an association to end would take 20 s alone.
+            assert process.wait(20) != 0
+        finally:
+            process.kill()
     wait_for(lambda: not processes_naming(str(place)), 10.0, "end of all processes")
     assert list(place.iterdir()) == []

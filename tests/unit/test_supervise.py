@@ -1,5 +1,6 @@
 """What dies or hangs is started again; its death is judged. Time is given, processes are real."""
 
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -212,3 +213,19 @@ def test_a_supervisor_that_does_not_listen_stops_nobody(
     one = child(WAITS)
     for _ in range(2000):
         speak(one, monkeypatch, ALIVE)
+
+
+@pytest.mark.parametrize("length", [10, 150])
+def test_sockets_have_a_private_folder_with_a_short_name(tmp_path: Path, length: int) -> None:
+    """A socket's address has room for about a hundred bytes."""
+    folder = tmp_path / ("x" * length)
+    folder.mkdir()
+    chosen = supervise._folder_for_sockets(folder)
+    try:
+        assert chosen.stat().st_mode & 0o777 == 0o700
+        assert list(chosen.iterdir()) == []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+            listening.bind(str(chosen / "receive"))
+        assert list(supervise._folder_for_sockets(chosen.parent).iterdir()) == []
+    finally:
+        shutil.rmtree(chosen, ignore_errors=True)

@@ -1,0 +1,82 @@
+"""PDUs as pynetdicom reads and writes them (PS3.8 9.3), and bytes that are none."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_RELEASE_RP
+
+from ich_node.receive import pdu
+from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from tests.support.peers import associate_request
+
+SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+REQUEST = associate_request(contexts=((CTImageStorage, SYNTAXES), ("1.2.3", SYNTAXES[:1])))
+
+
+def test_a_request_is_read_with_titles_contexts_and_the_longest_pdu() -> None:
+    read = pdu.decode_request(REQUEST[6:])
+    assert (read.protocol_version, read.called_ae, read.calling_ae) == (1, "ICH_NODE", "SENDER")
+    assert read.maximum_pdu == 16384
+    assert read.contexts == (
+        pdu.Context(1, CTImageStorage, SYNTAXES),
+        pdu.Context(3, "1.2.3", SYNTAXES[:1]),
+    )
+
+
+def test_an_acceptance_says_what_was_decided_and_who_we_are() -> None:
+    decisions = [
+        pdu.Decision(1, pdu.ACCEPTED, ImplicitVRLittleEndian),
+        pdu.Decision(3, pdu.NO_ABSTRACT_SYNTAX, ImplicitVRLittleEndian),
+    ]
+    read = A_ASSOCIATE_AC()
+    read.decode(pdu.accept(pdu.decode_request(REQUEST[6:]), decisions, 131072))
+    results = [(item.context_id, item.result) for item in read.presentation_context]
+    assert results == [(1, 0), (3, 3)]
+    assert read.presentation_context[0].transfer_syntax == ImplicitVRLittleEndian
+    user = read.user_information
+    assert user.maximum_length == 131072
+    assert user.implementation_class_uid == IMPLEMENTATION_CLASS_UID
+    assert user.implementation_version_name == IMPLEMENTATION_VERSION_NAME
+    assert (read.reserved_aet.strip(), read.reserved_aec.strip()) == ("ICH_NODE", "SENDER")
+
+
+def test_release_and_abort_are_those_of_the_standard() -> None:
+    A_RELEASE_RP().decode(pdu.release())
+    read = A_ABORT_RQ()
+    read.decode(pdu.abort(pdu.BY_PROVIDER, pdu.UNRECOGNISED_PDU))
+    assert (read.source, read.reason_diagnostic) == (2, 1)
+    assert pdu.release() == b"\x06\0\0\0\0\x04" + bytes(4)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 60, 67, 90, len(REQUEST) - 7])
+def test_a_request_that_is_cut_is_malformed(cut: int) -> None:
+    with pytest.raises(pdu.Malformed):
+        pdu.decode_request(REQUEST[6 : 6 + cut])
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_request_or_malformed(data: bytes) -> None:
+    with contextlib.suppress(pdu.Malformed):
+        assert isinstance(pdu.decode_request(bytes(68) + data), pdu.Request)
+
+
+@given(st.binary(min_size=1, max_size=300), st.sampled_from([0, 1, 6, 7, 8, 13, 64, 131072]))
+def test_a_command_is_cut_to_what_the_peer_reads(command: bytes, maximum: int) -> None:
+    """PS3.8 9.3.5.1 and D.1: no PDU longer than the peer's maximum, fragments of even length."""
+    command += b"\0" * (len(command) % 2)
+    sent, fragments, flags = pdu.command(5, command, maximum), [], []
+    while sent:
+        kind, length = pdu.HEAD.unpack_from(sent)
+        assert kind == pdu.P_DATA_TF
+        assert length <= max(maximum, 8) or maximum == 0
+        item, context, flag = pdu.PDV_HEAD.unpack_from(sent, 6)
+        assert (item, context) == (length - 4, 5)
+        fragments.append(sent[12 : 6 + length])
+        flags.append(flag)
+        sent = sent[6 + length :]
+    assert b"".join(fragments) == command
+    assert all(len(fragment) % 2 == 0 for fragment in fragments)
+    assert flags == [pdu.IS_COMMAND] * (len(flags) - 1) + [pdu.IS_COMMAND | pdu.IS_LAST]
