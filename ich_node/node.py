@@ -13,9 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ich_node import faults, locks, logs
 from ich_node.bell import Bell
@@ -93,7 +94,7 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         began = time.time()
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
 
-        bell, asleep_until = _bell(settings), 0.0
+        bell, asleep_until, at_hand = _bell(settings), 0.0, AtHand()
 
         def look() -> None:
             nonlocal asleep_until
@@ -108,10 +109,11 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
 
         whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
         recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
-        _in_background(whole, recent)  # a large spool takes minutes
-        _until_stopped(parent, [_Duty(_LOOK_S, look)])
+        _in_background([whole, recent])  # a large spool takes minutes, or hours
+        _in_background([_Duty(_LOOK_S, look)], at_hand)
+        _until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
-        jobs.destroy()
+    _leave()
 
 
 def complete_series(
@@ -182,8 +184,9 @@ def run_worker(settings: Settings, parent: int | None) -> None:
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
             _Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
         )
-        _until_stopped(parent, duties, at_hand)
-        durable.stop(_DRAIN_S)
+        _in_background(duties, at_hand)
+        _until_stopped(parent, at_hand)
+        durable.stop(_DRAIN_S, lambda: at_hand.jobs)
     _leave()
 
 
@@ -217,8 +220,9 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
             _Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
         )
-        _until_stopped(parent, duties, at_hand)
-        durable.stop(_DRAIN_S)
+        _in_background(duties, at_hand)
+        _until_stopped(parent, at_hand)
+        durable.stop(_DRAIN_S, lambda: at_hand.jobs)
     _leave()
 
 
@@ -239,8 +243,8 @@ def ring(settings: Settings) -> None:
         _bell(settings).ring()
 
 
-def _leave() -> None:
-    """End now, though a stage may outlast the drain: its job is taken up at the next start."""
+def _leave() -> NoReturn:
+    """End now, whatever other threads do: a job that outlasts the drain is taken up later."""
     logging.shutdown()
     os._exit(0)
 
@@ -264,31 +268,34 @@ class _Duty:
             _log.error("a regular duty failed; tried again", **logs.cause(error))
 
 
-def _in_background(*duties: _Duty) -> None:
-    """Do duties in a thread of their own, which ends with the process."""
+def _in_background(duties: Sequence[_Duty], at_hand: AtHand | None = None) -> None:
+    """Do duties in a thread of their own, which ends with the process.
+
+    A database that another program holds, or that is away, makes them wait: that is no hanging, and
+    the process goes on to tell that it lives. With `at_hand` there is a limit to it.
+    """
 
     def work() -> None:
         while True:
-            for duty in duties:
-                duty.look(time.monotonic())
-            time.sleep(1.0)
+            with at_hand.stage("duty", "the process itself") if at_hand else nullcontext():
+                for duty in duties:
+                    duty.look(time.monotonic())
+            time.sleep(max(0.0, min(duty.due for duty in duties) - time.monotonic()))
 
     threading.Thread(target=work, name="duties", daemon=True).start()
 
 
-def _until_stopped(
-    parent: int | None, duties: Sequence[_Duty], at_hand: AtHand | None = None
-) -> None:
-    """Wait for SIGTERM, SIGINT or the end of the parent; do the duties and tell that we live.
+def _until_stopped(parent: int | None, at_hand: AtHand) -> None:
+    """Wait for SIGTERM, SIGINT or the end of the parent, and tell meanwhile that we live.
 
-    When the stage at hand takes too long nothing is told any more: whoever watches ends us.
+    Nothing here may wait for anything else. When a stage at hand takes too long nothing is told any
+    more: whoever watches ends us.
     """
     stopping = _told_to_stop()
     notify(READY)
     beat = _Duty(_BEAT_S, lambda: _beat(at_hand))
     while not stopping():
-        for duty in (beat, *duties):
-            duty.look(time.monotonic())
+        beat.look(time.monotonic())
         time.sleep(_LOOK_S)
         if parent is not None and os.getppid() != parent:
             _log.warning("the supervisor is gone; stopping")
@@ -296,8 +303,8 @@ def _until_stopped(
     notify(STOPPING)
 
 
-def _beat(at_hand: AtHand | None) -> None:
-    overdue = at_hand.overdue(time.monotonic()) if at_hand is not None else None
+def _beat(at_hand: AtHand) -> None:
+    overdue = at_hand.overdue(time.monotonic())
     if overdue is None:
         notify(ALIVE)
     else:
@@ -327,6 +334,11 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
     """
     dicom = settings.dicom
     line = f"ich-node ready: {dicom.ae_title} answers on {dicom.host}:{dicom.port}"
+
+    def when_ready() -> None:
+        ready(line)
+        notify(f"STATUS={line}")
+
     with locks.take(_locks(settings), "serve"):
         engine = prepare(settings)
         # What was at hand when all of it ended: the power failed, or somebody stopped the node.
@@ -335,7 +347,7 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
             {name: _command(name, config) for name in PROCESSES},
             _locks(settings),
             stopping=_told_to_stop(),
-            when_ready=lambda: ready(line),
+            when_ready=when_ready,
             on_death=lambda name, pid, cause: _judge(engine, name, pid, cause),
         )
 

@@ -148,7 +148,15 @@ class Child:
         self._started = self._heard = now
         self.ready = self._hung = False
         self._kills = out_of_memory_kills()
-        self.process = subprocess.Popen(self._command, env=_environment(self._address))  # noqa: S603
+        try:
+            self.process = subprocess.Popen(self._command, env=_environment(self._address))  # noqa: S603
+        except OSError as error:  # no memory or no process to be had: the others need not end
+            _log.error("cannot start a process", name=self.name, **logs.cause(error))
+            self._pause_from(now)
+
+    def _pause_from(self, now: float) -> None:
+        self._next_start = now + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
 
     def _ended(self, pid: int, code: int, now: float) -> None:
         self.process, self.ready = None, False
@@ -162,8 +170,7 @@ class Child:
         _log.error(
             "process ended", name=self.name, by=said(code), cause=cause, restart_in_s=self._pause
         )
-        self._next_start = now + self._pause
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
+        self._pause_from(now)
         self._on_death(self.name, pid, cause)
 
 

@@ -15,6 +15,7 @@ LIMITS_S: Mapping[str, float] = {
     "report": 600.0,
     "close": 600.0,
     "send": 3600.0,
+    "duty": 900.0,  # a regular one, of the process itself
 }
 
 

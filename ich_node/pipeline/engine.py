@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, Queue
@@ -13,6 +16,11 @@ from ich_node.store.jobs import APPLICATION_NAME, APPLICATION_VERSION
 # How often the engine looks for work, s: each look costs, and the wait for it too. An idle node
 # has the time until the first series is complete to come to its pace.
 BUSY_S, IDLE_S = 0.1, 2.0
+# How often it looks for messages of a kind that we do not use, s.
+MESSAGES_S = 60.0
+_LOOK_S = 0.05
+# What the engine may take to write down the end of the last job.
+_LAST_WRITE_S = 0.5
 
 
 def configure(url: str, executor_id: str) -> None:
@@ -32,7 +40,7 @@ def configure(url: str, executor_id: str) -> None:
         "serializer": DBOSPortableJSONSerializer(),
         "log_level": "WARNING",
         "enable_otlp": False,
-        "notification_listener_polling_interval_sec": 3.0,  # of messages that we do not use
+        "notification_listener_polling_interval_sec": MESSAGES_S,
     }
     DBOS(config=config)
     own = logging.getLogger("dbos")  # it brings a handler of its own; one log is enough
@@ -79,6 +87,25 @@ def launch(queues: Mapping[str, int]) -> Pace:
     )
 
 
-def stop(timeout_s: int) -> None:
-    """Take no new job, wait for the running ones up to `timeout_s` seconds, and end."""
-    DBOS.destroy(workflow_completion_timeout_sec=timeout_s)
+def stop(timeout_s: float, at_work: Callable[[], Collection[str]]) -> None:
+    """Take no new job, and wait for the running ones up to `timeout_s` seconds.
+
+    The process must end after this. What has not ended stays taken, and the next process of this
+    name takes it up.
+
+    Parameters
+    ----------
+    at_work
+        Names of the jobs that this process runs now.
+    """
+    # The engine's own end waits for threads of its own that only sleep: it goes on behind us.
+    closing = threading.Thread(
+        target=DBOS.destroy,
+        kwargs={"workflow_completion_timeout_sec": math.ceil(timeout_s) + 60},
+        daemon=True,
+    )
+    closing.start()
+    deadline = time.monotonic() + timeout_s
+    while at_work() and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+    closing.join(_LAST_WRITE_S)

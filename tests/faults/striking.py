@@ -101,18 +101,22 @@ class Struck:
 
 @contextmanager
 def struck_node(
-    folder: Path, bundle: Path, rules: Sequence[Rule], patience_s: float | None = None
+    folder: Path,
+    bundle: Path,
+    rules: Sequence[Rule],
+    patience_s: float | None = None,
+    limit_s: float | None = None,
 ) -> Iterator[Struck]:
     """Run a node under rules; its log is `node.log` in the folder.
 
-    ``patience_s`` replaces the watchdog's time and the limit of every stage.
+    ``patience_s`` replaces the watchdog's time, ``limit_s`` the limit of every stage.
     """
     pacs, port = FlappingPacs(free_port()), free_port()
     config = configuration(
         folder, port, [("pacs", "PACS", pacs.port)], bundle=str(bundle), quiet_seconds=3.0
     )
     path = folder / "rules.json"
-    told = {"rules": [vars(rule) for rule in rules], "patience_s": patience_s}
+    told = {"rules": [vars(rule) for rule in rules], "patience_s": patience_s, "limit_s": limit_s}
     path.write_text(json.dumps(told))
     paths = os.pathsep.join(filter(None, (str(INJECT), os.environ.get("PYTHONPATH", ""))))
     serving = Serving(config, {"PYTHONPATH": paths, "TEST_FAULTS": str(path)})

@@ -1,5 +1,6 @@
 """What the processes are made of, without the stages."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from ich_node import node, notify
-from ich_node.pipeline.at_hand import AtHand
+from ich_node.pipeline.at_hand import LIMITS_S, AtHand
 from ich_node.records import Received
 from ich_node.settings import Settings, load_settings
 from ich_node.states import SeriesState
@@ -92,24 +93,52 @@ def test_the_time_that_nobody_listened_is_no_quiet_time(settings: Settings) -> N
 def test_a_process_ends_with_its_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     """An orphan would keep the port and the lock."""
     monkeypatch.setattr(node.signal, "signal", lambda *_: None)
-    looks: list[int] = []
-    node._until_stopped(-1, [node._Duty(0.0, lambda: looks.append(1))])
-    assert looks == [1]
+    said: list[str] = []
+    monkeypatch.setattr(node, "notify", said.append)
+    node._until_stopped(-1, AtHand())
+    assert said == [notify.READY, notify.ALIVE]
 
 
-def test_an_error_in_a_duty_does_not_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_duty_does_not_end_the_duties() -> None:
     """A database that is busy now may be well the next time."""
-    monkeypatch.setattr(node.signal, "signal", lambda *_: None)
-    parents = iter([1, 1, 2])
-    monkeypatch.setattr(node.os, "getppid", lambda: next(parents))
     tries: list[int] = []
+    over = threading.Event()
 
     def fail() -> None:
         tries.append(1)
-        raise OSError
+        if len(tries) < 3:
+            raise OSError
+        over.set()
+        threading.Event().wait()  # nothing more: the thread ends with the tests
 
-    node._until_stopped(1, [node._Duty(0.0, fail)])
-    assert len(tries) == 3
+    node._in_background([node._Duty(0.01, fail)])
+    assert over.wait(10)
+
+
+def test_a_duty_that_waits_is_at_hand_and_the_process_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A database that another program holds is no hanging, unless it lasts."""
+    monkeypatch.setattr(node.signal, "signal", lambda *_: None)
+    parents = iter([1, 1, 2])
+    monkeypatch.setattr(node.os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(node, "_BEAT_S", 0.0)
+    said: list[str] = []
+    monkeypatch.setattr(node, "notify", said.append)
+    waits, go_on, at_hand = threading.Event(), threading.Event(), AtHand()
+
+    def wait() -> None:
+        waits.set()
+        go_on.wait(30)
+
+    node._in_background([node._Duty(3600.0, wait)], at_hand)
+    assert waits.wait(10)
+    node._until_stopped(1, at_hand)
+    overdue = at_hand.overdue(time.monotonic() + LIMITS_S["duty"] + 1)
+    go_on.set()
+    assert said == [notify.READY, *[notify.ALIVE] * 3]
+    assert overdue is not None
+    assert "'duty'" in overdue
 
 
 def test_a_duty_is_done_at_once_and_then_every_period() -> None:

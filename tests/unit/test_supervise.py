@@ -106,6 +106,28 @@ def test_what_cannot_start_is_not_started_again(child: Make) -> None:
         one.look(1.0)
 
 
+def test_what_cannot_be_started_now_is_tried_again_after_growing_pauses(
+    child: Make, deaths: list[Cause], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No memory or no process to be had: the others must not end for that."""
+    tries: list[float] = []
+    one, now = child(WAITS), 0.0
+
+    def refuse(*_arguments: object, **_named: object) -> None:
+        tries.append(now)
+        raise BlockingIOError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(supervise.subprocess, "Popen", refuse)
+        while len(tries) < 4:
+            one.look(now)
+            now += 0.25
+    assert [later - earlier for earlier, later in pairwise(tries)] == [0.5, 1.0, 2.0]
+    one.look(now + 4.0)
+    assert one.process is not None
+    assert deaths == []
+
+
 def speak(child: Child, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
     """Say something as the child does."""
     monkeypatch.setenv("NOTIFY_SOCKET", child._address)

@@ -46,4 +46,5 @@ faults.install(strike)
 if TOLD["patience_s"] is not None:  # hours and half-minutes are too long for a test
     supervise.WATCHDOG_S = TOLD["patience_s"]
     node._BEAT_S = TOLD["patience_s"] / 8
-    at_hand.LIMITS_S = dict.fromkeys(at_hand.LIMITS_S, TOLD["patience_s"])
+if TOLD["limit_s"] is not None:
+    at_hand.LIMITS_S = dict.fromkeys(at_hand.LIMITS_S, TOLD["limit_s"])

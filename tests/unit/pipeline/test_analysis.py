@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from dbos import DBOS
 
 from deploy.demo.running import wait_for
 from ich_node import node
@@ -42,6 +43,7 @@ class StandIn:
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setitem(analysis._AGAIN, "interval_seconds", 0.01)
+    monkeypatch.setattr(durable, "MESSAGES_S", 0.1)  # the engine's whole end waits for this
     (tmp_path / "node.toml").write_text("")
     return load_settings(tmp_path / "node.toml")
 
@@ -64,7 +66,7 @@ def working(settings: Settings, predictor: StandIn) -> Iterator[tuple[Engine, st
     try:
         yield engine, key
     finally:
-        durable.stop(1)
+        DBOS.destroy()
         jobs.destroy()
         engine.dispose()
 
