@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from rich.console import Console
@@ -106,14 +106,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _contents(path: Path) -> object:
     """Return what the file holds."""
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            return load_file(path) if path.suffix == ".safetensors" else _unpickled(path, file)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path}: no whole safetensors file: {error}") from error
+
+
+def _unpickled(path: Path, file: IO[bytes]) -> object:
+    """Return what a file of torch holds, without running anything of it."""
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: {_forbidden(str(error))}") from error
     except Exception as error:  # the parser of a foreign file raises whatever it comes upon
@@ -129,8 +134,8 @@ def _forbidden(told: str) -> str:
     if named is None:
         return "no file of torch that can be read without running code from it"
     return (
-        f"it holds {named[1]}, which would run code from the file, so nothing of it was read; "
-        "if you trust its author, save its state_dict alone"
+        f"it holds {named[1]}; only tensors, plain values and argparse.Namespace are read, so that "
+        "no file can run code: ask its author for the state_dict alone"
     )
 
 
@@ -182,10 +187,11 @@ def _false_values(net: nn.Module, state: Mapping[str, Tensor]) -> Iterator[str]:
             yield f"{name} is no dense tensor ({found.layout}, {found.device.type})"
         elif found.is_floating_point() != expected.is_floating_point() or found.is_complex():
             yield f"{name} is {found.dtype}, expected {expected.dtype}"
-        elif not bool(torch.isfinite(found).all()):
+        elif twin != name:
+            if not torch.equal(found, state[twin]):
+                yield f"{twin} and {name} differ: they are one and the same in the network"
+        elif not all(map(math.isfinite, map(float, found.aminmax()))):
             yield f"{name} holds NaN or infinite values"
-        elif twin != name and not torch.equal(found, state[twin]):
-            yield f"{twin} and {name} differ: they are one and the same in the network"
 
 
 def describe(checkpoint: Checkpoint) -> Table:

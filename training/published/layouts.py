@@ -88,7 +88,7 @@ _FOREIGN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("SMART-Net 3.0 with BERT over the slices", ("BERT.",)),
     ("SMART-Net 3.0 with a 3D vision transformer", ("vit.", "vit_decoder.")),
     ("SMART-Net 3.0 with an EfficientNet encoder", ("encoder._conv_stem.",)),
-    ("SMART-Net 3.0 with a MaxViT encoder", ("encoder.stem.", "encoder.stages_0.")),
+    ("SMART-Net 3.0 with a MaxViT encoder", ("encoder.stem.",)),
     ("a SMART-Net of two tasks or one (an ablation)", ("encoder.", "classification_head.")),
     ("a SMART-Net of two tasks or one (an ablation)", ("encoder.", "segmentation_head.")),
     ("a SMART-Net of two tasks or one (an ablation)", ("encoder.", "reconstruction_head.")),

@@ -156,7 +156,7 @@ class MainVolumeClassifier(SequenceReader):
     def forward(self, volumes: Tensor, depths: Tensor) -> Tensor:
         """Return logits (B, 1) for volumes (B, slices, H, W) of `depths` (B,) true slices."""
         features = self.encoder(volumes.flatten(0, 1)[:, None])[4].mean((2, 3))
-        return super().forward(features.unflatten(0, volumes.shape[:2]), depths)
+        return super().forward(features.reshape(*volumes.shape[:2], -1), depths)
 
 
 class MainVolumeSegmenter(VolumeSegmenter):
@@ -173,4 +173,5 @@ class MainVolumeSegmenter(VolumeSegmenter):
         """Return logits (B, 1, slices, H, W) for volumes (B, slices, H, W)."""
         features = self.encoder(volumes.flatten(0, 1)[:, None])
         maps = _decode(_blocks(self, "seg_decoder"), features)
-        return super().forward(maps.unflatten(0, volumes.shape[:2]).transpose(1, 2))
+        stacked = maps.reshape(*volumes.shape[:2], *maps.shape[1:])
+        return super().forward(stacked.transpose(1, 2))

@@ -31,7 +31,7 @@ class PublishedClassifier(VolumeClassifier):
         """Return logits (B, n) for volumes (B, slices, 256, 256) of `depths` (B,) true slices."""
         slices = volumes.flatten(0, 1)[:, None]
         features: Tensor = self.pool(self.encoder(slices)[4])
-        return super().forward(features.unflatten(0, volumes.shape[:2]), depths)
+        return super().forward(features.reshape(*volumes.shape[:2], -1), depths)
 
 
 class PublishedSegmenter(VolumeSegmenter):
@@ -51,7 +51,7 @@ class PublishedSegmenter(VolumeSegmenter):
         """Return logits (B, n, slices, 256, 256) for volumes (B, slices, 256, 256)."""
         slices = volumes.flatten(0, 1)[:, None]
         maps: Tensor = self.seg_decoder(self.encoder(slices))
-        stacked = maps.unflatten(0, volumes.shape[:2]).permute(0, 2, 3, 4, 1)
+        stacked = maps.reshape(*volumes.shape[:2], *maps.shape[1:]).permute(0, 2, 3, 4, 1)
         return torch.movedim(super().forward(stacked), -1, 2)
 
 
