@@ -164,11 +164,11 @@ def test_any_one_entry_amiss_is_refused(data, tmp_path_factory):
     assert any(fault.startswith(name) for fault in told.value.faults)
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e300])
 def test_weights_that_are_not_finite_are_refused(value, tmp_path):
-    """One NaN makes every output NaN."""
+    """One NaN makes every output NaN; nor may a value be too large for float32."""
     state = _state(CLASSIFIER_1)
-    weight = state["fc.bias"].clone()
+    weight = state["fc.bias"].double()
     weight[5] = value
     with pytest.raises(CheckpointError, match=r"fc\.bias holds NaN or infinite"):
         read_checkpoint(_write(tmp_path / "c.pth", state | {"fc.bias": weight}))

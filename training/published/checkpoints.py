@@ -86,9 +86,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     layout = layout_of(state)
     if layout is None:
         title = foreign_title(state)
-        told = f"this is {title}" if title else f"unknown layout (its first entry: {min(state)})"
-        read = ", ".join(layout.title for layout in LAYOUTS)
-        raise CheckpointError(f"{path}: {told}; it is not read here, only these are: {read}")
+        told = (
+            f"this is {title}" if title else f"this is of an unknown layout (it holds {min(state)})"
+        )
+        read = "; ".join(layout.title for layout in LAYOUTS)
+        raise CheckpointError(f"{path}: {told}, which is not read here. Read are: {read}")
     if layout is IMAGENET:
         state = _with_counters(state)
     outputs = _outputs(layout, state)
@@ -132,7 +134,7 @@ def _forbidden(told: str) -> str:
     """Say what a pickle holds that is not read."""
     named = re.search(r"GLOBAL ([\w.]+)", told)
     if named is None:
-        return "no file of torch that can be read without running code from it"
+        return "no file of torch, or none that can be read without running code from it"
     return (
         f"it holds {named[1]}; only tensors, plain values and argparse.Namespace are read, so that "
         "no file can run code: ask its author for the state_dict alone"
@@ -190,8 +192,13 @@ def _false_values(net: nn.Module, state: Mapping[str, Tensor]) -> Iterator[str]:
         elif twin != name:
             if not torch.equal(found, state[twin]):
                 yield f"{twin} and {name} differ: they are one and the same in the network"
-        elif not all(map(math.isfinite, map(float, found.aminmax()))):
+        elif found.is_floating_point() and not _finite(found.float()):
             yield f"{name} holds NaN or infinite values"
+
+
+def _finite(values: Tensor) -> bool:
+    low, high = values.aminmax()  # both are NaN where any value is
+    return math.isfinite(low) and math.isfinite(high)
 
 
 def describe(checkpoint: Checkpoint) -> Table:
