@@ -62,9 +62,9 @@ class Bottleneck(nn.Module):
 class ResNet50(nn.Module):
     """ResNet-50 for one channel with a stem of stride 1, as SMART-Net uses it."""
 
-    def __init__(self) -> None:
+    def __init__(self, stem_stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 64, 7, 1, 3, bias=False)
+        self.conv1 = nn.Conv2d(1, 64, 7, stem_stride, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)

@@ -16,11 +16,11 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
 from ich_node.codes import CLASSES
 from ich_node.errors import BundleError
 from ich_node.infer.backbones import BACKBONES
+from ich_node.infer.fit import in_brief, misfits
 from ich_node.infer.network import SmartNet
 
 METADATA = Path("configs/metadata.json")
@@ -130,7 +130,9 @@ def load_network(bundle: Bundle) -> SmartNet:
     except SafetensorError as error:
         raise BundleError(f"{path}: no safetensors file: {error}") from error
     net = SmartNet(bundle.backbone, len(CLASSES))
-    _check_fit(path, net, {name: tuple(tensor.shape) for name, tensor in weights.items()})
+    faults = misfits(net, weights)
+    if faults:
+        raise BundleError(f"{path} does not fit the network: {in_brief(faults)}")
     net.load_state_dict(weights)
     return net.requires_grad_(False).eval()
 
@@ -147,19 +149,3 @@ def sha256_of(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}: a bundle holds its weights there") from error
-
-
-def _check_fit(path: Path, net: nn.Module, found: dict[str, tuple[int, ...]]) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    faults = [
-        *(f"{name} is missing" for name in sorted(expected.keys() - found.keys())),
-        *(f"{name} is unknown" for name in sorted(found.keys() - expected.keys())),
-        *(
-            f"{name} has shape {found[name]}, expected {expected[name]}"
-            for name in sorted(expected.keys() & found.keys())
-            if found[name] != expected[name]
-        ),
-    ]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise BundleError(f"{path} does not fit the network: {'; '.join(faults[:3])}{more}")

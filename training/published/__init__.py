@@ -1,0 +1,1 @@
+"""SMART-Net as its authors published it, and checkpoints in the layouts of their code."""

@@ -1,0 +1,71 @@
+"""Start a network of ours from a published checkpoint."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ich_node.infer.backbones import ResNet50
+from ich_node.infer.network import SliceNet, SmartNet
+from training.published.checkpoints import Checkpoint, CheckpointError
+from training.published.layouts import IMAGENET, SLICES_1
+
+_ENCODER = "encoder."
+
+
+def network_of(checkpoint: Checkpoint) -> nn.Module:
+    """Return the network of the checkpoint's layout, with its weights."""
+    net = checkpoint.layout.build(checkpoint.outputs)
+    net.load_state_dict(checkpoint.state)
+    return net
+
+
+def encoder_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return the encoder's state as `build_encoder("resnet50")` names it; every layout has one.
+
+    Torchvision's first convolution is summed over RGB, as the paper's code does: what it gives for
+    a slice is what it gave for the slice three times. An encoder of 3.0 or torchvision learned with
+    a stem of stride 2 and is run here with stride 1, as the paper does with torchvision's.
+    """
+    if checkpoint.layout is IMAGENET:
+        state = {n: t for n, t in checkpoint.state.items() if not n.startswith("fc.")}
+        return state | {"conv1.weight": state["conv1.weight"].sum(1, keepdim=True)}
+    return {
+        name.removeprefix(_ENCODER): tensor
+        for name, tensor in checkpoint.state.items()
+        if name.startswith(_ENCODER)
+    }
+
+
+def start_encoder(net: SliceNet | SmartNet, checkpoint: Checkpoint) -> None:
+    """Give a network's encoder the weights of the checkpoint's; the rest of it stays.
+
+    Raises
+    ------
+    CheckpointError
+        The network's backbone is not ``resnet50``.
+    """
+    if not isinstance(net.encoder, ResNet50):
+        raise CheckpointError(
+            f"{checkpoint.path} holds a ResNet-50; start a network of backbone 'resnet50' from it, "
+            f"not one with {type(net.encoder).__name__}"
+        )
+    net.encoder.load_state_dict(encoder_of(checkpoint))
+
+
+def slice_net_of(checkpoint: Checkpoint, n_classes: int) -> SliceNet:
+    """Return the whole slice network of a 1.0 checkpoint, to go on with the volume stage.
+
+    Raises
+    ------
+    CheckpointError
+        It is of another layout, or has not as many outputs as classes are wanted.
+    """
+    if checkpoint.layout is not SLICES_1 or checkpoint.outputs != n_classes:
+        raise CheckpointError(
+            f"{checkpoint.path} is {checkpoint.layout.title} with {checkpoint.outputs} output(s); "
+            f"a slice network of {n_classes} needs {SLICES_1.title} with as many. "
+            "Its encoder alone can be taken: start_encoder"
+        )
+    net = network_of(checkpoint)
+    assert isinstance(net, SliceNet)
+    return net
