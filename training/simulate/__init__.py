@@ -1,7 +1,4 @@
-"""Simulated head CT: volumes with voxel-true bleeds, and their DICOM series.
-
-This first simulator draws heads from formulas alone; it needs no data.
-"""
+"""Simulated head CT with bleeds whose every voxel is known."""
 
 from training.simulate.head import SimulatedHead, simulate_head
 

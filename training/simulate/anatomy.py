@@ -1,173 +1,188 @@
-"""A head without a bleed: where each tissue is, in millimetres from the centre.
+"""A head without a bleed: the average bent, turned and scaled into a scan, with where things are.
 
-Axes as everywhere: z to the vertex, y to the back, x to the left; the arrays are (slice, row,
-column).
+Axes as everywhere: z to the vertex, y to the back, x to the left; arrays are (slice, row, column).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from training.simulate.noise import Volume, smooth_noise
-
-Mask = npt.NDArray[np.bool_]
+from training.simulate.atlas import Atlas, Mask, Point, Volume
+from training.simulate.noise import smooth_noise
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Coordinates of every voxel in the turned and deformed frame of the head, mm."""
+    """Where a scan's voxels lie: slices, rows, columns and the distance between them, mm.
 
-    z: Volume
-    y: Volume
-    x: Volume
+    Thin slices stand for the thickness of thick ones: the scanner averages them.
+    """
+
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
+
+    def noise(self, rng: np.random.Generator, length_mm: float) -> Volume:
+        """Return a smooth field of zero mean and unit variance."""
+        return smooth_noise(rng, self.shape, self.spacing_mm, length_mm)
+
+
+@dataclass(frozen=True)
+class Push:
+    """What a bleed does to the brain around it: from a place, in a direction, mm."""
+
+    place: Point
+    by: Point
+    width_mm: float
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Tissues of one head. ``depth_mm`` grows inward from the inner table of the skull."""
-
-    grid: Grid
-    depth_mm: Volume
-    skull_mm: Volume
-    scalp_mm: Volume
-    inside: Mask
-    brain: Mask
-    sulci: Mask
-    ventricles: Mask
-    grey: Mask
-    falx: Mask
-    fold: Volume
-
-
-def make_grid(
-    rng: np.random.Generator, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
-) -> Grid:
-    """Lay the head into the scan: turned a little, shifted a little, smoothly bent."""
-    z, y, x = (
-        (np.arange(n, dtype=np.float32) - (n - 1) / 2) * s
-        for n, s in zip(shape, spacing_mm, strict=True)
-    )
-    z = z + np.float32(25 + rng.uniform(-8, 8))  # the scan reaches from the base to the vertex
-    zz, yy, xx = np.meshgrid(z, y, x, indexing="ij")
-    turn, nod = np.radians(rng.uniform(-10, 10)), np.radians(rng.uniform(-8, 8))
-    yy, zz = yy * np.cos(nod) - zz * np.sin(nod), yy * np.sin(nod) + zz * np.cos(nod)
-    xx, yy = xx * np.cos(turn) - yy * np.sin(turn), xx * np.sin(turn) + yy * np.cos(turn)
-    xx, yy = xx + rng.uniform(-6, 6), yy + rng.uniform(-6, 6)
-    bent = [
-        np.asarray(axis + smooth_noise(rng, shape, spacing_mm, 60.0) * rng.uniform(0.5, 2.0), "f4")
-        for axis in (zz, yy, xx)
-    ]
-    return Grid(bent[0], bent[1], bent[2], shape, spacing_mm)
-
-
-def make_anatomy(rng: np.random.Generator, grid: Grid, big_ventricles: bool = False) -> Anatomy:
-    """Draw one head.
+    """One head on the grid of its scan.
 
     Parameters
     ----------
-    big_ventricles
-        Wide enough to hold blood that one can see.
+    z, y, x
+        Position of every voxel in the average head, mm.
+    depth_mm
+        Below the inner table of the skull; negative outside.
+    brain_depth_mm
+        The same for the brain, which may have shrunk or moved.
+    grey, white
+        Parts of the voxel, 0..1; what is missing to 1 inside the skull is fluid.
+    ventricle_mm
+        Distance to the ventricles; negative inside.
+    average_hu
+        Of the average head CT; None without one.
     """
-    outer_mm, radius = _outer_depth(rng, grid)
-    skull = np.float32(rng.uniform(5, 8)) + smooth_noise(
-        rng, grid.shape, grid.spacing_mm, 40.0
-    ) * np.float32(0.8)
-    depth = outer_mm - np.clip(skull, 3.0, 12.0)
-    inside = (depth > 0) & (radius < 1)
-    fold = smooth_noise(rng, grid.shape, grid.spacing_mm, rng.uniform(11, 16))
-    atrophy = np.float32(rng.uniform(0.06, 0.22))
-    gap = np.float32(rng.uniform(1.0, 3.0))
-    reach = np.float32(rng.uniform(9, 14))
-    sulci = inside & ((depth < gap) | ((np.abs(fold) < atrophy) & (depth < reach)))
-    sulci |= inside & _cisterns(rng, grid)
-    ventricles = inside & _ventricles(rng, grid, big_ventricles)
-    ribbon = (depth < 5) | ((np.abs(fold) < atrophy + 0.5) & (depth < reach + 4))
-    grey = inside & (ribbon | _deep_nuclei(rng, grid))
-    falx = inside & (np.abs(grid.x) < 1.2) & (grid.z > 5) & ~_corpus(grid)
+
+    grid: Grid
+    z: Volume
+    y: Volume
+    x: Volume
+    depth_mm: Volume
+    brain_depth_mm: Volume
+    grey: Volume
+    white: Volume
+    ventricle_mm: Volume
+    average_hu: Volume | None
+
+    @property
+    def inside(self) -> Mask:
+        """The cavity of the skull."""
+        return self.depth_mm > 0
+
+    @property
+    def ventricles(self) -> Mask:
+        """Fluid inside the brain."""
+        return (self.ventricle_mm < 0) & (self.brain_depth_mm > 6)
+
+    @property
+    def brain(self) -> Mask:
+        """Grey and white matter."""
+        return (self.grey + self.white > 0.5) & self.inside & (self.ventricle_mm > 0)
+
+
+def make_anatomy(
+    rng: np.random.Generator,
+    atlas: Atlas,
+    grid: Grid,
+    span_mm: tuple[float, float],
+    pushes: Sequence[Push],
+) -> Anatomy:
+    """Bend the average head into a scan.
+
+    Parameters
+    ----------
+    span_mm
+        Height of the lowest and of the highest slice in the average head, mm.
+    pushes
+        What moves the brain, but not the skull.
+    """
+    z, y, x = _lie(rng, grid, span_mm)
+    maps = atlas.form.at(z, y, x)
+    depth = maps[0]
+    bz, by, bx = _brain_position(rng, grid, (z, y, x), depth, pushes)
+    grey, white = atlas.tissue.at(bz, by, bx)
+    brain_depth, ventricle = atlas.form.at(bz, by, bx)[:2]
     return Anatomy(
         grid=grid,
+        z=z,
+        y=y,
+        x=x,
         depth_mm=depth,
-        skull_mm=np.clip(skull, 3.0, 12.0),
-        scalp_mm=outer_mm,
-        inside=inside,
-        brain=inside & ~sulci & ~ventricles & ~falx,
-        sulci=sulci & ~ventricles & ~falx,
-        ventricles=ventricles,
+        brain_depth_mm=brain_depth,
         grey=grey,
-        falx=falx,
-        fold=fold,
+        white=white,
+        ventricle_mm=ventricle + np.float32(_ventricle_size(rng)),
+        average_hu=maps[2] if atlas.has_base else None,
     )
 
 
-def _outer_depth(rng: np.random.Generator, grid: Grid) -> tuple[Volume, Volume]:
-    """Depth below the outer table along the ray to the centre, mm, and the normalised radius."""
-    wide, long_, high = rng.uniform(68, 78), rng.uniform(84, 98), rng.uniform(88, 102)
-    low = rng.uniform(52, 62)  # the skull base closes the head below
-    power = np.float32(rng.uniform(2.1, 2.6))
-    forehead = np.float32(rng.uniform(0.0, 0.12))
-    x = np.abs(grid.x) / (wide * (1 + forehead * np.clip(grid.y / long_, -1, 1)))
-    y = np.abs(grid.y) / long_
-    z = np.where(grid.z > 0, grid.z / high, -grid.z / low)
-    radius = np.asarray((x**power + y**power + z**power) ** (1 / power), np.float32)
-    distance = np.sqrt(grid.x**2 + grid.y**2 + grid.z**2)
-    depth = distance * (1 / np.maximum(radius, 1e-3) - 1)
-    return np.asarray(depth, np.float32), radius
+def _ventricle_size(rng: np.random.Generator) -> float:
+    """Distance by which the ventricles are narrower (positive) or wider than average, mm."""
+    return float(rng.uniform(-1.5, 1.0) if rng.random() < 0.6 else rng.uniform(-6.0, -1.5))
 
 
-def _ellipsoid(
-    grid: Grid, centre: tuple[float, float, float], radii: tuple[float, float, float]
-) -> Volume:
-    """Return the normalised squared distance, below 1 inside; centre and radii (z, y, x), mm."""
-    return np.asarray(
-        ((grid.z - centre[0]) / radii[0]) ** 2
-        + ((grid.y - centre[1]) / radii[1]) ** 2
-        + ((grid.x - centre[2]) / radii[2]) ** 2,
-        np.float32,
+def _lie(
+    rng: np.random.Generator, grid: Grid, span_mm: tuple[float, float]
+) -> tuple[Volume, Volume, Volume]:
+    """Lay the head into the scan: scaled, turned, shifted, smoothly bent."""
+    low, high = span_mm
+    slices, rows, columns = grid.shape
+    scale = rng.uniform(0.90, 1.10) * (1 + rng.uniform(-0.06, 0.06, 3))
+    z0 = np.linspace(low, high, slices, dtype=np.float32)
+    y0, x0 = (
+        (np.arange(n, dtype=np.float32) - (n - 1) / 2) * step / factor
+        for n, step, factor in zip((rows, columns), grid.spacing_mm[1:], scale[1:], strict=True)
+    )
+    y0 = y0 + np.float32(18 + rng.normal(0, 7))
+    x0 = x0 + np.float32(rng.normal(0, 6))
+    z, y, x = np.meshgrid(z0, y0, x0, indexing="ij")
+    turn = np.radians(rng.normal(0, 4) if rng.random() < 0.7 else rng.uniform(-25, 25))
+    nod = np.radians(rng.uniform(-22, 14))
+    lean = np.radians(rng.normal(0, 3.5))
+    y -= 18
+    z -= 10
+    y, z = y * np.cos(nod) - z * np.sin(nod), y * np.sin(nod) + z * np.cos(nod)
+    x, z = x * np.cos(lean) - z * np.sin(lean), x * np.sin(lean) + z * np.cos(lean)
+    x, y = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
+    y += 18
+    z += 10
+    wide, fine = rng.uniform(1.0, 3.2), rng.uniform(0.3, 1.2)
+    lopsided = rng.uniform(-0.04, 0.04)
+    bent = [
+        axis + wide * grid.noise(rng, 90.0) + fine * grid.noise(rng, 28.0) for axis in (z, y, x)
+    ]
+    return (
+        np.asarray(bent[0], np.float32),
+        np.asarray(bent[1] * (1 + lopsided * np.sign(bent[2]) * np.abs(bent[2]) / 70), np.float32),
+        np.asarray(bent[2], np.float32),
     )
 
 
-def _ventricles(rng: np.random.Generator, grid: Grid, big: bool) -> Mask:
-    """Two lateral ventricles that bend outward to the back, a third and a fourth."""
-    size = rng.uniform(1.25, 1.9) if big else rng.uniform(0.6, 1.5)
-    found = np.zeros(grid.shape, bool)
-    for side in (-1, 1):
-        own = size * rng.uniform(0.85, 1.15)
-        bend = 7.0 + 0.0028 * (grid.y + 25) ** 2 * (grid.y > -25)
-        x = grid.x - side * bend
-        arch = grid.z - (24 - 0.006 * grid.y**2)
-        found |= (x / (4.5 * own)) ** 2 + (arch / (7 * own)) ** 2 + (grid.y / 42) ** 2 < 1
-        horn = _ellipsoid(grid, (12, 32, side * 17), (9 * own, 14 * own, 5 * own))
-        found |= horn < 1
-    found |= _ellipsoid(grid, (8, 0, 0), (10, 14, 1.8 * size)) < 1
-    found |= _ellipsoid(grid, (-28, 32, 0), (7, 5 * size, 5 * size)) < 1
-    return found
-
-
-def _cisterns(rng: np.random.Generator, grid: Grid) -> Mask:
-    """Suprasellar star, ambient cisterns and Sylvian fissures."""
-    wide = rng.uniform(0.7, 1.3)
-    star = _ellipsoid(grid, (-20, -12, 0), (7, 10 * wide, 13 * wide)) < 1
-    ring = np.abs(_ellipsoid(grid, (-16, 14, 0), (12, 17, 17)) - 1) < 0.16 * wide
-    ring &= np.abs(grid.z + 14) < 10
-    taper = 1 - ((grid.y + 8) / 30) ** 2 - np.clip((50 - np.abs(grid.x)) / 22, 0, 1) ** 2
-    bent = grid.z - 2 - 0.3 * grid.y - 4 * np.sin(grid.x / 9)
-    sylvian: Mask = np.abs(bent) < 3.2 * wide * np.clip(taper, 0, 1)
-    return star | ring | sylvian
-
-
-def _deep_nuclei(rng: np.random.Generator, grid: Grid) -> Mask:
-    found = np.zeros(grid.shape, bool)
-    for side in (-1, 1):
-        shift = rng.uniform(-2, 2)
-        found |= _ellipsoid(grid, (8, 10 + shift, side * 12), (10, 14, 8)) < 1
-        found |= _ellipsoid(grid, (10, -10 + shift, side * 24), (11, 18, 6)) < 1
-    return found
-
-
-def _corpus(grid: Grid) -> Mask:
-    return _ellipsoid(grid, (20, 0, 0), (22, 42, 10)) < 1
+def _brain_position(
+    rng: np.random.Generator,
+    grid: Grid,
+    at: tuple[Volume, Volume, Volume],
+    depth: Volume,
+    pushes: Sequence[Push],
+) -> tuple[Volume, Volume, Volume]:
+    """Positions that the brain is looked up at: it shrinks, its furrows differ, it is pushed."""
+    z, y, x = at
+    shrunk = np.float32(1 + max(0.0, rng.normal(0.0, 0.035)))
+    fine = np.float32(rng.uniform(0.4, 1.6))
+    moved = [
+        (z - 8) * shrunk + 8 + fine * grid.noise(rng, 22.0),
+        (y - 18) * shrunk + 18 + fine * grid.noise(rng, 22.0),
+        x * shrunk + fine * grid.noise(rng, 22.0),
+    ]
+    for push in pushes:
+        away = (
+            (z - push.place[0]) ** 2 + (y - push.place[1]) ** 2 + (x - push.place[2]) ** 2
+        ) / np.float32(push.width_mm**2)
+        weight = np.exp(-away) * np.clip(depth / 6, 0, 1)
+        moved = [axis - weight * np.float32(by) for axis, by in zip(moved, push.by, strict=True)]
+    return tuple(np.asarray(axis, np.float32) for axis in moved)  # type: ignore[return-value]

@@ -1,96 +1,330 @@
-"""Bleeds of the five subtypes, each drawn as what it is."""
+"""Bleeds of the five subtypes: planned before the head, since they move the brain; drawn in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
-from training.simulate.anatomy import Anatomy, Mask
-from training.simulate.noise import Volume, smooth_noise
+from training.simulate.anatomy import Anatomy, Grid, Push
+from training.simulate.atlas import Atlas, Mask, Point, Volume
+from training.simulate.tissue import smoothstep, tent_height, tent_region
+
+_CENTRE: Point = (8.0, 18.0, 0.0)
+# Sites of bleeds in the brain and how often: (z, y, x) for the left, spread, share.
+_SITES: tuple[tuple[Point, float, float], ...] = (
+    ((4.0, 0.0, 26.0), 6.0, 0.20),  # putamen
+    ((8.0, 18.0, 12.0), 4.0, 0.13),  # thalamus
+    ((-36.0, 62.0, 22.0), 9.0, 0.09),  # cerebellum
+    ((-30.0, 26.0, 2.0), 4.0, 0.05),  # pons
+    ((-10.0, -52.0, 20.0), 8.0, 0.09),  # frontal base
+    ((-24.0, 2.0, 46.0), 8.0, 0.09),  # temporal lobe
+)
 
 
-def _direction(rng: np.random.Generator, lowest_z: float) -> tuple[np.ndarray, float]:
-    """Return a unit vector (z, y, x) to a point of the convexity and its side (-1 or 1)."""
+@dataclass(frozen=True)
+class Plan:
+    """One bleed before the head is made.
+
+    Parameters
+    ----------
+    subtype
+        One of `codes.SUBTYPES`.
+    place
+        Its centre, or the point of the skull that it lies against, mm in the average head.
+    size_mm
+        Radius of a ball, or thickness of a layer.
+    pushes
+        What it does to the brain.
+    draw
+        Gives the mask in a head.
+    """
+
+    subtype: str
+    place: Point
+    size_mm: float
+    draw: Callable[[np.random.Generator, Anatomy], Mask]
+    pushes: tuple[Push, ...] = field(default=())
+
+
+def plan_bleed(rng: np.random.Generator, atlas: Atlas, subtype: str) -> Plan:
+    """Draw where and how large a bleed of a subtype is."""
+    return _PLANS[subtype](rng, atlas)
+
+
+def _towards(rng: np.random.Generator, lowest: float, highest: float) -> tuple[Point, float]:
+    """Return a unit vector to a point of the convexity and its side (-1 or 1)."""
     side = float(rng.choice([-1, 1]))
-    around = rng.uniform(-0.9, 0.9)
-    height = rng.uniform(lowest_z, 0.6)
+    around = rng.uniform(-1.2, 1.2)
+    height = rng.uniform(lowest, highest)
     flat = np.sqrt(1 - height**2)
-    vector = np.array([height, flat * np.sin(around), side * flat * np.cos(around)])
-    return vector, side
+    unit = (height, float(flat * np.sin(around)), float(side * flat * np.cos(around)))
+    return unit, side
 
 
-def _angle_from(head: Anatomy, direction: np.ndarray) -> Volume:
+def _angle_from(head: Anatomy, unit: Point) -> Volume:
     """Angle between each voxel and a direction as seen from the centre, radians."""
-    grid = head.grid
-    length = np.sqrt(grid.x**2 + grid.y**2 + grid.z**2) + 1e-3
-    along = grid.z * direction[0] + grid.y * direction[1] + grid.x * direction[2]
-    return np.asarray(np.arccos(np.clip(along / length, -1, 1)), np.float32)
+    z, y, x = head.z - _CENTRE[0], head.y - _CENTRE[1], head.x - _CENTRE[2]
+    length = np.sqrt(z * z + y * y + x * x) + 1e-3
+    along = (z * unit[0] + y * unit[1] + x * unit[2]) / length
+    return np.asarray(np.arccos(np.clip(along, -1, 1)), np.float32)
 
 
-def epidural(rng: np.random.Generator, head: Anatomy) -> Mask:
-    """A lens between inner table and dura: short, thick, with a smooth inner edge."""
-    direction, _ = _direction(rng, -0.2)
-    half = rng.uniform(0.30, 0.50)
-    thick = rng.uniform(12, 26)
-    profile: Volume = thick * (1 - (_angle_from(head, direction) / half) ** 2)
-    return head.inside & (head.depth_mm < profile)
+def _away(head: Anatomy, place: Point) -> Volume:
+    """Distance of each voxel from a place, mm."""
+    z, y, x = head.z - place[0], head.y - place[1], head.x - place[2]
+    return np.asarray(np.sqrt(z * z + y * y + x * x), np.float32)
 
 
-def subdural(rng: np.random.Generator, head: Anatomy) -> Mask:
-    """A crescent along one convexity: long, thin, never across the midline."""
-    direction, side = _direction(rng, 0.0)
-    half = rng.uniform(0.9, 1.25)
-    thick = rng.uniform(5, 13)
-    uneven = 1 + 0.15 * smooth_noise(rng, head.grid.shape, head.grid.spacing_mm, 30.0)
-    off = np.clip(_angle_from(head, direction) / half, 0, 1)
-    profile: Volume = thick * (1 - off**4) * uneven * (off < 1)
-    return head.inside & (head.depth_mm < profile) & (head.grid.x * side > 2)
+def _surface(atlas: Atlas, unit: Point) -> Point:
+    """Return where a ray from the centre meets the inner table."""
+    along = np.arange(30, 120, 1.0, dtype=np.float32)
+    ray = [(centre + part * along)[None, None] for centre, part in zip(_CENTRE, unit, strict=True)]
+    depth = atlas.form.at(*ray)[0][0, 0]
+    return _at(unit, float(along[np.argmin(np.abs(depth))]))
 
 
-def subarachnoid(rng: np.random.Generator, head: Anatomy) -> Mask:
-    """Blood in the sulci of a region, or in the basal cisterns and Sylvian fissures."""
-    grid = head.grid
-    if rng.random() < 0.5:
-        near = (np.abs(grid.z + 8) < 26) & (np.abs(grid.y + 2) < 42)
-    else:
-        direction, _ = _direction(rng, 0.0)
-        near = _angle_from(head, direction) < rng.uniform(0.6, 0.9)
-    reach = rng.uniform(12, 16)
-    filled = head.sulci | (head.inside & (np.abs(head.fold) < 0.28) & (head.depth_mm < reach))
-    return filled & near & ~head.ventricles & ~head.falx
-
-
-def intraparenchymal(rng: np.random.Generator, head: Anatomy) -> Mask:
-    """A ragged ball inside the brain: deep, lobar or in the posterior fossa."""
-    grid = head.grid
-    where = np.argwhere(head.brain & (head.depth_mm > 16) & (grid.z > -30))
-    at = tuple(where[rng.integers(len(where))])
-    centre = (grid.z[at], grid.y[at], grid.x[at])
-    radius = (3 * rng.uniform(4, 60) * 1000 / (4 * np.pi)) ** (1 / 3)
-    stretch = rng.uniform(0.75, 1.3, 3)
-    distance = np.sqrt(
-        ((grid.z - centre[0]) / stretch[0]) ** 2
-        + ((grid.y - centre[1]) / stretch[1]) ** 2
-        + ((grid.x - centre[2]) / stretch[2]) ** 2
+def _at(unit: Point, distance: float) -> Point:
+    return (
+        _CENTRE[0] + distance * unit[0],
+        _CENTRE[1] + distance * unit[1],
+        _CENTRE[2] + distance * unit[2],
     )
-    ragged = 1 + 0.16 * smooth_noise(rng, grid.shape, grid.spacing_mm, 9.0)
-    ball: Mask = distance < radius * ragged
-    return ball & head.inside & ~head.ventricles & (head.depth_mm > 3)
 
 
-def intraventricular(rng: np.random.Generator, head: Anatomy) -> Mask:
+def _epidural(rng: np.random.Generator, atlas: Atlas) -> Plan:
+    """A lens between inner table and dura: short, thick, with a smooth inner edge."""
+    unit, _ = _towards(rng, -0.45, 0.75)
+    thick = float(rng.uniform(4, 32))
+    reach = float(rng.uniform(9, 18) + rng.uniform(0.8, 1.4) * thick)
+    place = _surface(atlas, unit)
+    push = Push(place, tuple(-0.7 * thick * part for part in unit), 42.0)  # type: ignore[arg-type]
+
+    def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
+        off = _away(head, place) / reach
+        profile = thick * (1 - off * off) + 0.6 * head.grid.noise(rng, 25.0)
+        return head.inside & (head.depth_mm < profile) & (off < 1)
+
+    return Plan("epidural", place, thick, draw, (push,))
+
+
+def _subdural(rng: np.random.Generator, _: Atlas) -> Plan:
+    """A crescent along a convexity, or a layer on falx or tentorium."""
+    kind = rng.random()
+    if kind < 0.14:
+        return _beside_falx(rng)
+    if kind < 0.25:
+        return _on_tentorium(rng)
+    unit, side = _towards(rng, -0.1, 0.6)
+    half = float(rng.uniform(0.55, 1.5))
+    thick = float(np.exp(rng.uniform(np.log(2.0), np.log(20.0))))
+    place = _at(unit, 60.0)
+    shift = float(min(14.0, thick * rng.uniform(0.1, 0.9)))
+    push = Push(place, (0.0, 0.0, -side * shift), float(rng.uniform(50, 75)))
+    power = float(rng.uniform(2.0, 6.0))
+
+    def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
+        uneven = 1 + rng.uniform(0.05, 0.3) * head.grid.noise(rng, 30.0)
+        off = np.clip(_angle_from(head, unit) / half, 0, 1)
+        profile = thick * (1 - off**power) * uneven
+        own = (head.depth_mm < profile) & (off < 1) & (head.x * side > 1.5) & head.inside
+        own &= (head.z > tent_height(head)) | ~tent_region(head)
+        return np.asarray(own, bool)
+
+    return Plan("subdural", place, thick, draw, (push,))
+
+
+def _beside_falx(rng: np.random.Generator) -> Plan:
+    side = float(rng.choice([-1, 1]))
+    thick = float(rng.uniform(1.8, 9.0))
+    middle, long_ = rng.uniform(-50, 80), rng.uniform(20, 60)
+    reach = rng.uniform(14, 40)
+    place = (40.0, float(middle), 4.0 * side)
+    push = Push(place, (0.0, 0.0, side * 0.7 * thick), 40.0)
+
+    def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
+        off = np.clip(np.abs(head.y - middle) / long_, 0, 1)
+        profile = thick * (1 - off**3) * (1 + 0.25 * head.grid.noise(rng, 20.0))
+        beside = (head.x * side > -0.6) & (head.x * side < profile)
+        beside &= head.inside & (head.depth_mm < reach) & (head.z > 2)
+        return np.asarray(beside, bool)
+
+    return Plan("subdural", place, thick, draw, (push,))
+
+
+def _on_tentorium(rng: np.random.Generator) -> Plan:
+    side = float(rng.choice([-1, 1]))
+    thick = float(rng.uniform(1.8, 7.0))
+    inner, outer = rng.uniform(4, 16), rng.uniform(35, 62)
+    place = (-2.0, 55.0, 25.0 * side)
+
+    def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
+        above = head.z - tent_height(head)
+        profile = thick * (1 + 0.3 * head.grid.noise(rng, 20.0))
+        within = (head.x * side > inner) & (head.x * side < outer)
+        return tent_region(head) & within & (above > -0.8) & (above < profile)
+
+    return Plan("subdural", place, thick, draw)
+
+
+def _subarachnoid(rng: np.random.Generator, _: Atlas) -> Plan:
+    """Blood in the furrows of a region, or in the basal cisterns and Sylvian fissures."""
+    basal = rng.random() < 0.45
+    if basal:
+        place = (-14.0, 2.0, float(rng.normal(0, 14)))
+        reach = float(rng.uniform(18, 55))
+    else:
+        place = _at(_towards(rng, -0.2, 0.95)[0], 58.0)
+        reach = float(rng.uniform(14, 48))
+    fluid = float(rng.uniform(0.50, 0.74))
+    lower = float(rng.uniform(-0.9, 0.6))
+
+    def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
+        near = _away(head, place) < reach * (1 + 0.25 * head.grid.noise(rng, 20.0))
+        furrow = (head.grey + head.white < fluid) & (head.ventricle_mm > 1.5)
+        if not basal:
+            furrow &= head.depth_mm < 26
+        patchy = head.grid.noise(rng, 10.0) > lower - 0.8
+        return furrow & near & patchy & head.inside & (head.depth_mm > 0.4)
+
+    return Plan("subarachnoid", place, reach, draw)
+
+
+def _intraparenchymal(rng: np.random.Generator, _: Atlas) -> Plan:
+    """A ragged ball inside the brain: deep, lobar or in the posterior fossa; or a cluster."""
+    side = float(rng.choice([-1, 1]))
+    place = _lobar(rng, side)
+    chosen = rng.random()
+    for at, spread, share in _SITES:
+        if chosen < share:
+            moved = np.array(at) * (1, 1, side) + rng.normal(0, spread, 3)
+            place = (float(moved[0]), float(moved[1]), float(moved[2]))
+            break
+        chosen -= share
+    volume = float(np.exp(rng.uniform(np.log(0.25), np.log(110.0))))
+    radius = float((3 * volume * 1000 / (4 * np.pi)) ** (1 / 3))
+    away = np.array([0.2 * (place[0] - 8), 0.3 * (place[1] - 18), place[2]])
+    away /= np.linalg.norm(away) + 1e-6
+    by = -min(11.0, rng.uniform(0.0, 0.55) * radius) * away
+    push = Push(place, (float(by[0]), float(by[1]), float(by[2])), 2.2 * radius + 14)
+    parts = int(rng.choice([1, 2, 3, 5], p=[0.5, 0.2, 0.15, 0.15]))
+    bruised = rng.random() < 0.3  # blood and swollen brain side by side
+    clotted = float(rng.uniform(-0.5, 0.6))
+
+    def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
+        found = np.zeros(head.grid.shape, bool)
+        rough = head.grid.noise(rng, max(4.0, 0.7 * radius))
+        for part in range(parts):
+            off = rng.normal(0, 0.8 * radius, 3) if part else np.zeros(3)
+            own = radius * (rng.uniform(0.35, 0.8) if part else 1.0) / parts**0.2
+            found |= _ball(head, np.array(place) + off, own, rng, rough)
+        if bruised:
+            found &= head.grid.noise(rng, rng.uniform(4, 9)) > clotted
+        brain = head.inside & (head.brain_depth_mm > 1.0) & (head.grey + head.white > 0.25)
+        return found & brain & (head.ventricle_mm > 0.3)
+
+    return Plan("intraparenchymal", place, radius, draw, (push,))
+
+
+def _lobar(rng: np.random.Generator, side: float) -> Point:
+    """A place in a lobe, nearer to the surface than to the middle."""
+    unit, _ = _towards(rng, -0.15, 0.95)
+    deep = rng.uniform(24, 58)
+    return (
+        float(10 + 0.95 * deep * unit[0]),
+        float(18 + 1.25 * deep * unit[1]),
+        float(side * max(7.0, deep * abs(unit[2]))),
+    )
+
+
+def _ball(
+    head: Anatomy, centre: np.ndarray, radius: float, rng: np.random.Generator, rough: Volume
+) -> Mask:
+    stretch = np.exp(rng.uniform(-0.45, 0.45, 3))
+    stretch /= np.prod(stretch) ** (1 / 3)
+    away = np.sqrt(
+        ((head.z - centre[0]) / stretch[0]) ** 2
+        + ((head.y - centre[1]) / stretch[1]) ** 2
+        + ((head.x - centre[2]) / stretch[2]) ** 2
+    )
+    ball: Mask = away < radius * (1 + rng.uniform(0.05, 0.3) * rough)
+    return ball
+
+
+def _intraventricular(rng: np.random.Generator, _: Atlas) -> Plan:
     """Blood that settles in the dependent part of the ventricles, with a level; or a cast."""
-    if rng.random() < 0.3:
-        return head.ventricles
-    level = rng.uniform(-15, 22)
-    return head.ventricles & (head.grid.y > level)
+    cast = rng.random() < 0.35
+    level = float(rng.uniform(-5, 52))
+    sides = [(-1, 1), (-1,), (1,)][int(rng.choice(3, p=[0.5, 0.25, 0.25]))]
+    inward = float(rng.uniform(0.0, 0.8))
+
+    def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
+        wet = head.ventricles & (head.ventricle_mm < -0.2)
+        of_side = np.zeros(head.grid.shape, bool)
+        for side in sides:
+            of_side |= head.x * side > -3
+        if cast:
+            clot = head.grid.noise(rng, 14.0) > -1.2 + inward
+            return wet & of_side & clot
+        return wet & of_side & (head.y + 1.5 * head.grid.noise(rng, 20.0) > level)
+
+    return Plan("intraventricular", (8.0, 30.0, 0.0), 10.0, draw)
 
 
-DRAW: dict[str, Callable[[np.random.Generator, Anatomy], Mask]] = {
-    "epidural": epidural,
-    "subdural": subdural,
-    "subarachnoid": subarachnoid,
-    "intraparenchymal": intraparenchymal,
-    "intraventricular": intraventricular,
+_PLANS: dict[str, Callable[[np.random.Generator, Atlas], Plan]] = {
+    "epidural": _epidural,
+    "subdural": _subdural,
+    "subarachnoid": _subarachnoid,
+    "intraparenchymal": _intraparenchymal,
+    "intraventricular": _intraventricular,
 }
+
+
+def paint_bleed(
+    rng: np.random.Generator, head: Anatomy, plan: Plan, mask: Mask, hu: Volume
+) -> None:
+    """Give a bleed its HU: acute, subacute or mixed, with a level, and oedema around it."""
+    grid = head.grid
+    if plan.subtype == "intraparenchymal" and rng.random() < 0.75:
+        _oedema(rng, head, plan, mask, hu)
+    density = _density(rng, plan.subtype)
+    clot = density + rng.uniform(0.5, 4.0) * grid.noise(rng, rng.uniform(4, 14))
+    kind = rng.random()
+    if kind < 0.12 and plan.size_mm > 8:  # mixed: still bleeding
+        clot -= rng.uniform(6, 22) * smoothstep(grid.noise(rng, 12.0), 0.2, 0.9)
+    elif kind < 0.18 and plan.size_mm > 8:  # settled: plasma above, cells below
+        level = plan.place[1] + rng.uniform(-0.4, 0.4) * plan.size_mm
+        clot -= rng.uniform(10, 25) * (head.y < level)
+    if plan.subtype == "subarachnoid":
+        share = rng.uniform(0.55, 1.0)
+        clot = share * clot + (1 - share) * hu
+    part = _soft(rng, grid, mask) if plan.subtype != "epidural" else mask.astype(np.float32)
+    hu += part * (clot - hu)
+
+
+def _soft(rng: np.random.Generator, grid: Grid, mask: Mask) -> Volume:
+    """Parts 0..1 of a mask whose edge is as sharp as the rng draws."""
+    blur = rng.uniform(0.2, 1.8) if rng.random() < 0.5 else 0.3
+    sigma = blur / grid.spacing_mm[1]
+    return np.stack([cv2.GaussianBlur(plane, (0, 0), sigma) for plane in mask.astype(np.float32)])
+
+
+def _density(rng: np.random.Generator, subtype: str) -> float:
+    if subtype == "subdural" and rng.random() < 0.15:
+        return float(rng.uniform(34, 46))  # subacute, down to isodense
+    if rng.random() < 0.4:
+        return float(rng.uniform(42, 56))
+    return float(rng.uniform(54, 84))
+
+
+def _oedema(rng: np.random.Generator, head: Anatomy, plan: Plan, mask: Mask, hu: Volume) -> None:
+    """A darker ring that follows the white matter."""
+    wide = rng.uniform(0.15, 0.9) * plan.size_mm + rng.uniform(1, 5)
+    away = _away(head, plan.place)
+    uneven = plan.size_mm + wide * (1 + 0.45 * head.grid.noise(rng, 12.0))
+    ring = smoothstep(uneven - away, -1.5, 2.5) * (0.35 + 0.65 * (head.white > 0.35))
+    ring *= head.brain & ~mask
+    target = rng.uniform(14, 25)
+    hu += np.minimum(ring * (np.float32(target) - hu), 0)

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ich_node.codes import SUBTYPES
-from ich_node.selftest.head import scanner_grain
-from training.simulate.anatomy import Anatomy, make_anatomy, make_grid
-from training.simulate.bleeds import DRAW
-from training.simulate.noise import Volume, smooth_noise
+from training.simulate.anatomy import Anatomy, Grid, make_anatomy
+from training.simulate.atlas import Atlas, Mask, Volume, load_atlas
+from training.simulate.background import bend_background, read_background
+from training.simulate.bleeds import Plan, paint_bleed, plan_bleed
+from training.simulate.mimics import paint_mimics, paint_surgery
+from training.simulate.scanner import expose
+from training.simulate.tissue import paint_brain, paint_holder, paint_petrous, paint_skull
 
-SMALLEST_ML = 2.0
-# Where bone shines in, by partial volume or blur, blood is not to be told from it: no label.
-VISIBLE_HU = 100.0
-# How often a head drawn by its seed alone holds 0, 1, 2 bleeds.
-_COUNTS = (0.35, 0.45, 0.20)
+SMALLEST_ML = 0.2
+# Blood that changes a voxel by less than this, or lies in what shines like bone, is not to be seen:
+# no label.
+SEEN_HU = 4.0
+VISIBLE_HU = 105.0
+# How often a head drawn by its seed alone holds 0, 1, 2, 3 bleeds.
+_COUNTS = (0.38, 0.36, 0.18, 0.08)
+_SHARES = (0.12, 0.22, 0.20, 0.31, 0.15)
 _DRAWS = 12
+_THIN_MM = 2.2
+# Heads are drawn on no finer matrix; larger ones are interpolated.
+_FINEST = 256
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ def simulate_head(
     thickness_mm: float = 5.0,
     field_mm: float = 230.0,
     noise: bool = True,
+    templates: Path | None = None,
 ) -> SimulatedHead:
     """Draw one head.
 
@@ -68,118 +79,142 @@ def simulate_head(
     thickness_mm, field_mm
         Slice thickness, and width of the square field of view, mm.
     noise
-        False leaves the grain out of the otherwise equal head.
+        False leaves out what the scanner adds, of the otherwise equal head.
+    templates
+        Folder with the average head CT that gives the skull base; without it noise does.
+
+    Raises
+    ------
+    MissingAnatomy
+        The maps that heads are made of are not installed.
     """
     rng = np.random.default_rng(seed)
-    if bleeds is None:
-        count = int(rng.choice(len(_COUNTS), p=_COUNTS))
-        bleeds = [str(name) for name in rng.choice(SUBTYPES, count, replace=False)]
-    shape = (slices, matrix, matrix)
+    names = _names(rng) if bleeds is None else list(bleeds)
+    drawn = min(matrix, _FINEST)
+    pixel = field_mm / drawn
+    thin = max(1, round(thickness_mm / _THIN_MM))
+    grid = Grid((slices * thin, drawn, drawn), (thickness_mm / thin, pixel, pixel))
+    top = rng.uniform(76, 104)
+    span = (top - slices * thickness_mm, top)
+    atlas = load_atlas(templates)
+    plans = [plan_bleed(rng, atlas, name) for name in names]
+    pushes = [push for plan in plans for push in plan.pushes]
+    head = make_anatomy(rng, atlas, grid, span, pushes)
+    clean, bloody, masks = _paint(rng, atlas, head, plans)
+    hu, labels = _to_matrix(*_through_slices(clean, bloody, masks, thin), matrix)
     spacing = (thickness_mm, field_mm / matrix, field_mm / matrix)
-    grid = make_grid(rng, shape, spacing)
-    head = make_anatomy(rng, grid, big_ventricles="intraventricular" in bleeds)
-    hu = _tissues(rng, head)
-    labels = np.zeros(shape, np.uint8)
-    for name in bleeds:
-        _bleed(rng, head, name, hu, labels, float(np.prod(spacing)) / 1000)
-    _bone(rng, head, hu, labels)
-    seen = _scan(rng, hu, labels, spacing, noise)
+    seen = expose(np.random.default_rng((seed, 2)), hu, spacing) if noise else hu
     return SimulatedHead(seen, labels, spacing, seed)
 
 
-def _tissues(rng: np.random.Generator, head: Anatomy) -> Volume:
-    """Paint every soft tissue in HU; each head draws its own values."""
-    white, grey, csf = rng.uniform(24, 30), rng.uniform(34, 40), rng.uniform(2, 9)
-    texture = smooth_noise(rng, head.grid.shape, head.grid.spacing_mm, 7.0)
-    hu = np.full(head.grid.shape, -1000, np.float32)
-    hu[head.scalp_mm > -rng.uniform(5, 9)] = rng.uniform(-40, 30)
-    below = (head.grid.z < -45) & (head.scalp_mm > -rng.uniform(30, 45))
-    hu[below] = 35 + 25 * texture[below]  # neck and face
-    hu[head.inside] = white
-    hu[head.grey] = grey
-    hu[head.inside] += 1.5 * texture[head.inside]
-    hu[head.sulci] = csf
-    hu[head.ventricles] = csf
-    hu[head.falx] = rng.uniform(40, 52)
-    return hu
+def _to_matrix(
+    hu: Volume, labels: npt.NDArray[np.uint8], matrix: int
+) -> tuple[Volume, npt.NDArray[np.uint8]]:
+    """Bring what was drawn to a larger matrix; the scanner then sees it at that."""
+    if hu.shape[1] == matrix:
+        return hu, labels
+    size = (matrix, matrix)
+    larger = [cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in hu]
+    nearest = [cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST_EXACT) for plane in labels]
+    return np.stack(larger), np.stack(nearest)
 
 
-def _bleed(
+def simulate_on(seed: int, background: Path, bleeds: Sequence[str] | None = None) -> SimulatedHead:
+    """Draw bleeds, or none, on a real head without any; no scanner is laid over it.
+
+    Parameters
+    ----------
+    seed, bleeds
+        As of `simulate_head`.
+    background
+        Folder of the real head's images; `training.simulate.background`.
+    """
+    rng = np.random.default_rng(seed)
+    names = _names(rng) if bleeds is None else list(bleeds)
+    head, clean = bend_background(rng, read_background(background))
+    atlas = load_atlas()
+    bloody, masks = _paint_bleeds(
+        rng, atlas, head, clean, [plan_bleed(rng, atlas, n) for n in names]
+    )
+    bone = clean > VISIBLE_HU
+    hu, labels = _through_slices(clean, bloody, [(name, mask & ~bone) for name, mask in masks], 1)
+    return SimulatedHead(hu, labels, head.grid.spacing_mm, seed)
+
+
+def _names(rng: np.random.Generator) -> list[str]:
+    """Draw which bleeds a head holds."""
+    count = int(rng.choice(len(_COUNTS), p=_COUNTS))
+    return [str(name) for name in rng.choice(SUBTYPES, count, replace=False, p=_SHARES)]
+
+
+def _paint(
+    rng: np.random.Generator, atlas: Atlas, head: Anatomy, plans: Sequence[Plan]
+) -> tuple[Volume, Volume, list[tuple[str, Mask]]]:
+    """Return the head without and with its bleeds, and where these are."""
+    clean = paint_brain(rng, head)
+    paint_mimics(rng, head, clean)
+    bloody, masks = _paint_bleeds(rng, atlas, head, clean, plans)
+    outer = np.random.default_rng(rng.integers(2**63))
+    state = outer.bit_generator.state
+    for hu in (clean, bloody):  # the same skull, drawn twice
+        outer.bit_generator.state = state
+        bone = paint_skull(outer, head, hu)
+        bone = paint_surgery(outer, head, hu, bone)
+        bone |= paint_petrous(outer, head, hu)
+        paint_holder(outer, head, hu)
+    return clean, bloody, [(name, mask & ~bone) for name, mask in masks]
+
+
+def _paint_bleeds(
     rng: np.random.Generator,
+    atlas: Atlas,
     head: Anatomy,
-    name: str,
-    hu: Volume,
-    labels: npt.NDArray[np.uint8],
+    clean: Volume,
+    plans: Sequence[Plan],
+) -> tuple[Volume, list[tuple[str, Mask]]]:
+    """Return the head with its bleeds, and where each is."""
+    bloody = clean.copy()
+    taken = np.zeros(head.grid.shape, bool)
+    voxel_ml = float(np.prod(head.grid.spacing_mm)) / 1000
+    masks = []
+    for plan in plans:
+        mask = _draw(rng, atlas, head, plan, taken, voxel_ml)
+        paint_bleed(rng, head, plan, mask, bloody)
+        taken |= mask
+        masks.append((plan.subtype, mask))
+    return bloody, masks
+
+
+def _draw(
+    rng: np.random.Generator,
+    atlas: Atlas,
+    head: Anatomy,
+    plan: Plan,
+    taken: Mask,
     voxel_ml: float,
-) -> None:
-    """Draw one bleed into HU and labels, again until it is large enough to be one."""
+) -> Mask:
+    """Draw a bleed, again elsewhere until it is large enough to be one."""
+    mask = plan.draw(rng, head) & ~taken
     for _ in range(_DRAWS):
-        mask = DRAW[name](rng, head) & (labels == 0)
         if mask.sum() * voxel_ml >= SMALLEST_ML:
             break
-    density = rng.uniform(56, 78)
-    clot = smooth_noise(rng, head.grid.shape, head.grid.spacing_mm, 12.0)
-    if name == "intraparenchymal":
-        rim = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
-        wide = np.stack([cv2.dilate(plane, rim) for plane in mask.astype(np.uint8)]).astype(bool)
-        hu[wide & head.brain & ~mask] = rng.uniform(17, 23)  # oedema
-    hu[mask] = density + 3 * clot[mask]
-    labels[mask] = 1 + SUBTYPES.index(name)
+        mask = plan_bleed(rng, atlas, plan.subtype).draw(rng, head) & ~taken
+    return mask
 
 
-def _bone(
-    rng: np.random.Generator, head: Anatomy, hu: Volume, labels: npt.NDArray[np.uint8]
-) -> None:
-    """Draw what is dense and no bleed: skull, petrous ridges, calcifications. Labels end there."""
-    grid = head.grid
-    table = (head.scalp_mm > 0) & (head.depth_mm <= 0)
-    diploe = table & (head.scalp_mm > 1.8) & (head.depth_mm < -1.8)
-    bone = np.zeros(grid.shape, bool) | table
-    hu[table] = rng.uniform(900, 1400)
-    hu[diploe] = rng.uniform(300, 700)
-    for side in (-1, 1):
-        ridge = np.abs(grid.y - 8 + 0.75 * (np.abs(grid.x) - 30)) < rng.uniform(4, 8)
-        ridge &= (grid.x * side > 14) & (np.abs(grid.z + 38) < rng.uniform(5, 9)) & head.inside
-        hu[ridge] = rng.uniform(300, 900)
-        bone |= ridge
-        plexus = (grid.z - 14) ** 2 + (grid.y - 32) ** 2 + (grid.x - side * 17) ** 2
-        spot = (plexus < rng.uniform(2, 4) ** 2) & head.ventricles & (rng.random() < 0.5)
-        hu[spot & (labels == 0)] = rng.uniform(80, 250)
-    pineal = (grid.z - 6) ** 2 + (grid.y - 16) ** 2 + grid.x**2
-    spot = (pineal < rng.uniform(1.5, 3) ** 2) & (rng.random() < 0.6)
-    hu[spot & (labels == 0)] = rng.uniform(90, 250)
-    base = (grid.z < -46) & (head.scalp_mm > -10)
-    blobs = smooth_noise(rng, grid.shape, grid.spacing_mm, 16.0)
-    hu[base & (blobs > 0.9)] = rng.uniform(400, 1000)
-    hu[base & (blobs < -1.2)] = -900  # sinuses and mastoid cells
-    labels[bone | (base & (np.abs(blobs) > 0.9))] = 0
+def _through_slices(
+    clean: Volume, bloody: Volume, masks: Sequence[tuple[str, Mask]], thin: int
+) -> tuple[Volume, npt.NDArray[np.uint8]]:
+    """Average thin slices to thick ones; label what blood can be seen in them."""
 
+    def thick(volume: Volume) -> Volume:
+        parts = volume.reshape(-1, thin, *volume.shape[1:])
+        return np.asarray(parts.mean(1, dtype=np.float32))
 
-def _scan(
-    rng: np.random.Generator,
-    hu: Volume,
-    labels: npt.NDArray[np.uint8],
-    spacing_mm: tuple[float, float, float],
-    noise: bool,
-) -> Volume:
-    """Look at it through a scanner: partial volume, blur, shading near bone, textured noise.
-
-    Labels are cut to the blood that can still be seen, before noise.
-    """
-    through = rng.uniform(0.08, 0.18)
-    padded = np.concatenate([hu[:1], hu, hu[-1:]])
-    hu = (1 - 2 * through) * hu + through * (padded[:-2] + padded[2:])
-    blur = rng.uniform(0.5, 0.9) / spacing_mm[1]
-    glow = rng.uniform(0.0, 0.006)
-    sigma = rng.uniform(2.0, 5.0)
-    out = np.empty_like(hu)
-    for index, plane in enumerate(hu):
-        sharp = cv2.GaussianBlur(plane, (0, 0), blur)
-        dense = np.clip(plane, 0, 1500)
-        halo = cv2.GaussianBlur(dense, (0, 0), 6.0 / spacing_mm[1]) * glow
-        out[index] = sharp + halo
-        labels[index][out[index] > VISIBLE_HU] = 0
-        grain = scanner_grain(rng, plane.shape, spacing_mm[1], sigma)
-        if noise:
-            out[index] += grain
-    return np.clip(out, -1024, 3071)
+    hu = thick(bloody)
+    labels = np.zeros(hu.shape, np.uint8)
+    seen = (np.abs(hu - thick(clean)) > SEEN_HU) & (hu < VISIBLE_HU) & (hu > 0)
+    for name, mask in masks:
+        part = thick(mask.astype(np.float32))
+        labels[(part >= 0.4) & seen] = 1 + SUBTYPES.index(name)
+    return hu, labels

@@ -27,13 +27,17 @@ def smooth_noise(
         Distance between independent values, mm: the size of the structures.
     """
     nodes = [
-        max(2, int(np.ceil(n * s / length_mm)) + 1) for n, s in zip(shape, spacing_mm, strict=True)
+        max(3, int(np.ceil(n * s / length_mm)) + 1) for n, s in zip(shape, spacing_mm, strict=True)
     ]
     coarse = rng.standard_normal(nodes).astype(np.float32)
     at = np.linspace(0, nodes[0] - 1, shape[0])
     low = np.minimum(at.astype(int), nodes[0] - 2)
     share = (at - low).astype(np.float32)[:, None, None]
+    share = share * share * (3 - 2 * share)
     between = coarse[low] * (1 - share) + coarse[low + 1] * share
     size = (shape[2], shape[1])
-    field = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC) for plane in between])
-    return np.asarray((field - field.mean()) / (field.std() + 1e-6), np.float32)
+    kind = cv2.INTER_CUBIC if min(nodes[1:]) < shape[1] // 3 else cv2.INTER_LINEAR
+    field = np.stack([cv2.resize(plane, size, interpolation=kind) for plane in between])
+    field -= field.mean()
+    field /= field.std() + 1e-6
+    return np.asarray(field, np.float32)
