@@ -20,16 +20,19 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 from scipy.optimize import minimize
+from torch import Tensor, nn
 
 from ich_node.codes import CLASSES
-from ich_node.infer.bundle import METADATA, WEIGHTS, load_network, read_bundle, sha256_of
+from ich_node.infer.bundle import METADATA, load_network, read_bundle
 from ich_node.infer.network import SmartNet
 from ich_node.infer.predictor import Predictor
 from ich_node.infer.preprocess import SIZE
+from ich_node.infer.weights import FOLDER, SUFFIX, sha256_of
 from training.data import VALIDATION_SEEDS, draw_scan, slice_classes
 
 NEUTRAL = dict.fromkeys(CLASSES, (1.0, 0.0))
 _MARGIN = 0.02
+_SHARD_BYTES = 15 * 2**20 - 2**17  # less what the header may take
 _LICENSE = Path(__file__).parents[1] / "LICENSE"
 
 Array = npt.NDArray[np.float64]
@@ -54,14 +57,13 @@ def write_bundle(
     about
         What it was trained on and how well it did, for `docs/README.md` and the metadata.
     """
-    for part in (METADATA.parent, WEIGHTS.parent, Path("docs")):
+    for part in (METADATA.parent, FOLDER, Path("docs")):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    weights = {key: value.contiguous().clone() for key, value in network.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
+    write_weights(folder, network)
     stated = {
         **_monai_part(name, version, about),
         "ich_node": {
-            "sha256": sha256_of(folder / WEIGHTS),
+            "sha256": sha256_of(folder),
             "backbone": backbone,
             "calibration": {key: list(map(float, calibration[key])) for key in CLASSES},
             "thresholds": {key: float(thresholds[key]) for key in CLASSES},
@@ -75,6 +77,33 @@ def write_bundle(
         encoding="utf-8",
     )
     return folder
+
+
+def write_weights(folder: Path, network: nn.Module) -> None:
+    """Write a network's weights in half precision, in files of at most 15 MiB.
+
+    A value that half precision cannot hold keeps its tensor in single precision.
+    """
+    for stale in (folder / FOLDER).glob(f"*{SUFFIX}"):
+        stale.unlink()
+    shards: list[dict[str, Tensor]] = [{}]
+    room = _SHARD_BYTES
+    for name, value in network.state_dict().items():
+        kept = _halved(value)
+        if kept.nbytes > room and shards[-1]:
+            shards.append({})
+            room = _SHARD_BYTES
+        shards[-1][name] = kept
+        room -= kept.nbytes
+    for index, shard in enumerate(shards, 1):
+        name = "model" if len(shards) == 1 else f"model-{index:05d}-of-{len(shards):05d}"
+        save_file(shard, folder / FOLDER / f"{name}{SUFFIX}")
+
+
+def _halved(value: Tensor) -> Tensor:
+    half = value.half() if value.is_floating_point() else value
+    whole = bool(torch.isfinite(half).all()) if value.is_floating_point() else True
+    return (half if whole else value).contiguous().clone()
 
 
 def _monai_part(name: str, version: str, about: str) -> dict[str, Any]:

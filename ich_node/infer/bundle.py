@@ -1,12 +1,13 @@
 """A model bundle: what a network is, what it was trained on, and weights that are its own.
 
-Layout of MONAI bundles: ``configs/metadata.json``, ``models/model.safetensors``,
-``docs/README.md``. The part that the node reads stands in the metadata under ``ich_node``.
+Layout of MONAI bundles: ``configs/metadata.json``, ``models/*.safetensors``, ``docs/README.md``.
+The part that the node reads stands in the metadata under ``ich_node``. Weights may lie in several
+files, each entry in one of them; their SHA-256 is that of all files joined in the order of their
+names.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +15,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from ich_node.codes import CLASSES
 from ich_node.errors import BundleError
 from ich_node.infer.backbones import BACKBONES
 from ich_node.infer.fit import in_brief, misfits
 from ich_node.infer.network import SmartNet
+from ich_node.infer.weights import FOLDER, load_weights, sha256_of
 
 METADATA = Path("configs/metadata.json")
-WEIGHTS = Path("models/model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -118,34 +116,17 @@ def load_network(bundle: Bundle) -> SmartNet:
     BundleError
         The weights are not those that the metadata names, or do not fit the network.
     """
-    path = bundle.folder / WEIGHTS
-    found = sha256_of(path)
+    path = bundle.folder / FOLDER
+    found = sha256_of(bundle.folder)
     if found != bundle.sha256:
         raise BundleError(
             f"{path}: SHA-256 {found[:16]}..., but the metadata states {bundle.sha256[:16]}...; "
-            "the file was altered or belongs to another version: install the bundle again"
+            "a file was altered or belongs to another version: install the bundle again"
         )
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise BundleError(f"{path}: no safetensors file: {error}") from error
+    weights = load_weights(bundle.folder)
     net = SmartNet(bundle.backbone, len(CLASSES))
     faults = misfits(net, weights)
     if faults:
         raise BundleError(f"{path} does not fit the network: {in_brief(faults)}")
     net.load_state_dict(weights)
     return net.requires_grad_(False).eval()
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file.
-
-    Raises
-    ------
-    BundleError
-        The file cannot be read.
-    """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise BundleError(f"{path}: {error.strerror}: a bundle holds its weights there") from error

@@ -10,8 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from ich_node.codes import CLASSES
 from ich_node.errors import BundleError
-from ich_node.infer.bundle import METADATA, WEIGHTS, load_network, read_bundle, sha256_of
+from ich_node.infer.bundle import METADATA, load_network, read_bundle
+from ich_node.infer.weights import sha256_of
 from training.tiny import write_tiny_bundle
+
+WEIGHTS = Path("models/model.safetensors")
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def _replace_weights(folder: Path, change) -> None:
     weights = load_file(folder / WEIGHTS)
     change(weights)
     save_file(weights, folder / WEIGHTS)
-    sha256 = sha256_of(folder / WEIGHTS)
+    sha256 = sha256_of(folder)
     _restate(folder, lambda stated: stated["ich_node"].update(sha256=sha256))
 
 
@@ -58,11 +61,11 @@ def test_same_seed_writes_the_same_weights(folder, tmp_path):
 
 
 def test_one_altered_byte_is_refused(folder):
-    """The error names the file and both digests, and says what to do."""
+    """The error names the folder and both digests, and says what to do."""
     content = bytearray((folder / WEIGHTS).read_bytes())
     content[-1] ^= 1
     (folder / WEIGHTS).write_bytes(content)
-    with pytest.raises(BundleError, match=r"model\.safetensors: SHA-256 .* install") as told:
+    with pytest.raises(BundleError, match=r"models: SHA-256 .* install") as told:
         load_network(read_bundle(folder))
     assert read_bundle(folder).sha256[:16] in str(told.value)
 
@@ -102,7 +105,7 @@ def test_pickle_is_never_loaded(folder, tmp_path):
             return (Path.touch, (tmp_path / "ran",))
 
     (folder / WEIGHTS).write_bytes(pickle.dumps(Trap()))
-    sha256 = sha256_of(folder / WEIGHTS)
+    sha256 = sha256_of(folder)
     _restate(folder, lambda stated: stated["ich_node"].update(sha256=sha256))
     with pytest.raises(BundleError, match="no safetensors"):
         load_network(read_bundle(folder))
@@ -110,9 +113,9 @@ def test_pickle_is_never_loaded(folder, tmp_path):
 
 
 def test_bundle_without_weights_is_refused(folder):
-    """The error names the path where weights belong."""
+    """The error names the folder where weights belong."""
     (folder / WEIGHTS).unlink()
-    with pytest.raises(BundleError, match=r"model\.safetensors"):
+    with pytest.raises(BundleError, match=r"no \*\.safetensors"):
         load_network(read_bundle(folder))
 
 
@@ -153,3 +156,11 @@ def test_unknown_bundle_is_refused_with_the_key(tmp_path):
     """The error names the configuration key, the value, and what was looked for."""
     with pytest.raises(BundleError, match=r"model\.bundle = '.*nowhere'.*metadata\.json"):
         read_bundle(tmp_path / "nowhere")
+
+
+def test_an_entry_in_two_files_is_refused(folder):
+    """Which of the two is meant cannot be told."""
+    save_file(load_file(folder / WEIGHTS), folder / "models" / "other.safetensors")
+    _restate(folder, lambda stated: stated["ich_node"].update(sha256=sha256_of(folder)))
+    with pytest.raises(BundleError, match="another weight file"):
+        load_network(read_bundle(folder))
