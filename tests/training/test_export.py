@@ -17,7 +17,7 @@ from training.tiny import write_tiny_bundle
 
 
 def test_exported_weights_are_loaded_to_half_precision(tmp_path):
-    """Written to a bundle and loaded by the node: every tensor to half precision, thresholds and calibration too."""
+    """From a bundle the node loads every tensor, thresholds and calibration."""
     torch.manual_seed(3)
     network = SmartNet("tiny", len(CLASSES))
     for part in (network.encoder, network.seg_decoder):
