@@ -146,7 +146,7 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - nibabel has no types
     except FileNotFoundError as error:
         raise DataError(f"{path} is not there") from error
     except (ImageFileError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name} is no NIfTI file ({error}); download it again") from error
+        raise DataError(f"{path.name} is no NIfTI file; download it again") from error
     if not isinstance(image, nib.Nifti1Pair) or len(image.shape) != 3:
         raise DataError(
             f"{path.name} is {type(image).__name__} of shape {image.shape}, expected a NIfTI "
@@ -173,7 +173,7 @@ def _turned(image: Any, path: Path) -> npt.NDArray[np.float32]:  # noqa: ANN401
     try:
         voxels = image.get_fdata(dtype=np.float32, caching="unchanged")
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path.name} breaks off ({error}); download it again") from error
+        raise DataError(f"{path.name} breaks off; download it again") from error
     if not np.isfinite(voxels).all():
         raise DataError(f"{path.name} holds values that are no numbers (NaN or infinite)")
     turned = nib.orientations.apply_orientation(voxels, turn)
