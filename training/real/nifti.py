@@ -144,7 +144,7 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - nibabel has no types
     try:
         image = nib.load(path)
     except FileNotFoundError as error:
-        raise DataError(f"{path} is not there") from error
+        raise DataError(f"{path} is not there; unpack it again, or take the scan out") from error
     except (ImageFileError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path.name} is no NIfTI file; download it again") from error
     if not isinstance(image, nib.Nifti1Pair) or len(image.shape) != 3:

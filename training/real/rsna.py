@@ -100,15 +100,16 @@ def load(case: Case) -> Loaded:
     return Loaded(pile.hu, pile.spacing_mm, None, classes, classes_of_slices(classes))
 
 
-def read_table(path: Path) -> dict[str, dict[str, int]]:
-    """Read the labels: of each image, 0 or 1 by class.
+def read_table(path: Path) -> dict[str, list[int | None]]:
+    """Read the labels: of each image 0 or 1 in the order of `codes.CLASSES`, None without a row.
 
     Raises
     ------
     DataError
         A row has another form, or two rows of one image and class differ.
     """
-    labels: dict[str, dict[str, int]] = {}
+    labels: dict[str, list[int | None]] = {}
+    places = {name: index for index, name in enumerate(CLASSES)}
     for line, values in tables.rows(path, ("ID", "Label")):
         parts = _ID.fullmatch(values["ID"])
         if parts is None:
@@ -118,23 +119,25 @@ def read_table(path: Path) -> dict[str, dict[str, int]]:
             )
         image, name = parts.groups()
         label = tables.binary(path, line, values, "Label")
-        if labels.setdefault(image, {}).setdefault(name, label) != label:
+        row = labels.setdefault(image, [None] * len(CLASSES))
+        if row[places[name]] not in (None, label):
             raise DataError(
                 f"{path.name} line {line}: {values['ID']} is {label}, an earlier row says "
                 f"{1 - label}; find out which is right, and remove the other"
             )
+        row[places[name]] = label
     return labels
 
 
-def _complete(labels: Mapping[str, Mapping[str, int]]) -> tuple[dict[str, Row], list[Fault]]:
+def _complete(labels: Mapping[str, Sequence[int | None]]) -> tuple[dict[str, Row], list[Fault]]:
     """Return the row of each image that has all six labels, and faults for the others."""
     rows, faults = {}, []
     for image, found in labels.items():
-        missing = [name for name in CLASSES if name not in found]
+        missing = [name for name, label in zip(CLASSES, found, strict=True) if label is None]
         if missing:
             faults.append(Fault(image, f"{TABLE} has no row for {', '.join(missing)}"))
             continue
-        row = tuple(float(found[name]) for name in CLASSES)
+        row = tuple(float(label or 0) for label in found)
         try:
             check_row(row)
         except DataError as error:

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.support.datasets import write_masked, write_physionet, write_rsna
 from training.real import physionet
 from training.real.__main__ import main
 from training.real.examples import arrays_of, export
-from training.real.records import DataError, Loaded
+from training.real.records import DataError, Fault, Loaded
 from training.real.splits import PARTS, part_of
+from training.real.summary import show_faults
 
 HELD = ((), ("subdural",), ("subdural", "subarachnoid"), (), (), ())
 MANY = dict.fromkeys(range(49, 61), HELD)
@@ -103,6 +105,12 @@ def test_look_lists_what_is_left_out_and_exits_1(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "1 scans of 1 patients" in told
     assert "Left out: 2" in told
+
+
+def test_faults_are_shown_word_for_word(capsys):
+    """Brackets are no markup."""
+    show_faults(Console(width=80), [Fault("049", "expected [bold] and [0, 255]")])
+    assert "expected [bold] and [0, 255]" in capsys.readouterr().out
 
 
 def test_unknown_subtypes_are_counted_as_such(tmp_path, capsys):
