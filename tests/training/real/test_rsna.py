@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ich_node.assemble.source import read
+from ich_node.geometry import PlaneMap
 from tests.support.datasets import (
     RSNA_PATIENT,
     RSNA_SERIES,
@@ -18,7 +19,16 @@ from tests.support.datasets import (
     write_csv,
     write_rsna,
 )
-from tests.support.series import SPACING_MM, head_hu, pixels, place, positions, set_pixels, tilted
+from tests.support.series import (
+    SPACING_MM,
+    head_hu,
+    pixels,
+    place,
+    positions,
+    set_pixels,
+    tilted,
+    turned,
+)
 from training.real import rsna
 from training.real.dicom import pile_of
 from training.real.records import DataError
@@ -68,6 +78,17 @@ def test_tilted_and_missing_slices_are_still_labelled_slices(tmp_path):
     _, loaded = load_only(tmp_path)
     np.testing.assert_array_equal(loaded.hu, np.delete(head_hu(9), 4, 0))
     assert loaded.spacing_mm[0] == pytest.approx(5 * np.cos(np.radians(15)), abs=0.01)
+
+
+@pytest.mark.parametrize("plane_map", [PlaneMap(True, False, True), PlaneMap(False, True, True)])
+def test_slices_stored_otherwise_are_turned_as_heads_are_read(tmp_path, plane_map):
+    """Numbered from above, rows and columns exchanged or reversed; spacing goes with its axis."""
+    save_rsna(turned(rsna_slices(), plane_map, feet_first=True), tmp_path)
+    labels = {rsna_id(index): () for index in range(9)}
+    write_csv(tmp_path / TABLE, ["ID", "Label"], rsna_rows(labels))
+    _, loaded = load_only(tmp_path)
+    np.testing.assert_array_equal(loaded.hu, head_hu(9))
+    assert loaded.spacing_mm == pytest.approx(SPACING_MM)
 
 
 @pytest.mark.shared_data
