@@ -43,7 +43,7 @@ def hounsfield(images: Sequence[SourceImage]) -> npt.NDArray[np.float32]:
         np.multiply(stored, np.float32(slope), out=plane, casting="unsafe")
         np.add(plane, np.float32(intercept), out=plane)
         _clear_high_padding(image.dataset, stored, plane, (slope, intercept))
-    _check_air(hu)
+    check_air(hu)
     np.maximum(hu, AIR_HU, out=hu)
     return hu
 
@@ -124,7 +124,14 @@ def _clear_high_padding(
         plane[stored == padding] = AIR_HU
 
 
-def _check_air(hu: npt.NDArray[np.float32]) -> None:
+def check_air(hu: npt.NDArray[np.float32]) -> None:
+    """Values hold as much air as a picture of a head in HU must.
+
+    Raises
+    ------
+    SeriesRefused
+        NOT_HU.
+    """
     lowest, highest = REAL_AIR_HU
     fraction = float(np.count_nonzero((hu >= lowest) & (hu <= highest))) / hu.size
     if fraction < AIR_FRACTION:

@@ -50,7 +50,7 @@ def analyze_folder(folder: Path, out: Path, predict: Predict, progress: Progress
         (out / name).unlink(missing_ok=True)
     progress("read headers")
     began = time.monotonic()
-    series, passed_over = _series_of(folder)
+    series, passed_over = series_of(folder)
     evidence = f"folder: all {sum(map(len, series.values()))} DICOM files, {passed_over} others"
     context = Context("", evidence, {"receive": time.monotonic() - began})
     if not series:
@@ -90,7 +90,7 @@ def _analyse(
         return _write(outcome.failed(context, outcome.ERROR, cause["error"]), out)
 
 
-def _series_of(folder: Path) -> tuple[dict[str, list[Path]], int]:
+def series_of(folder: Path) -> tuple[dict[str, list[Path]], int]:
     """Group the DICOM files of a folder by Series Instance UID; count the others."""
     series: dict[str, list[Path]] = {}
     passed_over = 0
