@@ -15,7 +15,7 @@ from ich_node.infer.network import SmartNet
 from training.export import write_bundle
 
 
-def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
+def write_tiny_bundle(folder: Path, seed: int = 4) -> Path:
     """Write a bundle that runs in well under a second and always reports something.
 
     Only `intraparenchymal` is ever present (the other thresholds cannot be reached), and its mask
@@ -29,6 +29,8 @@ def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
         head = network.segmenter.head
         assert head.bias is not None
         head.bias.zero_()
+        _, maps = network.slices(torch.rand(8, 1, 256, 256))
+        head.bias[0] = -network.segmenter(maps.transpose(0, 1)[None])[0, 0].median()
     return write_bundle(
         folder,
         network,

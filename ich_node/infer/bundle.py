@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ich_node.errors import BundleError
 from ich_node.infer.backbones import BACKBONES
 from ich_node.infer.fit import in_brief, misfits
 from ich_node.infer.network import SmartNet
+from ich_node.infer.preprocess import Preprocessing
 from ich_node.infer.weights import FOLDER, load_weights, sha256_of
 
 METADATA = Path("configs/metadata.json")
@@ -35,8 +36,12 @@ class Bundle:
         For each class the slope and the offset that turn its logit into a calibrated one.
     thresholds
         For each class the calibrated probability from which it is present.
+    slice_calibration, slice_thresholds
+        The same for single slices; those of the volume where the metadata does not say.
     mask_threshold
         Probability of `any` from which a voxel belongs to a bleed.
+    preprocessing
+        What the network was taught to read; as published where the metadata does not say.
     """
 
     folder: Path
@@ -46,7 +51,10 @@ class Bundle:
     backbone: str
     calibration: dict[str, tuple[float, float]]
     thresholds: dict[str, float]
+    slice_calibration: dict[str, tuple[float, float]]
+    slice_thresholds: dict[str, float]
     mask_threshold: float
+    preprocessing: Preprocessing
 
 
 def find_bundle(name_or_folder: str | Path) -> Path:
@@ -86,9 +94,12 @@ def read_bundle(name_or_folder: str | Path) -> Bundle:
             version=str(stated["version"]),
             sha256=str(own["sha256"]),
             backbone=str(own["backbone"]),
-            calibration={name: _pair(own["calibration"][name]) for name in CLASSES},
-            thresholds={name: float(own["thresholds"][name]) for name in CLASSES},
+            calibration=_calibration(own["calibration"]),
+            thresholds=_thresholds(own["thresholds"]),
+            slice_calibration=_calibration(own.get("slice_calibration", own["calibration"])),
+            slice_thresholds=_thresholds(own.get("slice_thresholds", own["thresholds"])),
             mask_threshold=float(own["mask_threshold"]),
+            preprocessing=_preprocessing(own.get("preprocessing", {})),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
@@ -101,6 +112,25 @@ def read_bundle(name_or_folder: str | Path) -> Bundle:
             f"known: {', '.join(BACKBONES)}"
         )
     return bundle
+
+
+def _calibration(stated: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    return {name: _pair(stated[name]) for name in CLASSES}
+
+
+def _thresholds(stated: dict[str, Any]) -> dict[str, float]:
+    return {name: float(stated[name]) for name in CLASSES}
+
+
+def _preprocessing(stated: dict[str, Any]) -> Preprocessing:
+    known = {item.name: item.type for item in fields(Preprocessing)}
+    for name, value in stated.items():
+        if type(value).__name__ != known.get(name):
+            raise ValueError(f"preprocessing: {name} = {value!r}, expected {known}")
+    found = Preprocessing(**stated)
+    if found.size % 16 or not 32 <= found.size <= 1024:
+        raise ValueError(f"preprocessing: size = {found.size}, expected a multiple of 16, 32..1024")
+    return found
 
 
 def _pair(value: Sequence[float]) -> tuple[float, float]:

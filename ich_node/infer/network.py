@@ -20,6 +20,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from ich_node.infer.backbones import BACKBONES, Features, build_encoder, build_pool
 
+_STRONGEST = 12
+
 
 class ConvBn(nn.Sequential):
     """3x3 convolution without bias, batch normalisation, ReLU."""
@@ -189,21 +191,45 @@ class SliceNet(nn.Module):
         self.classification_head = nn.Sequential(
             *build_pool(backbone),
             nn.Dropout(0.5),
-            nn.Linear(widths.encoder[4], n_classes),
+            nn.Linear(widths.features(n_classes), n_classes),
         )
+        self.evidence = widths.evidence
+        if self.evidence:
+            self._listen_to_masks(n_classes)
         self.seg_decoder = SegDecoder(widths.encoder, widths.decoder, widths.maps)
         self.segmentation_head = nn.Sequential(nn.Conv2d(widths.maps, n_classes, 3, 1, 1))
         self.rec_decoder = RecDecoder(widths.encoder[4], widths.decoder, widths.maps)
         self.reconstruction_head = nn.Sequential(nn.Conv2d(widths.maps, 1, 3, 1, 1))
 
+    def _listen_to_masks(self, n_classes: int) -> None:
+        """Start with every class believing its own mask."""
+        head = self.classification_head[3]
+        assert isinstance(head, nn.Linear)
+        with torch.no_grad():
+            head.weight[:, -n_classes:] = 0.5 * torch.eye(n_classes)
+
     def forward(self, x: Tensor, reconstruct: bool = True) -> Upstream:
         """Return the three outputs for (B, 1, 256, 256); the third only if asked for."""
         features = self.encoder(x)
+        masks = self.segmentation_head(self.seg_decoder(features))
+        pooled = self.classification_head[:3](features[4])
+        if self.evidence:
+            # Read only: pushed by the classes, masks would light up anywhere.
+            pooled = torch.cat([pooled, strongest(masks.detach())], 1)
         return Upstream(
-            self.classification_head(features[4]),
-            self.segmentation_head(self.seg_decoder(features)),
+            self.classification_head[3](pooled),
+            masks,
             self.reconstruction_head(self.rec_decoder(features[4])) if reconstruct else None,
         )
+
+
+def strongest(masks: Tensor) -> Tensor:
+    """Return (B, n): the mean logit of the strongest few pixels of each mask (B, n, row, column).
+
+    Neighbours are averaged first, so that a single pixel of noise says nothing.
+    """
+    smooth = nn.functional.avg_pool2d(masks.float(), 3, 1, 1).flatten(2)
+    return smooth.topk(_STRONGEST, 2).values.mean(2)
 
 
 class VolumeClassifier(nn.Module):
@@ -259,12 +285,17 @@ class SmartNet(nn.Module):
         widths = BACKBONES[backbone]
         self.encoder = build_encoder(backbone)
         self.pool = build_pool(backbone)
-        self.slice_head = nn.Linear(widths.encoder[4], n_classes)
+        self.slice_head = nn.Linear(widths.features(n_classes), n_classes)
         self.seg_decoder = SegDecoder(widths.encoder, widths.decoder, widths.maps)
-        self.classifier = VolumeClassifier(widths.encoder[4], widths.recurrent, n_classes)
+        self.classifier = VolumeClassifier(widths.features(n_classes), widths.recurrent, n_classes)
         self.segmenter = VolumeSegmenter(widths.maps, n_classes)
+        self.mask_head = nn.Conv2d(widths.maps, n_classes, 3, 1, 1) if widths.evidence else None
 
     def slices(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return pooled features (B, features) and slice maps (B, maps, 256, 256)."""
+        """Return features (B, features) and slice maps (B, maps, 256, 256)."""
         features = self.encoder(x)
-        return self.pool(features[4]), self.seg_decoder(features)
+        maps = self.seg_decoder(features)
+        pooled = self.pool(features[4])
+        if self.mask_head is not None:
+            pooled = torch.cat([pooled, strongest(self.mask_head(maps))], 1)
+        return pooled, maps

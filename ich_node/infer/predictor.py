@@ -77,13 +77,17 @@ class Predictor:
             raw = self.run(volume.hu)
             scores = judge(self.bundle, raw.class_logits)
             labels = self._labels(raw.maps, scores, volume.hu.shape)
-        slope, offset = self.bundle.calibration["any"]
-        probabilities = _sigmoid(slope * raw.slice_logits[:, 0] + offset)
-        return Prediction(scores, tuple(float(p) for p in probabilities), labels, self.identity)
+        of_any = self.slice_probabilities(raw)[:, 0]
+        return Prediction(scores, tuple(float(p) for p in of_any), labels, self.identity)
+
+    def slice_probabilities(self, raw: Raw) -> npt.NDArray[np.float64]:
+        """Return the calibrated probability of each of `codes.CLASSES` in each slice (slice, 6)."""
+        pairs = np.array([self.bundle.slice_calibration[name] for name in CLASSES])
+        return _sigmoid(pairs[:, 0] * raw.slice_logits + pairs[:, 1])
 
     def run(self, hu: npt.NDArray[np.float32]) -> Raw:
         """Run encoder, decoder and volume classifier over (slice, row, column) in HU."""
-        image = torch.from_numpy(preprocess(hu))[:, None]
+        image = torch.from_numpy(preprocess(hu, self.bundle.preprocessing))[:, None]
         features, maps = [], []
         for part in torch.split(image, _BATCH):
             with self._precision():
@@ -121,7 +125,7 @@ class Predictor:
         index = 0
         for chunk in self.mask_logits(maps):
             for plane in chunk:
-                full = resize(plane[None], (shape[1], shape[2]))[0]
+                full = resize(plane[None], (shape[1], shape[2]), self.bundle.preprocessing)[0]
                 labels[index] = _plane_labels(full, present, self.bundle.mask_threshold)
                 index += 1
         return labels

@@ -6,6 +6,7 @@ is the paper's PLS order with the slices in front.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -21,7 +22,34 @@ _CLAHE_CLIP = 2.0
 _CLAHE_TILES = (8, 8)
 
 
-def preprocess(hu: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network was taught to read; its bundle states it.
+
+    Parameters
+    ----------
+    size
+        Rows and columns of a slice; a multiple of 16.
+    clahe
+        Equalise each slice in 8x8 tiles, in 8 bit. Without it a grey level is an HU.
+    stretch
+        Bring the volume's darkest and brightest value to 0 and 1.
+    antialias
+        Average what a pixel of a smaller slice covers; without it one value of the slice is taken,
+        with all its noise, and corner pixels stay on corner pixels.
+    """
+
+    size: int = SIZE
+    clahe: bool = True
+    stretch: bool = True
+    antialias: bool = False
+
+
+PUBLISHED = Preprocessing()
+OURS = Preprocessing(size=192, clahe=False, stretch=False, antialias=True)
+
+
+def preprocess(hu: npt.NDArray[Any], how: Preprocessing = PUBLISHED) -> npt.NDArray[np.float32]:
     """Bring a volume to what the network reads.
 
     As published, in this order: clip to 0..80 HU and scale to 0..1; resize in the plane to
@@ -33,29 +61,42 @@ def preprocess(hu: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     ----------
     hu
         (slice, row, column), HU.
+    how
+        Which of these steps.
 
     Returns
     -------
     ndarray
-        float32 (slice, 256, 256) in 0..1.
+        float32 (slice, size, size) in 0..1.
     """
     low, high = WINDOW_HU
-    equal = cv2.createCLAHE(_CLAHE_CLIP, _CLAHE_TILES)
-    out = np.empty((len(hu), SIZE, SIZE), np.uint8)
+    out = np.empty((len(hu), how.size, how.size), np.float32)
     for index, plane in enumerate(hu):
         scaled = (np.clip(plane, low, high).astype(np.float32) - low) / (high - low)
-        small = resize(torch.from_numpy(scaled)[None, None], (SIZE, SIZE))[0, 0].numpy()
-        out[index] = equal.apply((small * 255.0).astype(np.uint8))
-    lowest, highest = int(out.min()), int(out.max())
+        small = resize(torch.from_numpy(scaled)[None, None], (how.size, how.size), how)[0, 0]
+        out[index] = small.numpy()
+    if how.clahe:
+        equal = cv2.createCLAHE(_CLAHE_CLIP, _CLAHE_TILES)
+        for index, plane in enumerate(out):
+            out[index] = equal.apply((plane * 255.0).astype(np.uint8)) / np.float32(255)
+    return _stretched(out) if how.stretch else out
+
+
+def _stretched(volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    lowest, highest = float(volume.min()), float(volume.max())
     if highest == lowest:
-        return out.astype(np.float32) / 255.0
-    return (out.astype(np.float32) - lowest) / float(highest - lowest)
+        return volume
+    return np.asarray((volume - lowest) / (highest - lowest), np.float32)
 
 
-def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (B, C, row, column) in the plane, linear with aligned corners.
+def resize(planes: Tensor, size: tuple[int, int], how: Preprocessing = PUBLISHED) -> Tensor:
+    """Resize (B, C, row, column) in the plane, linear.
 
-    The corners' pixel centres stay where they are, so that resizing back puts every structure
-    where it was.
+    As published with aligned corners: the corners' pixel centres stay where they are. Else the
+    slices' edges do. Either way, resizing back puts every structure where it was.
     """
+    if tuple(planes.shape[2:]) == size:
+        return planes
+    if how.antialias:
+        return interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)
     return interpolate(planes, size, mode="bilinear", align_corners=True)

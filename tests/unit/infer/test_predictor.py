@@ -17,6 +17,7 @@ from ich_node.geometry import PlaneMap
 from ich_node.infer import predictor as module
 from ich_node.infer.bundle import Bundle
 from ich_node.infer.predictor import Predictor, judge, load_predictor
+from ich_node.infer.preprocess import PUBLISHED
 from ich_node.records import CtVolume
 from training.tiny import write_tiny_bundle
 
@@ -84,7 +85,10 @@ def _bundle(**thresholds: float) -> Bundle:
         backbone="tiny",
         calibration=dict.fromkeys(CLASSES, (1.0, 0.0)),
         thresholds=dict.fromkeys(CLASSES, _NEVER) | thresholds,
+        slice_calibration=dict.fromkeys(CLASSES, (1.0, 0.0)),
+        slice_thresholds=dict.fromkeys(CLASSES, 0.5),
         mask_threshold=0.5,
+        preprocessing=PUBLISHED,
     )
 
 
