@@ -1,4 +1,4 @@
-"""Changes to a training slice that keep its meaning."""
+"""Changes to training slices that keep their meaning: pose, scanner, brightness."""
 
 from __future__ import annotations
 
@@ -6,45 +6,87 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-_SHIFT, _SCALE, _TURN = 0.0625, 0.1, 15.0  # as published
+from ich_node.infer.preprocess import SIZE, Preprocessing, preprocess
+from training.recipe import Data
+from training.simulate.scanner import expose
+
+Hu = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
+
+_AIR = -1000.0
+# Some readers' pictures were made smaller before they came; how often, and to what.
+_COARSE, _COARSEST = 0.25, 0.7
 
 
-def augment(
-    rng: np.random.Generator, image: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Shift, scale, turn, mirror; brightness, contrast; noise or blur.
-
-    As published but for the mirror: the paper turns by 180 degrees, we exchange left and right.
+def move(
+    rng: np.random.Generator, data: Data, hu: Hu, labels: Labels, size: int
+) -> tuple[Hu, Labels]:
+    """Turn, scale, shift and mirror slices, all alike, onto a plane of another size.
 
     Parameters
     ----------
-    image
-        (256, 256), 0..255.
-    labels
-        Same shape.
+    hu, labels
+        (slice, 256, 256).
+    size
+        Rows and columns of what is returned.
+    """
+    middle = (SIZE - 1) / 2
+    turn = rng.uniform(-data.turn_deg, data.turn_deg)
+    scale = np.exp(rng.uniform(-data.scale, data.scale / 2))
+    matrix = cv2.getRotationMatrix2D((middle, middle), turn, scale)
+    if rng.random() < 0.5:
+        sides = (-1.0, 1.0) if data.flip == "ours" else (-1.0, -1.0)
+        mirror = np.eye(3)
+        for axis, side in enumerate(sides):
+            mirror[axis, axis], mirror[axis, 2] = side, 0.0 if side > 0 else SIZE - 1
+        matrix = matrix @ mirror
+    matrix[:, 2] += rng.uniform(-data.shift, data.shift, 2) * SIZE
+    matrix *= size / SIZE
+    plane = (size, size)
+    moved = [cv2.warpAffine(one, matrix, plane, borderValue=_AIR) for one in hu]
+    kept = [cv2.warpAffine(one, matrix, plane, flags=cv2.INTER_NEAREST) for one in labels]
+    return np.stack(moved), np.stack(kept)
+
+
+def scan(rng: np.random.Generator, hu: Hu, spacing_mm: tuple[float, float, float]) -> Hu:
+    """Lay a scanner over slices that have none; some are made coarser after it."""
+    seen = expose(rng, hu, spacing_mm)
+    if rng.random() >= _COARSE:
+        return seen
+    rows, columns = hu.shape[1:]
+    part = rng.uniform(_COARSEST, 1.0)
+    small = (round(columns * part), round(rows * part))
+    coarse = [
+        cv2.resize(cv2.resize(one, small, interpolation=cv2.INTER_AREA), (columns, rows))
+        for one in seen
+    ]
+    return np.stack(coarse)
+
+
+def look(rng: np.random.Generator, data: Data, hu: Hu, how: Preprocessing) -> Hu:
+    """Preprocess slices as the node does, then change brightness, contrast and gamma a little.
 
     Returns
     -------
-    tuple
-        image float32 in 0..1, labels uint8.
+    ndarray
+        float32 (slice, row, column) in 0..1.
     """
-    moved = image.astype(np.float32) / 255
-    if rng.random() < 0.5:
-        moved, labels = moved[:, ::-1], labels[:, ::-1]
-    if rng.random() < 0.5:
-        size = image.shape[0]
-        turn = cv2.getRotationMatrix2D(
-            (size / 2, size / 2), rng.uniform(-_TURN, _TURN), 1 + rng.uniform(-_SCALE, _SCALE)
-        )
-        turn[:, 2] += rng.uniform(-_SHIFT, _SHIFT, 2) * size
-        moved = cv2.warpAffine(np.ascontiguousarray(moved), turn, (size, size))
-        labels = cv2.warpAffine(
-            np.ascontiguousarray(labels), turn, (size, size), flags=cv2.INTER_NEAREST
-        )
-    if rng.random() < 0.5:
-        moved = (moved - 0.5) * rng.uniform(0.9, 1.1) + 0.5 + rng.uniform(-0.1, 0.1)
-    if rng.random() < 0.5:
-        moved = moved + rng.normal(0, rng.uniform(0.0, 0.05), moved.shape).astype(np.float32)
-    elif rng.random() < 0.4:
-        moved = cv2.GaussianBlur(moved, (3, 3), 0)
-    return np.clip(moved, 0, 1).astype(np.float32), np.ascontiguousarray(labels)
+    image = preprocess(hu, how)
+    if data.brightness and rng.random() < 0.5:
+        gain = rng.uniform(1 - data.brightness, 1 + data.brightness)
+        image = np.clip((image - 0.45) * gain + 0.45 + rng.normal(0, data.brightness / 4), 0, 1)
+        image = image ** np.exp(rng.normal(0, data.brightness))
+    return np.asarray(image, np.float32)
+
+
+def without_crumbs(labels: Labels, smallest_px: int) -> Labels:
+    """Remove pieces of a slice's mask of fewer pixels, whatever their subtype."""
+    if not smallest_px:
+        return labels
+    kept = labels.copy()
+    for plane in kept:
+        count, pieces, stats, _ = cv2.connectedComponentsWithStats((plane > 0).astype(np.uint8))
+        for piece in range(1, count):
+            if stats[piece, cv2.CC_STAT_AREA] < smallest_px:
+                plane[pieces == piece] = 0
+    return kept

@@ -1,9 +1,12 @@
-"""Training heads, simulated ahead into a folder, ready as the network reads them.
+"""Training heads, simulated ahead into a folder.
 
 Seeds: 0..89,999 train, 90,000..99,999 validate (calibration and thresholds), from 900,000 on test
 (never seen before evaluation).
 
-    python -m training.data --first 0 --count 800 --out out/heads
+    python -m training.data --first 0 --count 1500 --out out/heads --templates DIR --background DIR
+    python -m training.data --first 90000 --count 60 --out out/validation --templates DIR
+
+Real cases lie in the same form beside them: `training.real`.
 """
 
 from __future__ import annotations
@@ -13,86 +16,183 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.progress import track
 
 from ich_node.codes import SUBTYPES
-from ich_node.infer.preprocess import SIZE, preprocess
-from training.simulate import SimulatedHead, simulate_head
+from ich_node.infer.preprocess import SIZE
+from training.simulate import SimulatedHead, simulate_head, simulate_on
 
 TRAIN_SEEDS = range(90_000)
 VALIDATION_SEEDS = range(90_000, 100_000)
 TEST_SEEDS = range(900_000, 1_000_000)
 
-_COVERAGE_MM = 160.0
+# A bleed of which it is not known of what subtype.
+UNTYPED = 255
 
 
 @dataclass(frozen=True)
 class Example:
-    """One head as the network reads it: `image` uint8 0..255 and `labels`, (slice, 256, 256)."""
+    """One head on the plane of 256x256, before the network's preprocessing.
 
-    image: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.uint8]
+    Parameters
+    ----------
+    hu
+        int16 (slice, 256, 256). Of a simulated head without what the scanner adds.
+    spacing_mm
+        (slice, row, column), mm.
+    labels
+        uint8 of the same shape: 0, 1 + index into `codes.SUBTYPES`, or `UNTYPED`; None where there
+        is no mask.
+    slice_classes
+        float32 (slice, 6): which of `codes.CLASSES` a slice holds, NaN where it is not known.
+    scanned
+        A scanner has left its noise in it.
+    """
+
+    hu: npt.NDArray[np.int16]
+    spacing_mm: tuple[float, float, float]
+    labels: npt.NDArray[np.uint8] | None
+    slice_classes: npt.NDArray[np.float32]
+    scanned: bool
 
 
-def draw_scan(seed: int, bleeds: Sequence[str] | None = None) -> SimulatedHead:
-    """Return a head in a scan whose matrix, thickness and field of view the seed draws."""
+def draw_scan(
+    seed: int,
+    bleeds: Sequence[str] | None = None,
+    *,
+    matrix: int | None = None,
+    noise: bool = True,
+    templates: Path | None = None,
+) -> SimulatedHead:
+    """Return a head in a scan whose thickness, field of view and matrix the seed draws.
+
+    Parameters
+    ----------
+    matrix
+        Instead of what the seed draws.
+    bleeds, noise, templates
+        As of `simulate_head`.
+    """
     rng = np.random.default_rng((seed, 1))
-    thickness = float(rng.uniform(3.5, 6.0))
+    ranges = ((2.5, 6.5), (0.6, 2.5), (6.5, 8.0))
+    thickness = float(rng.uniform(*ranges[int(rng.choice(3, p=(0.86, 0.07, 0.07)))]))
+    coverage = float(rng.uniform(130, 175))
+    drawn = int(rng.choice((256, 320, 384, 512), p=(0.35, 0.25, 0.2, 0.2)))
     return simulate_head(
         seed,
         bleeds,
-        slices=round(_COVERAGE_MM / thickness),
-        matrix=int(rng.choice((256, 320, 384, 512), p=(0.35, 0.25, 0.2, 0.2))),
+        slices=round(coverage / thickness),
+        matrix=matrix or drawn,
         thickness_mm=thickness,
-        field_mm=float(rng.uniform(215, 255)),
+        field_mm=float(rng.uniform(205, 285)),
+        noise=noise,
+        templates=templates,
     )
 
 
-def example(head: SimulatedHead) -> Example:
-    """Preprocess a head and bring its labels to the network's plane by nearest neighbour."""
-    rows, columns = (
-        np.rint(np.linspace(0, n - 1, SIZE)).astype(int) for n in head.labels.shape[1:]
+def draw_example(
+    seed: int, templates: Path | None = None, background: Path | None = None, share: float = 0.25
+) -> Example:
+    """Return a training head: simulated, or with bleeds drawn on a real one.
+
+    Parameters
+    ----------
+    templates
+        As of `simulate_head`.
+    background, share
+        Folder of a real head, and how many of the heads are drawn on it.
+    """
+    if background is not None and np.random.default_rng((seed, 3)).random() < share:
+        return example(simulate_on(seed, background), scanned=True)
+    return example(draw_scan(seed, matrix=SIZE, noise=False, templates=templates), scanned=False)
+
+
+def example(head: SimulatedHead, *, scanned: bool) -> Example:
+    """Return what training keeps of a head on the plane of 256x256."""
+    return Example(
+        np.rint(head.hu).astype(np.int16),
+        head.spacing_mm,
+        head.labels,
+        slice_classes(head.labels),
+        scanned,
     )
-    image = np.rint(preprocess(head.hu) * 255).astype(np.uint8)
-    return Example(image, head.labels[:, rows][:, :, columns])
 
 
 def save(item: Example, path: Path) -> None:
     """Write one example; a file under its own name is always whole."""
     part = path.with_suffix(".part.npz")
-    np.savez_compressed(part, image=item.image, labels=item.labels)
+    arrays: dict[str, Any] = {
+        "hu": item.hu,
+        "spacing_mm": np.array(item.spacing_mm, np.float32),
+        "slice_classes": item.slice_classes,
+        "scanned": np.array(item.scanned),
+    }
+    if item.labels is not None:
+        arrays["labels"] = item.labels
+    np.savez_compressed(part, allow_pickle=False, **arrays)
     part.rename(path)
 
 
 def load(path: Path) -> Example:
-    """Read one example."""
-    with np.load(path, allow_pickle=False) as stored:
-        return Example(stored["image"], stored["labels"])
+    """Read one example, simulated or exported from a real data set.
+
+    Raises
+    ------
+    ValueError
+        The file is none.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            hu = stored["hu"]
+            labels = stored["labels"] if "labels" in stored else None
+            known = stored["slice_classes"] if "slice_classes" in stored else None
+            spacing = tuple(float(step) for step in stored["spacing_mm"])
+            scanned = bool(stored["scanned"]) if "scanned" in stored else True
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path}: {type(error).__name__}: {error}; expected a head that `python -m "
+            "training.data` or `python -m training.real export` wrote"
+        ) from error
+    if known is None:
+        unknown = np.full((len(hu), 1 + len(SUBTYPES)), np.nan, np.float32)
+        known = unknown if labels is None else slice_classes(labels)
+    return Example(hu, spacing, labels, known, scanned)
 
 
 def slice_classes(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return (slice, 6): which of `codes.CLASSES` each slice holds."""
+    """Return (slice, 6): which of `codes.CLASSES` each slice holds; NaN where it is not known."""
     flat = labels.reshape(len(labels), -1)
-    subtypes = [(flat == 1 + index).any(1) for index in range(len(SUBTYPES))]
-    return np.stack([flat.any(1), *subtypes], 1).astype(np.float32)
+    subtypes = np.stack([(flat == 1 + index).any(1) for index in range(len(SUBTYPES))], 1)
+    found = np.concatenate([flat.any(1)[:, None], subtypes], 1).astype(np.float32)
+    untyped = (flat == UNTYPED).any(1)
+    found[untyped, 1:] = np.where(found[untyped, 1:] > 0, 1, np.nan)
+    return found
+
+
+def head_files(folder: Path) -> list[Path]:
+    """Return the heads that lie in a folder."""
+    return sorted(path for path in folder.glob("*.npz") if ".part" not in path.name)
 
 
 def main() -> None:
     """Simulate heads into a folder, skipping those that are there."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=800)
+    parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--out", type=Path, default=Path("out/heads"))
+    parser.add_argument("--templates", type=Path, help="folder with scct.nii.gz: the skull base")
+    parser.add_argument("--background", type=Path, help="folder of a real head without a bleed")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    made = 0
-    for seed in range(given.first, given.first + given.count):
+    began, made = time.monotonic(), 0
+    for seed in track(range(given.first, given.first + given.count), "heads"):
         path = given.out / f"{seed:06d}.npz"
         if not path.exists():
-            save(example(draw_scan(seed)), path)
+            save(draw_example(seed, given.templates, given.background), path)
             made += 1
     print(f"{made} heads, {made / (time.monotonic() - began):.2f} heads/s")
 

@@ -1,4 +1,4 @@
-"""SMART-Net's losses, and what we do otherwise.
+"""SMART-Net's losses, and what we do otherwise; a recipe names which.
 
 As published: classes by BCE, masks by Dice and BCE 1:1, reconstruction by L1, consistency by MSE
 between class probability and pooled mask probability at half weight. Ours: six outputs, so Dice is
@@ -9,6 +9,7 @@ entropy tells the subtypes apart.
 from __future__ import annotations
 
 import torch
+from monai.losses import DiceLoss
 from torch import Tensor
 from torch.nn.functional import (
     adaptive_avg_pool2d,
@@ -21,15 +22,31 @@ from torch.nn.functional import (
 
 from ich_node.codes import SUBTYPES
 from ich_node.infer.network import Upstream
+from training.data import UNTYPED
+from training.recipe import Losses
 
-CONSISTENCY_WEIGHT = 0.5
 _EPS = 1e-7
+_POOL = 16
 
 
 def targets_of(labels: Tensor) -> Tensor:
     """Return the six masks (B, 6, ...) of `codes.CLASSES` for labels (B, ...)."""
     subtypes = [labels == 1 + index for index in range(len(SUBTYPES))]
     return torch.stack([labels > 0, *subtypes], 1).float()
+
+
+def known_of(labels: Tensor) -> Tensor:
+    """Return where each of the six masks is known (B, 6, ...): 0 without a mask or a subtype."""
+    masked = labels >= 0
+    typed = masked & (labels != UNTYPED)
+    return torch.stack([masked, *[typed] * len(SUBTYPES)], 1).float()
+
+
+def class_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """BCE of the classes that are known (not NaN)."""
+    known = ~torch.isnan(classes)
+    loss = binary_cross_entropy_with_logits(logits, torch.nan_to_num(classes), reduction="none")
+    return (loss * known).sum() / known.sum().clamp(min=1)
 
 
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -43,44 +60,69 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (loss * held).sum() / held.sum().clamp(min=1)
 
 
+def published_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """One minus Dice over the batch and all outputs at once; 0 for a batch without a bleed."""
+    if not bool(targets.any()):
+        return logits.sum() * 0
+    flat = [tensor.reshape(1, 1, -1) for tensor in (logits, targets)]
+    loss: Tensor = DiceLoss(sigmoid=True, smooth_nr=0.0, smooth_dr=_EPS)(*flat)
+    return loss
+
+
 def subtype_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy of the five subtypes where there is a bleed: what the argmax decides by."""
-    bleeds = targets[:, 0] > 0
+    """Cross entropy of the five subtypes where there is one: what the argmax decides by."""
+    bleeds = targets[:, 1:].any(1)
     if not bool(bleeds.any()):
         return logits.sum() * 0
     chosen = logits[:, 1:].movedim(1, -1)[bleeds]
-    return cross_entropy(chosen, targets[:, 1:].argmax(1)[bleeds])
+    return cross_entropy(chosen, targets[:, 1:].movedim(1, -1)[bleeds].argmax(1))
 
 
-def mask_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Dice and BCE, 1:1, as published, and our cross entropy of the subtypes."""
-    return (
-        dice_loss(logits, targets)
-        + binary_cross_entropy_with_logits(logits, targets)
-        + subtype_loss(logits, targets)
-    )
-
-
-def upstream_loss(out: Upstream, image: Tensor, targets: Tensor, rec_weight: float = 1.0) -> Tensor:
-    """Loss of the slice network.
+def mask_loss(logits: Tensor, labels: Tensor, how: Losses) -> Tensor:
+    """Dice and BCE, 1:1, as published, and our cross entropy of the subtypes.
 
     Parameters
     ----------
-    image
-        (B, 1, row, column), what is to be reconstructed.
-    targets
-        (B, 6, row, column).
-    rec_weight
-        Of the reconstruction, where ``out`` has one.
+    logits
+        (B, 6, ...).
+    labels
+        (B, ...), values as of `batches.Batch`.
     """
-    classes, masks = out.classes.float(), out.masks.float()
-    held = targets.flatten(2).amax(2)
-    pooled = adaptive_avg_pool2d(max_pool2d(torch.sigmoid(masks), 16), 1).flatten(1)
-    loss = (
-        binary_cross_entropy_with_logits(classes, held)
-        + mask_loss(masks, targets)
-        + CONSISTENCY_WEIGHT * mse_loss(torch.sigmoid(classes), pooled)
-    )
-    if out.reconstruction is None:
-        return loss
-    return loss + rec_weight * l1_loss(out.reconstruction.float(), image)
+    targets, known = targets_of(labels), known_of(labels)
+    bce = binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    seen = torch.where(known > 0, logits, torch.full_like(logits, -30.0))
+    dice = dice_loss if how.dice == "ours" else published_dice_loss
+    loss = dice(seen, targets * known) + (bce * known).sum() / known.sum().clamp(min=1)
+    if how.subtypes:
+        loss = loss + how.subtypes * subtype_loss(logits, targets * known)
+    return loss
+
+
+def consistency_loss(classes: Tensor, masks: Tensor) -> Tensor:
+    """MSE between a class's probability and what its mask's probability pools to."""
+    pooled = adaptive_avg_pool2d(max_pool2d(torch.sigmoid(masks), _POOL), 1).flatten(1)
+    return mse_loss(torch.sigmoid(classes), pooled)
+
+
+def upstream_loss(
+    out: Upstream, image: Tensor, labels: Tensor, classes: Tensor, how: Losses
+) -> dict[str, Tensor]:
+    """Return the weighted parts of the slice network's loss, by name.
+
+    Parameters
+    ----------
+    image, labels, classes
+        As of `batches.Batch`.
+    """
+    logits, masks = out.classes.float(), out.masks.float()
+    parts: dict[str, Tensor] = {}
+    if how.classes:
+        parts["classes"] = how.classes * class_loss(logits, classes)
+    if how.masks:
+        parts["masks"] = how.masks * mask_loss(masks, labels, how)
+    if how.consistency:
+        parts["consistency"] = how.consistency * consistency_loss(logits, masks)
+    if out.reconstruction is not None:
+        weight = how.reconstruction * how.reconstruct_every
+        parts["reconstruction"] = weight * l1_loss(out.reconstruction.float(), image)
+    return parts

@@ -119,7 +119,7 @@ def _subdural(rng: np.random.Generator, _: Atlas) -> Plan:
         return _on_tentorium(rng)
     unit, side = _towards(rng, -0.1, 0.6)
     half = float(rng.uniform(0.55, 1.5))
-    thick = float(np.exp(rng.uniform(np.log(2.0), np.log(20.0))))
+    thick = float(np.exp(rng.uniform(np.log(3.0), np.log(20.0))))
     place = _at(unit, 60.0)
     shift = float(min(14.0, thick * rng.uniform(0.1, 0.9)))
     push = Push(place, (0.0, 0.0, -side * shift), float(rng.uniform(50, 75)))

@@ -34,10 +34,10 @@ def _calcium(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
         spot = _away(head, rng.normal(0, 1.5), 28 + rng.normal(0, 2), rng.normal(0, 0.8))
         hu[spot < rng.uniform(1.2, 3.8)] = rng.uniform(70, 350)
     for side in (-1, 1):
-        if rng.random() < 0.55:
+        if rng.random() < 0.75:
             at = (rng.normal(10, 4), rng.normal(40, 4), side * rng.normal(22, 3))
             spot = _away(head, *at) + 0.8 * head.grid.noise(rng, 4.0)
-            hu[(spot < rng.uniform(1.2, 5.0)) & (head.ventricle_mm < 4)] = rng.uniform(60, 300)
+            hu[(spot < rng.uniform(1.2, 5.5)) & (head.ventricle_mm < 4)] = rng.uniform(50, 300)
         if rng.random() < 0.08:
             spot = _away(head, 2, 0, side * 20) + 2 * head.grid.noise(rng, 4.0)
             hu[(spot < rng.uniform(2, 7)) & head.inside] = rng.uniform(55, 180)

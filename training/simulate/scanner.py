@@ -21,7 +21,7 @@ def expose(rng: np.random.Generator, hu: Volume, spacing_mm: tuple[float, float,
         Of the same axes, mm.
     """
     pixel = spacing_mm[1]
-    soft = rng.uniform(0.25, 0.75) / pixel
+    soft = rng.uniform(0.25, 1.0) / pixel
     sharp = rng.uniform(0.0, 0.9) if rng.random() < 0.4 else 0.0
     halo = rng.uniform(0.0, 0.035) if rng.random() < 0.8 else 0.0
     reach = rng.uniform(3.0, 9.0) / pixel

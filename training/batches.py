@@ -1,0 +1,118 @@
+"""Batches of slices; the n-th of a run is always the same, so that a run can be taken up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ich_node.codes import CLASSES
+from training.augment import look, move, scan, without_crumbs
+from training.data import Example, head_files, load, slice_classes
+from training.recipe import Recipe
+
+# Of a slice whose mask is not known.
+NO_MASK = -1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Slices with their truth.
+
+    Parameters
+    ----------
+    image
+        float32 (B, 1, row, column) in 0..1.
+    labels
+        int64 (B, row, column): as of `data.Example`; `NO_MASK` all over a slice without one.
+    classes
+        float32 (B, 6), NaN where it is not known.
+    """
+
+    image: Tensor
+    labels: Tensor
+    classes: Tensor
+
+
+class Slices(Dataset[Batch]):
+    """Batch by number, of the heads in a folder."""
+
+    def __init__(self, recipe: Recipe, heads: Sequence[Path]) -> None:
+        self._recipe, self._heads = recipe, heads
+
+    def __getitem__(self, number: int) -> Batch:
+        cv2.setNumThreads(0)
+        rng = np.random.default_rng((self._recipe.seed, number))
+        parts: list[Batch] = []
+        count = 0
+        while count < self._recipe.data.batch:
+            head = load(self._heads[int(rng.integers(len(self._heads)))])
+            parts.append(take(rng, self._recipe, head))
+            count += len(parts[-1].image)
+        return Batch(
+            *(
+                torch.cat([getattr(part, name) for part in parts])[: self._recipe.data.batch]
+                for name in ("image", "labels", "classes")
+            )
+        )
+
+
+def batches(recipe: Recipe, folder: Path, first: int) -> Iterator[Batch]:
+    """Give the batches of a run from a number on, prepared in processes of their own.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds no heads.
+    """
+    heads = head_files(folder)
+    if not heads:
+        raise FileNotFoundError(f"{folder} holds no heads; python -m training.data draws them")
+    loader = DataLoader(
+        Slices(recipe, heads),
+        sampler=range(first, first + recipe.upstream.steps),  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=recipe.data.workers,
+        prefetch_factor=6 if recipe.data.workers else None,
+    )
+    return iter(loader)
+
+
+def take(rng: np.random.Generator, recipe: Recipe, head: Example) -> Batch:
+    """Take slices of a head and look at them as the network will."""
+    chosen = choose(rng, recipe, head)
+    hu = head.hu[chosen].astype(np.float32)
+    masked = head.labels is not None
+    labels = head.labels[chosen] if head.labels is not None else np.zeros(hu.shape, np.uint8)
+    size = recipe.reads.size
+    hu, labels = move(rng, recipe.data, hu, labels, size)
+    if recipe.data.scanner and not head.scanned:
+        pixel = head.spacing_mm[1] * hu.shape[1] / size
+        hu = scan(rng, hu, (head.spacing_mm[0], pixel, pixel))
+    labels = without_crumbs(labels, recipe.data.smallest_px)
+    classes = slice_classes(labels) if masked else head.slice_classes[chosen]
+    truth = labels.astype(np.int64) if masked else np.full(labels.shape, NO_MASK)
+    image = look(rng, recipe.data, hu, recipe.reads)
+    return Batch(*(torch.from_numpy(one) for one in (image[:, None], truth, classes)))
+
+
+def choose(rng: np.random.Generator, recipe: Recipe, head: Example) -> npt.NDArray[np.int64]:
+    """Choose slices of a head: see `recipe.Data`."""
+    count = len(head.hu)
+    bleeding = np.flatnonzero(np.nan_to_num(head.slice_classes[:, CLASSES.index("any")]) > 0)
+    if recipe.data.sampling == "published":
+        if head.labels is None or not len(bleeding):
+            return rng.choice(bleeding if len(bleeding) else count, 1)
+        voxels = (head.labels > 0).sum((1, 2))
+        return rng.choice(count, 1, p=voxels / voxels.sum())
+    chosen = [rng.choice(count, 1 if len(bleeding) else 2)]
+    if len(bleeding):
+        chosen.append(rng.choice(bleeding, min(2, len(bleeding)), replace=False))
+    return np.concatenate(chosen)

@@ -1,0 +1,171 @@
+"""What a training run is: one TOML file, every choice of it named, "published" or "ours".
+
+"published" is SMART-Net as in the paper's code (2022); where we knowingly differ each difference is
+a key of its own, so that a run can go back to any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ich_node.infer.preprocess import OURS, PUBLISHED, Preprocessing
+
+Kind = Literal["published", "ours"]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class RecipeError(Exception):
+    """A recipe that cannot be used: which key, what stands there, what is allowed."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Part):
+    """How slices are chosen and changed.
+
+    ``sampling``: published takes one slice of each head, of a random bleeding voxel; ours a random
+    one and two that bleed. ``flip``: published turns by 180 degrees, ours exchanges left and right.
+    ``smallest_px``: smaller pieces of a mask are removed. ``scanner``: heads without a scanner's
+    noise get one, drawn anew each time.
+    """
+
+    batch: Annotated[int, Field(ge=1)] = 16
+    workers: Annotated[int, Field(ge=0)] = 1
+    sampling: Kind = "ours"
+    flip: Kind = "ours"
+    turn_deg: Annotated[float, Field(ge=0, le=180)] = 20.0
+    scale: Share = 0.22
+    shift: Share = 0.06
+    brightness: Share = 0.1
+    smallest_px: Annotated[int, Field(ge=0)] = 3
+    scanner: bool = True
+
+
+class Losses(_Part):
+    """What is learned and how much it weighs.
+
+    ``dice``: published sums over the batch, and over all outputs; ours takes each class for itself,
+    of those that the batch holds. ``subtypes``: cross entropy that tells the subtypes apart where
+    there is a bleed. ``reconstruct_every``: the reconstruction takes a third of a step's time; it
+    is learned every n-th step at n times its weight.
+    """
+
+    classes: Annotated[float, Field(ge=0)] = 1.0
+    masks: Annotated[float, Field(ge=0)] = 1.0
+    reconstruction: Annotated[float, Field(ge=0)] = 1.0
+    consistency: Annotated[float, Field(ge=0)] = 0.5
+    dice: Kind = "ours"
+    subtypes: Annotated[float, Field(ge=0)] = 1.0
+    reconstruct_every: Annotated[int, Field(ge=1)] = 3
+
+
+class Stage(_Part):
+    """How a stage is learned; it ends with its steps or its minutes, whichever comes first.
+
+    ``schedule``: published warms up for a hundredth of the run, then falls in a line to ``floor``
+    times the rate; ours warms up and follows a cosine to it. ``average``: weight of the past in the
+    running mean of the weights, which is what is validated and kept; 0 for none.
+    """
+
+    steps: Annotated[int, Field(ge=1)] = 1_000_000
+    minutes: Positive = 1e6
+    optimiser: Literal["adam", "adamw"] = "adamw"
+    learning_rate: Positive = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    schedule: Kind = "ours"
+    floor: Share = 0.01
+    average: Share = 0.998
+    clip: Positive = 5.0
+    validate_minutes: Positive = 5.0
+
+
+class Upstream(Stage):
+    """The slice network."""
+
+
+class Downstream(Stage):
+    """Classifier and segmenter of volumes on what the slice network learned.
+
+    ``start``: 3D convolutions at random (published) or as what they do to a slice alone (ours).
+    ``unfreeze``: shares of the run from which layer4, layer3, layer2, layer1 and the rest of the
+    encoder learn too; empty, it stays as it is. ``norm``: statistics of the frozen encoder's
+    normalisation move (published) or are held (ours). ``slices``: how many in a row the
+    convolutions see in one step; ``heads``: how many the BiLSTM sees.
+    """
+
+    start: Kind = "ours"
+    unfreeze: tuple[Share, ...] = ()
+    norm: Kind = "ours"
+    slices: Annotated[int, Field(ge=4)] = 12
+    heads: Annotated[int, Field(ge=1)] = 24
+    classifier_minutes: Annotated[float, Field(ge=0)] = 4.0
+    classifier_steps: Annotated[int, Field(ge=0)] = 3000
+
+
+class Recipe(_Part):
+    """A whole run.
+
+    ``start``: a published checkpoint that the encoder begins with; empty for none.
+    """
+
+    backbone: Literal["resnet50", "small", "tiny"] = "small"
+    start: str = ""
+    seed: int = 42
+    preprocessing: Kind = "ours"
+    data: Data = Data()
+    losses: Losses = Losses()
+    upstream: Upstream = Upstream()
+    downstream: Downstream = Downstream()
+
+    @property
+    def reads(self) -> Preprocessing:
+        """What the network is taught to read."""
+        return PUBLISHED if self.preprocessing == "published" else OURS
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises
+    ------
+    RecipeError
+        The file cannot be read, or a key is unknown or not allowed.
+    """
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: {error}") from error
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, fault['loc']))} = {fault['input']!r}: {fault['msg']}"
+            for fault in error.errors()
+        ]
+        raise RecipeError(f"{path}: " + "; ".join(faults)) from error
+
+
+def keep_recipe(recipe: Recipe, run: Path) -> None:
+    """Write the resolved recipe, every default in it, beside the weights.
+
+    Raises
+    ------
+    RecipeError
+        The run was begun with another one.
+    """
+    path = run / "recipe.json"
+    resolved = json.loads(recipe.model_dump_json())
+    if path.exists() and (before := json.loads(path.read_text())) != resolved:
+        changed = sorted(key for key in resolved if before.get(key) != resolved[key])
+        raise RecipeError(
+            f"{run} was begun with another recipe (it differs in {', '.join(changed)}): go on with "
+            "that one, or give another folder"
+        )
+    run.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(resolved, indent=2) + "\n")

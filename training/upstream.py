@@ -1,0 +1,115 @@
+"""Train the slice network: class, mask, reconstruction and consistency at once.
+
+    python -m training.upstream --recipe config/training/ours.toml --heads out/heads \
+        --validation out/validation --out out/run
+
+It ends by the recipe's budget; started again it takes up where it stood. The kept weights are
+`slices.safetensors` in the run's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from ich_node.codes import CLASSES
+from ich_node.infer.network import SliceNet
+from training.batches import Batch, batches
+from training.loop import Run
+from training.losses import upstream_loss
+from training.published.checkpoints import read_checkpoint
+from training.published.start import start_encoder
+from training.recipe import Recipe, keep_recipe, read_recipe
+from training.validation import validate_slices, validation_slices
+
+WEIGHTS = "slices.safetensors"
+
+
+def train_slices(
+    recipe: Recipe, heads: Path, validation: Path | None, out: Path, device: torch.device
+) -> SliceNet:
+    """Train the slice network; return the running mean of its weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        A folder holds no heads.
+    """
+    torch.manual_seed(recipe.seed)
+    net = SliceNet(recipe.backbone, len(CLASSES))
+    if recipe.start:
+        start_encoder(net, read_checkpoint(Path(recipe.start)))
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = Run(net, recipe.upstream, out, "slices")
+    held_out = validation_slices(recipe, validation) if validation else None
+    kept = run.average.net
+    assert isinstance(kept, SliceNet)
+    net.train()
+    stream = batches(recipe, heads, run.state.step)
+    with run.shown() as bar:
+        run.leave_out()
+        while run.goes_on():
+            run.learn(step_losses(net, recipe, next(stream), run.state.step, device))
+            run.show(bar)
+            if held_out is not None and run.validation_is_due():
+                run.note(validate_slices(kept, *held_out, device))
+                run.leave_out()
+    if run.finished:
+        save_file({k: v.contiguous() for k, v in kept.state_dict().items()}, out / WEIGHTS)
+    return kept
+
+
+def step_losses(
+    net: SliceNet, recipe: Recipe, batch: Batch, step: int, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """Return the parts of one batch's loss."""
+    how = recipe.losses
+    image = batch.image.to(device, memory_format=torch.channels_last, non_blocking=True)
+    reconstruct = how.reconstruction > 0 and step % how.reconstruct_every == 0
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        out = net(image, reconstruct)
+    labels, classes = batch.labels.to(device), batch.classes.to(device)
+    return upstream_loss(out, image, labels, classes, how)
+
+
+def device_of(name: str) -> torch.device:
+    """Return a device; `auto` is CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def common_arguments(about: str | None) -> argparse.ArgumentParser:
+    """Return a parser with what both stages take."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--recipe", type=Path, default=Path("config/training/ours.toml"))
+    parser.add_argument("--heads", type=Path, default=Path("out/heads"))
+    parser.add_argument("--out", type=Path, default=Path("out/run"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+def parameters_of(net: nn.Module) -> str:
+    """Return the size of a network for a line of output."""
+    return f"{sum(one.numel() for one in net.parameters()) / 1e6:.2f} M parameters"
+
+
+def main() -> None:
+    """Train the slice network by a recipe."""
+    parser = common_arguments(main.__doc__)
+    parser.add_argument("--validation", type=Path, help="folder of heads that are not learned from")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    recipe = read_recipe(given.recipe)
+    keep_recipe(recipe, given.out)
+    net = train_slices(recipe, given.heads, given.validation, given.out, device_of(given.device))
+    print(f"{recipe.backbone}, {parameters_of(net)}: {given.out / WEIGHTS}")
+
+
+if __name__ == "__main__":
+    main()

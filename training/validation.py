@@ -1,0 +1,64 @@
+"""How well a network does on heads that it does not learn from, while it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from ich_node.codes import SUBTYPES
+from ich_node.infer.network import SliceNet
+from ich_node.infer.preprocess import preprocess
+from training.augment import move, scan
+from training.data import head_files, load
+from training.recipe import Data, Recipe
+
+_HEADS, _SLICES = 60, 5
+# A slice with fewer labelled pixels is neither a bleed to be found nor a clean one.
+_SMALLEST_PX = 10
+_STILL = Data(turn_deg=0, scale=0, shift=0)
+
+
+def validation_slices(recipe: Recipe, folder: Path) -> tuple[Tensor, npt.NDArray[np.uint8]]:
+    """Return images (slice, 1, row, column) and labels of some slices of each head, always equal."""
+    images, labels = [], []
+    for number, path in enumerate(head_files(folder)[:_HEADS]):
+        head = load(path)
+        if head.labels is None:
+            continue
+        rng = np.random.default_rng((recipe.seed, 10**9 + number))
+        chosen = rng.choice(len(head.hu), min(_SLICES, len(head.hu)), replace=False)
+        size = recipe.reads.size
+        hu, mask = move(rng, _STILL, head.hu[chosen].astype(np.float32), head.labels[chosen], size)
+        if not head.scanned:
+            pixel = head.spacing_mm[1] * head.hu.shape[1] / size
+            hu = scan(rng, hu, (head.spacing_mm[0], pixel, pixel))
+        images.append(preprocess(hu, recipe.reads))
+        labels.append(mask)
+    return torch.from_numpy(np.concatenate(images))[:, None], np.concatenate(labels)
+
+
+def validate_slices(
+    net: SliceNet, images: Tensor, labels: npt.NDArray[np.uint8], device: torch.device
+) -> dict[str, float]:
+    """Return AUC of `any` and of each subtype by slice, and Dice of `any` over all voxels."""
+    logits, masks = [], []
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+        for part in images.split(16):
+            out = net(part.to(device), reconstruct=False)
+            logits.append(out.classes.float().cpu())
+            masks.append((out.masks[:, 0] > 0).cpu())
+    scores, found, true = torch.cat(logits).numpy(), torch.cat(masks).numpy(), labels > 0
+    both, all_ = int((found & true).sum()), int(found.sum() + true.sum())
+    values = {"dice": 2 * both / max(1, all_)}
+    for index, name in enumerate(("any", *SUBTYPES)):
+        pixels = (true if index == 0 else labels == index).sum((1, 2))
+        clear = (pixels == 0) | (pixels >= _SMALLEST_PX)
+        truth = pixels[clear] > 0
+        if truth.any() and not truth.all():
+            values[f"auc_{name}"] = float(roc_auc_score(truth, scores[clear, index]))
+    return values
