@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,18 +42,19 @@ class Batch:
 
 
 class Slices(Dataset[Batch]):
-    """Batch by number, of the heads in a folder."""
+    """Batch by number, of the heads in a folder; those that come in meanwhile are used too."""
 
-    def __init__(self, recipe: Recipe, heads: Sequence[Path]) -> None:
-        self._recipe, self._heads = recipe, heads
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self._recipe, self._folder = recipe, folder
 
     def __getitem__(self, number: int) -> Batch:
         cv2.setNumThreads(0)
+        heads = head_files(self._folder)
         rng = np.random.default_rng((self._recipe.seed, number))
         parts: list[Batch] = []
         count = 0
         while count < self._recipe.data.batch:
-            head = load(self._heads[int(rng.integers(len(self._heads)))])
+            head = load(heads[int(rng.integers(len(heads)))])
             parts.append(take(rng, self._recipe, head))
             count += len(parts[-1].image)
         return Batch(
@@ -72,12 +73,11 @@ def batches(recipe: Recipe, folder: Path, first: int) -> Iterator[Batch]:
     FileNotFoundError
         The folder holds no heads.
     """
-    heads = head_files(folder)
-    if not heads:
+    if not head_files(folder):
         raise FileNotFoundError(f"{folder} holds no heads; python -m training.data draws them")
     loader = DataLoader(
-        Slices(recipe, heads),
-        sampler=range(first, first + recipe.upstream.steps),  # type: ignore[arg-type]
+        Slices(recipe, folder),
+        sampler=range(first, first + recipe.upstream.steps),
         batch_size=None,
         num_workers=recipe.data.workers,
         prefetch_factor=6 if recipe.data.workers else None,
@@ -97,10 +97,20 @@ def take(rng: np.random.Generator, recipe: Recipe, head: Example) -> Batch:
         pixel = head.spacing_mm[1] * hu.shape[1] / size
         hu = scan(rng, hu, (head.spacing_mm[0], pixel, pixel))
     labels = without_crumbs(labels, recipe.data.smallest_px)
-    classes = slice_classes(labels) if masked else head.slice_classes[chosen]
+    classes = head.slice_classes[chosen]
+    if masked:
+        classes = clear_classes(labels, recipe.data.clear_px)
     truth = labels.astype(np.int64) if masked else np.full(labels.shape, NO_MASK)
     image = look(rng, recipe.data, hu, recipe.reads)
     return Batch(*(torch.from_numpy(one) for one in (image[:, None], truth, classes)))
+
+
+def clear_classes(labels: npt.NDArray[np.uint8], clear_px: int) -> npt.NDArray[np.float32]:
+    """Return the classes of slices (slice, 6); NaN where too few pixels show one."""
+    known = [labels > 0, *(labels == 1 + index for index in range(len(CLASSES) - 1))]
+    pixels = np.stack([mask.sum((1, 2)) for mask in known], 1)
+    doubtful = (pixels > 0) & (pixels < clear_px)
+    return np.asarray(np.where(doubtful, np.nan, slice_classes(labels)), np.float32)
 
 
 def choose(rng: np.random.Generator, recipe: Recipe, head: Example) -> npt.NDArray[np.int64]:

@@ -148,9 +148,8 @@ def load(path: Path) -> Example:
     try:
         with np.load(path, allow_pickle=False) as stored:
             hu = stored["hu"]
-            labels = stored["labels"] if "labels" in stored else None
-            known = stored["slice_classes"] if "slice_classes" in stored else None
-            spacing = tuple(float(step) for step in stored["spacing_mm"])
+            labels, known = stored.get("labels"), stored.get("slice_classes")
+            slices, rows, columns = (float(step) for step in stored["spacing_mm"])
             scanned = bool(stored["scanned"]) if "scanned" in stored else True
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(
@@ -160,7 +159,7 @@ def load(path: Path) -> Example:
     if known is None:
         unknown = np.full((len(hu), 1 + len(SUBTYPES)), np.nan, np.float32)
         known = unknown if labels is None else slice_classes(labels)
-    return Example(hu, spacing, labels, known, scanned)
+    return Example(hu, (slices, rows, columns), labels, known, scanned)
 
 
 def slice_classes(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -168,8 +167,8 @@ def slice_classes(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     flat = labels.reshape(len(labels), -1)
     subtypes = np.stack([(flat == 1 + index).any(1) for index in range(len(SUBTYPES))], 1)
     found = np.concatenate([flat.any(1)[:, None], subtypes], 1).astype(np.float32)
-    untyped = (flat == UNTYPED).any(1)
-    found[untyped, 1:] = np.where(found[untyped, 1:] > 0, 1, np.nan)
+    untyped: npt.NDArray[np.bool_] = np.any(flat == UNTYPED, axis=1, keepdims=True)
+    found[untyped & (found == 0)] = np.nan
     return found
 
 

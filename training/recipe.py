@@ -33,7 +33,8 @@ class Data(_Part):
 
     ``sampling``: published takes one slice of each head, of a random bleeding voxel; ours a random
     one and two that bleed. ``flip``: published turns by 180 degrees, ours exchanges left and right.
-    ``smallest_px``: smaller pieces of a mask are removed. ``scanner``: heads without a scanner's
+    ``smallest_px``: smaller pieces of a mask are removed. ``clear_px``: a class with fewer pixels in
+    a slice, but some, is neither taught as there nor as absent. ``scanner``: heads without a scanner's
     noise get one, drawn anew each time.
     """
 
@@ -46,6 +47,7 @@ class Data(_Part):
     shift: Share = 0.06
     brightness: Share = 0.1
     smallest_px: Annotated[int, Field(ge=0)] = 3
+    clear_px: Annotated[int, Field(ge=0)] = 10
     scanner: bool = True
 
 

@@ -24,7 +24,7 @@ _STILL = Data(turn_deg=0, scale=0, shift=0)
 
 
 def validation_slices(recipe: Recipe, folder: Path) -> tuple[Tensor, npt.NDArray[np.uint8]]:
-    """Return images (slice, 1, row, column) and labels of some slices of each head, always equal."""
+    """Return images (slice, 1, row, column) and labels of the same slices each time."""
     images, labels = [], []
     for number, path in enumerate(head_files(folder)[:_HEADS]):
         head = load(path)
@@ -48,7 +48,7 @@ def validate_slices(
     """Return AUC of `any` and of each subtype by slice, and Dice of `any` over all voxels."""
     logits, masks = [], []
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
-        for part in images.split(16):
+        for part in torch.split(images, 16):
             out = net(part.to(device), reconstruct=False)
             logits.append(out.classes.float().cpu())
             masks.append((out.masks[:, 0] > 0).cpu())

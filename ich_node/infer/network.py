@@ -203,10 +203,11 @@ class SliceNet(nn.Module):
 
     def _listen_to_masks(self, n_classes: int) -> None:
         """Start with every class believing its own mask."""
-        head = self.classification_head[3]
-        assert isinstance(head, nn.Linear)
+        *_, weight = (
+            value for name, value in self.classification_head.named_parameters() if "weight" in name
+        )
         with torch.no_grad():
-            head.weight[:, -n_classes:] = 0.5 * torch.eye(n_classes)
+            weight[:, -n_classes:] = 0.5 * torch.eye(n_classes)
 
     def forward(self, x: Tensor, reconstruct: bool = True) -> Upstream:
         """Return the three outputs for (B, 1, 256, 256); the third only if asked for."""

@@ -16,6 +16,7 @@ from torch import nn
 
 from ich_node.infer.backbones import build_encoder
 from ich_node.infer.network import SliceNet
+from training.downstream import transfer
 from training.published import checkpoints
 from training.published.checkpoints import CheckpointError, read_checkpoint
 from training.published.layouts import (
@@ -28,7 +29,6 @@ from training.published.layouts import (
     SLICES_3,
 )
 from training.published.start import encoder_of, network_of, slice_net_of, start_encoder
-from training.train import transfer
 
 
 @functools.cache

@@ -6,13 +6,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-
-from ich_node.codes import CLASSES
-from ich_node.infer.backbones import build_pool
-from ich_node.infer.network import SliceNet, Upstream
-from training import data
-from training.losses import dice_loss, mask_loss, targets_of, upstream_loss
-from training.simulate import simulate_head
 from training.train import (
     Recipe,
     main,
@@ -21,6 +14,13 @@ from training.train import (
     train_slices,
     transfer,
 )
+
+from ich_node.codes import CLASSES
+from ich_node.infer.backbones import build_pool
+from ich_node.infer.network import SliceNet, Upstream
+from training import data
+from training.losses import dice_loss, mask_loss, targets_of, upstream_loss
+from training.simulate import simulate_head
 
 
 @pytest.fixture(scope="module")

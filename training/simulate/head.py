@@ -28,6 +28,7 @@ VISIBLE_HU = 105.0
 _COUNTS = (0.38, 0.36, 0.18, 0.08)
 _SHARES = (0.12, 0.22, 0.20, 0.31, 0.15)
 _DRAWS = 12
+_ATTEMPTS = 5
 _THIN_MM = 1.8
 # Heads are drawn on no finer matrix; larger ones are interpolated.
 _FINEST = 256
@@ -88,24 +89,40 @@ def simulate_head(
     MissingAnatomy
         The maps that heads are made of are not installed.
     """
-    rng = np.random.default_rng(seed)
-    names = _names(rng) if bleeds is None else list(bleeds)
+    names = _names(np.random.default_rng(seed)) if bleeds is None else list(bleeds)
     drawn = min(matrix, _FINEST)
     pixel = field_mm / drawn
     thin = max(1, round(thickness_mm / _THIN_MM))
     grid = Grid((slices * thin, drawn, drawn), (thickness_mm / thin, pixel, pixel))
-    top = rng.uniform(76, 104)
-    span = (top - slices * thickness_mm, top)
     atlas = load_atlas(templates)
+    for attempt in range(_ATTEMPTS):
+        rng = np.random.default_rng((seed, 1, attempt))
+        hu, labels = _draw_head(rng, atlas, grid, thin, names)
+        if _all_seen(labels, names, float(np.prod(grid.spacing_mm)) * thin / 1000):
+            break
+    hu, labels = _to_matrix(hu, labels, matrix)
+    spacing = (thickness_mm, field_mm / matrix, field_mm / matrix)
+    seen = expose(np.random.default_rng((seed, 2)), hu, spacing) if noise else hu
+    return SimulatedHead(seen, labels, spacing, seed)
+
+
+def _draw_head(
+    rng: np.random.Generator, atlas: Atlas, grid: Grid, thin: int, names: Sequence[str]
+) -> tuple[Volume, npt.NDArray[np.uint8]]:
+    """Return HU and labels of one head in slices."""
+    top = rng.uniform(76, 104)
+    span = (top - grid.shape[0] * grid.spacing_mm[0], top)
     plans = [plan_bleed(rng, atlas, name) for name in names]
     pushes = [push for plan in plans for push in plan.pushes]
     head = make_anatomy(rng, atlas, grid, span, pushes)
     clean, bloody, masks = _paint(rng, atlas, head, plans)
-    overlap = float(rng.uniform(0.0, 0.2))
-    hu, labels = _to_matrix(*_through_slices(clean, bloody, masks, thin, overlap), matrix)
-    spacing = (thickness_mm, field_mm / matrix, field_mm / matrix)
-    seen = expose(np.random.default_rng((seed, 2)), hu, spacing) if noise else hu
-    return SimulatedHead(seen, labels, spacing, seed)
+    return _through_slices(clean, bloody, masks, thin, float(rng.uniform(0.0, 0.2)))
+
+
+def _all_seen(labels: npt.NDArray[np.uint8], names: Sequence[str], voxel_ml: float) -> bool:
+    """Tell whether enough of every bleed can be seen."""
+    found = [(labels == 1 + SUBTYPES.index(name)).sum() * voxel_ml for name in names]
+    return min(found, default=SMALLEST_ML) >= SMALLEST_ML
 
 
 def _to_matrix(
@@ -130,17 +147,18 @@ def simulate_on(seed: int, background: Path, bleeds: Sequence[str] | None = None
     background
         Folder of the real head's images; `training.simulate.background`.
     """
-    rng = np.random.default_rng(seed)
-    names = _names(rng) if bleeds is None else list(bleeds)
-    head, clean = bend_background(rng, read_background(background))
+    names = _names(np.random.default_rng(seed)) if bleeds is None else list(bleeds)
     atlas = load_atlas()
-    bloody, masks = _paint_bleeds(
-        rng, atlas, head, clean, [plan_bleed(rng, atlas, n) for n in names]
-    )
-    bone = clean > VISIBLE_HU
-    hu, labels = _through_slices(
-        clean, bloody, [(name, mask & ~bone) for name, mask in masks], 1, 0.0
-    )
+    for attempt in range(_ATTEMPTS):
+        rng = np.random.default_rng((seed, 1, attempt))
+        head, clean = bend_background(rng, read_background(background))
+        plans = [plan_bleed(rng, atlas, name) for name in names]
+        bloody, masks = _paint_bleeds(rng, atlas, head, clean, plans)
+        bone = clean > VISIBLE_HU
+        free = [(name, mask & ~bone) for name, mask in masks]
+        hu, labels = _through_slices(clean, bloody, free, 1, 0.0)
+        if _all_seen(labels, names, float(np.prod(head.grid.spacing_mm)) / 1000):
+            break
     return SimulatedHead(hu, labels, head.grid.spacing_mm, seed)
 
 

@@ -1,0 +1,253 @@
+"""Train what reads whole volumes: the BiLSTM's classes and the 3D convolutions' masks.
+
+    python -m training.downstream --recipe config/training/ours.toml --heads out/heads --out out/run
+
+It goes on from the `slices.safetensors` of the run's folder and keeps `network.safetensors` there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ich_node.codes import CLASSES
+from ich_node.infer.network import SliceNet, SmartNet
+from training.augment import look, move, scan
+from training.data import Example, head_files, load, slice_classes
+from training.loop import Run
+from training.losses import class_loss, mask_loss
+from training.recipe import Downstream, Recipe, keep_recipe, read_recipe
+from training.upstream import WEIGHTS as SLICES
+from training.upstream import common_arguments, device_of, parameters_of
+
+WEIGHTS = "network.safetensors"
+_PART = 8
+_MEMORY = 400
+
+
+def transfer(upstream: SliceNet, backbone: str, start: str = "ours") -> SmartNet:
+    """Return the deployed network with what the slice network learned.
+
+    Ours lets the 3D convolutions start as what they do to a slice alone: identity, then the slice
+    network's own mask head. The paper starts them at random, and the mask decoder too.
+    """
+    net = SmartNet(backbone, len(CLASSES))
+    net.encoder.load_state_dict(upstream.encoder.state_dict())
+    head = upstream.classification_head[3]
+    mask_head = upstream.segmentation_head[0]
+    assert isinstance(head, nn.Linear)
+    assert isinstance(mask_head, nn.Conv2d)
+    net.slice_head.load_state_dict(head.state_dict())
+    if net.mask_head is not None or start == "ours":
+        net.seg_decoder.load_state_dict(upstream.seg_decoder.state_dict())
+    if net.mask_head is not None:
+        net.mask_head.load_state_dict(mask_head.state_dict())
+    if start == "ours":
+        _start_as_slices(net, mask_head)
+    for part in (net.encoder, net.seg_decoder):
+        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
+
+
+def _start_as_slices(net: SmartNet, mask_head: nn.Conv2d) -> None:
+    with torch.no_grad():
+        for conv in (net.segmenter.conv1, net.segmenter.conv2):
+            conv.weight.mul_(0.1)
+            conv.weight[:, :, 1, 1, 1] += torch.eye(conv.out_channels)
+            assert conv.bias is not None
+            conv.bias.zero_()
+        assert mask_head.bias is not None
+        assert net.segmenter.head.bias is not None
+        net.segmenter.head.weight.zero_()
+        net.segmenter.head.weight[:, :, 1] = mask_head.weight
+        net.segmenter.head.bias.copy_(mask_head.bias)
+
+
+def learning_parts(net: SmartNet, stage: Downstream, share: float) -> list[nn.Module]:
+    """Return the parts of the encoder that learn at a share of the run, the deepest first."""
+    order = [getattr(net.encoder, f"layer{number}") for number in (4, 3, 2, 1)]
+    opened = sum(share >= begin for begin in stage.unfreeze)
+    return [net.encoder] if opened > len(order) else order[:opened]
+
+
+def unfreeze(net: SmartNet, stage: Downstream, share: float) -> bool:
+    """Let parts of the encoder learn, with the decoder; tell whether any does."""
+    parts = learning_parts(net, stage, share)
+    net.encoder.requires_grad_(False)
+    net.encoder.train(stage.norm == "published")
+    for part in parts:
+        part.requires_grad_(True)
+        part.train()
+    decodes = bool(parts) or stage.start == "published"
+    net.seg_decoder.requires_grad_(decodes).train(decodes)
+    return decodes
+
+
+def train_volumes(
+    recipe: Recipe, upstream: SliceNet, heads: Path, out: Path, device: torch.device
+) -> SmartNet:
+    """Train classifier and segmenter over whole heads; return the running mean."""
+    torch.manual_seed(recipe.seed + 1)
+    stage = recipe.downstream
+    net = transfer(upstream, recipe.backbone, stage.start).to(device)
+    run = Run(net, stage, out, "volumes")
+    rng = np.random.default_rng((recipe.seed, 1, run.state.step))
+    memory: list[tuple[Tensor, Tensor]] = []
+    net.train()
+    with run.shown() as bar:
+        for head in _heads(heads, rng):
+            if not run.goes_on():
+                break
+            learns = unfreeze(net, stage, run.share)
+            run.learn(_volume_losses(net, recipe, head, rng, memory, device, learns))
+            run.show(bar)
+    kept = run.average.net
+    assert isinstance(kept, SmartNet)
+    return kept if stage.average else net
+
+
+def _heads(folder: Path, rng: np.random.Generator) -> Iterator[Example]:
+    paths = head_files(folder)
+    while True:
+        for index in rng.permutation(len(paths)):
+            yield load(paths[index])
+
+
+def whole(rng: np.random.Generator, recipe: Recipe, head: Example) -> tuple[Tensor, Tensor | None]:
+    """Return a head as the network reads it and its labels: (slice, 1, row, column), (slice, ...).
+
+    Slices are changed all alike, as one scan.
+    """
+    size = recipe.reads.size
+    blank = np.zeros(head.hu.shape, np.uint8)
+    labels = blank if head.labels is None else head.labels
+    hu, labels = move(rng, recipe.data, head.hu.astype(np.float32), labels, size)
+    if recipe.data.scanner and not head.scanned:
+        pixel = head.spacing_mm[1] * head.hu.shape[1] / size
+        hu = scan(rng, hu, (head.spacing_mm[0], pixel, pixel))
+    image = torch.from_numpy(look(rng, recipe.data, hu, recipe.reads))[:, None]
+    truth = None if head.labels is None else torch.from_numpy(labels.astype(np.int64))
+    return image, truth
+
+
+def _volume_losses(
+    net: SmartNet,
+    recipe: Recipe,
+    head: Example,
+    rng: np.random.Generator,
+    memory: list[tuple[Tensor, Tensor]],
+    device: torch.device,
+    learns: bool,
+) -> dict[str, Tensor]:
+    """Return the parts of the loss of one head."""
+    image, labels = whole(rng, recipe, head)
+    image = image.to(device)
+    depth = min(recipe.downstream.slices, len(image))
+    first = int(rng.integers(len(image) - depth + 1))
+    chunk = slice(first, first + depth)
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        with torch.no_grad():
+            features = torch.cat(
+                [net.slices(part)[0].float() for part in torch.split(image, _PART)]
+            )
+        with torch.set_grad_enabled(learns):
+            own, maps = net.slices(image[chunk])
+        masks = net.segmenter(maps.transpose(0, 1)[None])
+    classes = _classes_of(head, labels).to(device)
+    memory.append((features.cpu(), classes.cpu()))
+    del memory[:-_MEMORY]
+    if learns:  # the encoder learns from the classes of this head too
+        features = torch.cat([features[:first], own.float(), features[first + depth :]])
+    losses = {"classes": sequence_loss(net, recipe, memory, rng, (features, classes))}
+    if labels is not None:
+        losses["masks"] = mask_loss(masks.float(), labels[None, chunk].to(device), recipe.losses)
+    return losses
+
+
+def _classes_of(head: Example, labels: Tensor | None) -> Tensor:
+    known = head.slice_classes if labels is None else slice_classes(labels.numpy().astype(np.uint8))
+    present = np.where(np.isnan(known), -1, known).max(0)
+    unknown = np.isnan(known).any(0) & (present <= 0)
+    return torch.from_numpy(np.where(unknown, np.nan, np.clip(present, 0, 1)).astype(np.float32))
+
+
+def sequence_loss(
+    net: SmartNet,
+    recipe: Recipe,
+    memory: list[tuple[Tensor, Tensor]],
+    rng: np.random.Generator,
+    own: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Return the BiLSTM's loss on heads of the memory; their features cost nothing more."""
+    chosen = [memory[i] for i in rng.integers(len(memory), size=recipe.downstream.heads)]
+    device = net.slice_head.weight.device
+    pairs = [(features.to(device), classes.to(device)) for features, classes in chosen]
+    pairs = pairs if own is None else [own, *pairs[1:]]
+    depths = torch.tensor([len(features) for features, _ in pairs])
+    turned = [features.flip(0) if rng.random() < 0.5 else features for features, _ in pairs]
+    padded = nn.utils.rnn.pad_sequence(turned, batch_first=True)
+    logits = net.classifier(padded, depths)
+    return class_loss(logits, torch.stack([classes for _, classes in pairs]))
+
+
+def train_classifier(
+    recipe: Recipe, net: SmartNet, heads: Path, out: Path, device: torch.device
+) -> SmartNet:
+    """Train the classifier alone, longer: once the features are there its steps cost little."""
+    stage = recipe.downstream
+    if not stage.classifier_steps or not stage.classifier_minutes:
+        return net
+    budget = stage.model_copy(
+        update={"steps": stage.classifier_steps, "minutes": stage.classifier_minutes}
+    )
+    net.eval().requires_grad_(False)
+    net.classifier.requires_grad_(True).train()
+    run = Run(net.classifier, budget, out, "classifier")
+    rng = np.random.default_rng((recipe.seed, 2, run.state.step))
+    memory = (
+        []
+        if run.finished
+        else [_features(net, recipe, path, rng, device) for path in head_files(heads)]
+    )
+    with run.shown() as bar:
+        run.leave_out()
+        while run.goes_on():
+            run.learn({"classes": sequence_loss(net, recipe, memory, rng)})
+            run.show(bar)
+    if stage.average:
+        net.classifier.load_state_dict(run.average.net.state_dict())
+    return net.eval()
+
+
+def _features(
+    net: SmartNet, recipe: Recipe, path: Path, rng: np.random.Generator, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    head = load(path)
+    image, labels = whole(rng, recipe, head)
+    with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
+        parts = [net.slices(part.to(device))[0].float().cpu() for part in torch.split(image, _PART)]
+    return torch.cat(parts), _classes_of(head, labels)
+
+
+def main() -> None:
+    """Train the volume stage by a recipe, from the slice network of the same run."""
+    given = common_arguments(main.__doc__).parse_args()
+    torch.set_num_threads(given.threads)
+    recipe = read_recipe(given.recipe)
+    keep_recipe(recipe, given.out)
+    device = device_of(given.device)
+    upstream = SliceNet(recipe.backbone, len(CLASSES))
+    upstream.load_state_dict(load_file(given.out / SLICES))
+    net = train_volumes(recipe, upstream, given.heads, given.out, device)
+    net = train_classifier(recipe, net, given.heads, given.out, device)
+    save_file({k: v.contiguous().cpu() for k, v in net.state_dict().items()}, given.out / WEIGHTS)
+    print(f"{recipe.backbone}, {parameters_of(net)}: {given.out / WEIGHTS}")
+
+
+if __name__ == "__main__":
+    main()
