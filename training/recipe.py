@@ -33,9 +33,9 @@ class Data(_Part):
 
     ``sampling``: published takes one slice of each head, of a random bleeding voxel; ours a random
     one and two that bleed. ``flip``: published turns by 180 degrees, ours exchanges left and right.
-    ``smallest_px``: smaller pieces of a mask are removed. ``clear_px``: a class with fewer pixels in
-    a slice, but some, is neither taught as there nor as absent. ``scanner``: heads without a scanner's
-    noise get one, drawn anew each time.
+    ``smallest_px``: smaller pieces of a mask are removed. ``clear_px``: a class with fewer pixels
+    in a slice, but some, is neither taught as there nor as absent. ``scanner``: heads without a
+    scanner's noise get one, drawn anew each time.
     """
 
     batch: Annotated[int, Field(ge=1)] = 16
