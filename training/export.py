@@ -254,9 +254,8 @@ def real_slices(predictor: Predictor, folder: Path) -> Scored:
         for path in sorted((folder / name).glob("*.png"))[0::2]:
             grey = np.asarray(Image.open(path).convert("L"), np.float32)
             with torch.inference_mode():
-                logits.append(
-                    predictor.run(grey[None] * np.float32(WINDOW_HU[1] / 255)).slice_logits[0]
-                )
+                raw = predictor.run(grey[None] * np.float32(WINDOW_HU[1] / 255))
+            logits.append(raw.slice_logits[0])
             held = [name != _NORMAL, *(name == subtype for subtype in SUBTYPES)]
             truth.append(np.array(held, np.float64))
     return Scored(np.stack(logits), np.stack(truth))
