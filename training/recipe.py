@@ -58,8 +58,8 @@ class Losses(_Part):
     of those that the batch holds. ``bce``: weight of the masks' BCE beside their Dice. ``follows``:
     published pulls class and mean of the mask's 16x16 tiles together; with ours the class follows
     the strongest pixels of its mask, which is not moved. ``subtypes``: cross entropy that tells the
-    subtypes apart where there is a bleed. ``reconstruct_every``: the reconstruction takes a third of a step's time; it
-    is learned every n-th step at n times its weight.
+    subtypes apart where there is a bleed. ``reconstruct_every``: the reconstruction takes a third
+    of a step's time; it is learned every n-th step at n times its weight.
     """
 
     classes: Annotated[float, Field(ge=0)] = 1.0
