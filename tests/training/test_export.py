@@ -10,7 +10,7 @@ from ich_node.infer.network import SmartNet
 from ich_node.infer.predictor import load_predictor
 from ich_node.infer.weights import files_of, load_weights
 from training import export
-from training.evaluate import Row, as_volume, dice, evaluate, run, shortfalls
+from training.evaluate.heads import Row, as_volume, dice, evaluate, run, shortfalls
 from training.export import platt, threshold, write_bundle, write_weights
 from training.simulate import simulate_head
 from training.tiny import write_tiny_bundle
