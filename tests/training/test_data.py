@@ -8,7 +8,7 @@ import pytest
 from ich_node.infer.preprocess import SIZE, preprocess
 from training import data
 from training.augment import augment
-from training.evaluate import BLEEDING, CLEAN
+from training.evaluate.heads import BLEEDING, CLEAN
 from training.simulate import simulate_head
 
 
