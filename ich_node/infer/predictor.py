@@ -32,11 +32,13 @@ _CHUNK = 32
 class Raw:
     """The network's outputs at its own size, before any threshold.
 
-    ``class_logits`` (6), ``slice_logits`` (slice, 6); masks come by `mask_logits`.
+    ``class_logits`` (6), ``slice_logits`` (slice, 6), ``features`` (slice, features) that both are
+    made of; masks come by `mask_logits`.
     """
 
     class_logits: npt.NDArray[np.float64]
     slice_logits: npt.NDArray[np.float64]
+    features: npt.NDArray[np.float32]
     maps: Tensor
 
 
@@ -74,9 +76,13 @@ class Predictor:
             On the grid of ``volume.hu``.
         """
         with torch.inference_mode():
-            raw = self.run(volume.hu)
-            scores = judge(self.bundle, raw.class_logits)
-            labels = self._labels(raw.maps, scores, volume.hu.shape)
+            return self.conclude(self.run(volume.hu), volume.hu.shape)
+
+    def conclude(self, raw: Raw, shape: tuple[int, ...]) -> Prediction:
+        """Say what the outputs of a volume of this shape mean."""
+        scores = judge(self.bundle, raw.class_logits)
+        with torch.inference_mode():
+            labels = self._labels(raw.maps, scores, shape)
         of_any = self.slice_probabilities(raw)[:, 0]
         return Prediction(scores, tuple(float(p) for p in of_any), labels, self.identity)
 
@@ -98,7 +104,10 @@ class Predictor:
         classes = self.network.classifier(sequence[None], torch.tensor([len(sequence)]))
         slices = self.network.slice_head(sequence)
         return Raw(
-            classes[0].double().cpu().numpy(), slices.double().cpu().numpy(), torch.cat(maps)
+            classes[0].double().cpu().numpy(),
+            slices.double().cpu().numpy(),
+            sequence.cpu().numpy(),
+            torch.cat(maps),
         )
 
     def mask_logits(self, maps: Tensor) -> Iterator[Tensor]:

@@ -1,12 +1,18 @@
 """Measure a bundle; exit status 1 where it is short of a bar.
 
-python -m training.evaluate real --bundle smartnet-ich --out out/real
+    python -m training.evaluate simulated --bundle smartnet-ich --heads 200 --out out/report
+    python -m training.evaluate real --bundle smartnet-ich --out out/real
+    python -m training.evaluate report --out out/report
+    python -m training.evaluate compare out/one out/other
+
+`report` makes the page anew from the rows; `compare` puts folders of `simulated` side by side.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,46 +20,61 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from ich_node.infer.predictor import load_predictor
-from training.evaluate import bars, real
-from training.evaluate.real_bars import real_bars, real_tables
-from training.evaluate.rows import write_rows
+from training.evaluate import bars
+from training.evaluate.report import make_report, read_heads
+from training.evaluate.run import run_real, run_simulated
+from training.evaluate.simulated_bars import side_by_side
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 CRANIUM = Path("/usr/share/doc/invesalius-examples/examples/Cranium.inv3")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Evaluate a bundle; return the exit status."""
+    given = _parser().parse_args(arguments)
+    torch.set_num_threads(1)
+    if given.command == "compare":
+        lines = side_by_side({folder.name: read_heads(folder) for folder in given.folders})
+        _print_table("Runs", lines)
+        return 0
+    if given.command == "simulated":
+        run_simulated(given.bundle, given.heads, given.processes, given.templates, given.out)
+    if given.command == "real":
+        run_real(given.bundle, given.shared, _cranium(given.cranium), _subdural(), given.out)
+    page = make_report(given.out)
+    for title, lines in page.tables.items():
+        _print_table(title, lines)
+    bars.show(page.bars)
+    print(f"wrote {given.out / 'report.md'}")
+    return bars.status(page.bars)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="training.evaluate", description=main.__doc__)
-    commands = parser.add_subparsers(required=True)
+    commands = parser.add_subparsers(dest="command", required=True)
+    heads = commands.add_parser("simulated", help="simulated heads of the test seeds")
+    heads.add_argument("--heads", type=int, default=200)
+    heads.add_argument("--processes", type=int, default=1)
+    heads.add_argument("--templates", type=Path, help="folder with scct.nii.gz: the skull base")
+    heads.add_argument("--out", type=Path, default=Path("out/report"))
     slices = commands.add_parser("real", help="real slices and scans")
-    slices.add_argument("--bundle", default="smartnet-ich")
     slices.add_argument("--shared", type=Path, default=SHARED, help="folder of the real data")
     slices.add_argument("--cranium", type=Path, default=CRANIUM, help="InVesalius' Cranium.inv3")
     slices.add_argument("--out", type=Path, default=Path("out/real"))
-    slices.set_defaults(run=_real)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    status: int = given.run(given)
-    return status
+    for command in (heads, slices):
+        command.add_argument("--bundle", default="smartnet-ich", help="name or folder")
+    report = commands.add_parser("report", help="the page anew, from the rows of a folder")
+    report.add_argument("--out", type=Path, default=Path("out/report"))
+    compare = commands.add_parser("compare", help="several folders of `simulated` side by side")
+    compare.add_argument("folders", type=Path, nargs="+")
+    return parser
 
 
-def _real(given: argparse.Namespace) -> int:
-    cranium = given.cranium if given.cranium.is_file() else None
-    if cranium is None:
-        print(f"{given.cranium} is not there: install Debian's invesalius-examples")
-    predictor = load_predictor(given.bundle)
-    rows = real.measure(predictor, given.shared, cranium, _subdural())
-    given.out.mkdir(parents=True, exist_ok=True)
-    for name in ("slices", "boxes", "scans"):
-        write_rows(given.out / f"{name}.jsonl", getattr(rows, name))
-    cut = real.slice_threshold(predictor)
-    for title, lines in real_tables(rows, cut).items():
-        _print_table(title, lines)
-    found = real_bars(rows, cut)
-    bars.show(found)
-    return bars.status(found)
+def _cranium(path: Path) -> Path | None:
+    if path.is_file():
+        return path
+    print(f"{path} is not there: install Debian's invesalius-examples, or give --cranium")
+    return None
 
 
 def _subdural() -> Path | None:

@@ -57,7 +57,7 @@ def read_png(path: Path) -> Volume:
             raise ValueError(f"{path}: mode {image.mode}, expected 8-bit grey (L)")
         grey = np.asarray(image, np.float32)
     low, high = WINDOW_HU
-    return (low + grey / 255 * (high - low))[None]
+    return np.asarray(low + grey / 255 * (high - low), np.float32)[None]
 
 
 def read_npy(path: Path) -> Volume:

@@ -213,9 +213,9 @@ def scan_of(
     names: tuple[str, ...] = (),
 ) -> tuple[ScanRow, list[SliceRow]]:
     """Read a scan without blood, whole and slice by slice."""
-    prediction = predictor.predict(volume)
     with torch.inference_mode():
         raw = predictor.run(volume.hu)
+    prediction = predictor.conclude(raw, volume.hu.shape)
     slices = [
         _row(predictor, raw, index, group, names[index] if names else str(index), bleed=False)
         for index in range(len(volume.hu))

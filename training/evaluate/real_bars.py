@@ -92,7 +92,7 @@ def subdural_bar(rows: Sequence[SliceRow], cut: float) -> Bar:
 
 
 def real_tables(rows: RealRows, cut: float) -> dict[str, list[list[str]]]:
-    """Return the figures beside the bars, as tables by title; the first line of each is its head."""
+    """Return the figures beside the bars, by title; the first line of a table is its head."""
     return {
         "8-bit slices": _png_table(rows.slices, cut),
         "Boxed slices": [

@@ -1,0 +1,164 @@
+"""The report: a Markdown page of bars and figures, with its pictures beside it.
+
+A folder of rows holds all that a report is made of, so that it can be made again without the model:
+`model.json`, the rows, and the pictures that only the model can draw.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ich_node.codes import CLASSES
+from ich_node.infer.predictor import Predictor
+from training.evaluate import plots
+from training.evaluate.bars import Bar
+from training.evaluate.real import BoxRow, RealRows, ScanRow, SliceRow
+from training.evaluate.real_bars import png_scores, real_bars, real_tables
+from training.evaluate.rows import read_rows
+from training.evaluate.simulated import HeadRow, HeadSlice
+from training.evaluate.simulated_bars import (
+    simulated_bars,
+    simulated_tables,
+    slice_scores,
+    volume_pairs,
+    volume_scores,
+)
+
+MODEL, LOOKS, REPORT = "model.json", "looks.png", "report.md"
+Tables = Mapping[str, list[list[str]]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a report says: bars, tables by title, pictures (file and what it shows)."""
+
+    title: str
+    about: str
+    bars: list[Bar]
+    tables: Tables
+    pictures: tuple[tuple[str, str], ...]
+
+
+def write_model(folder: Path, predictor: Predictor, data: str) -> None:
+    """Write what was measured and on which data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    one = predictor.identity
+    stated = {
+        "name": one.name,
+        "version": one.version,
+        "sha256": one.sha256,
+        "precision": one.precision,
+        "slice_thresholds": predictor.bundle.slice_thresholds,
+        "data": data,
+    }
+    (folder / MODEL).write_text(json.dumps(stated, indent=2) + "\n", encoding="utf-8")
+
+
+def make_report(folder: Path) -> Page:
+    """Make the report of a folder of rows anew, draw its pictures, and return it.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds no rows.
+    """
+    page = _real(folder) if (folder / "scans.jsonl").is_file() else _simulated(folder)
+    (folder / REPORT).write_text(markdown(page), encoding="utf-8")
+    return page
+
+
+def read_heads(folder: Path) -> tuple[HeadRow, ...]:
+    """Return the heads of a folder of rows."""
+    return read_rows(folder / "heads.jsonl", HeadRow)
+
+
+def _real(folder: Path) -> Page:
+    rows = RealRows(
+        read_rows(folder / "slices.jsonl", SliceRow),
+        read_rows(folder / "boxes.jsonl", BoxRow),
+        read_rows(folder / "scans.jsonl", ScanRow),
+    )
+    cut = _cuts(folder)["any"]
+    halves = {"both halves": "", "odd half": "odd", "even half": "even"}
+    curves = {name: png_scores(rows.slices, half) for name, half in halves.items()}
+    plots.draw_roc({"8-bit slices": curves}, folder / "roc.png")
+    plots.draw_reliability({"8-bit slices": curves["both halves"]}, folder / "reliability.png")
+    pictures = (
+        ("roc.png", "ROC of the 8-bit slices"),
+        ("reliability.png", "Reliability on the 8-bit slices; the figures are cases"),
+        (LOOKS, "Slices, Grad-CAM of any and mean of the deepest map"),
+    )
+    return Page(
+        "Real slices and scans",
+        _about(folder),
+        real_bars(rows, cut),
+        real_tables(rows, cut),
+        pictures,
+    )
+
+
+def _simulated(folder: Path) -> Page:
+    heads = read_heads(folder)
+    slices: Sequence[HeadSlice] = read_rows(folder / "slices.jsonl", HeadSlice)
+    volumes = {name: volume_scores(heads, index) for index, name in enumerate(CLASSES)}
+    single = {name: slice_scores(slices, index) for index, name in enumerate(CLASSES)}
+    plots.draw_roc({"Volumes": volumes, "Slices": single}, folder / "roc.png")
+    both = {"Volumes, any": volumes["any"], "Slices, any": single["any"]}
+    plots.draw_reliability(both, folder / "reliability.png")
+    plots.draw_bland_altman(*volume_pairs(heads, 0), folder / "bland_altman.png")
+    _draw_features(folder, slices)
+    pictures = (
+        ("roc.png", "ROC of volumes and slices"),
+        ("reliability.png", "Reliability; the figures are cases"),
+        ("bland_altman.png", "Volume found and true"),
+        ("tsne.png", "Features of slices"),
+        (LOOKS, "Slices, Grad-CAM of any and mean of the deepest map"),
+    )
+    tables = simulated_tables(heads, slices, _cuts(folder))
+    return Page("Simulated heads", _about(folder), simulated_bars(heads), tables, pictures)
+
+
+def _draw_features(folder: Path, slices: Sequence[HeadSlice]) -> None:
+    with np.load(folder / "features.npz", allow_pickle=False) as stored:
+        features = stored["features"].astype(np.float32)
+        kept = [(int(seed), int(index)) for seed, index in stored["slices"]]
+    true = {(row.seed, row.index): row.true_ml for row in slices}
+    names = [CLASSES[1 + int(np.argmax(true[key][1:]))] if true[key][0] else "none" for key in kept]
+    plots.draw_tsne(features, names, folder / "tsne.png")
+
+
+def _cuts(folder: Path) -> dict[str, float]:
+    cuts: dict[str, float] = json.loads((folder / MODEL).read_text("utf-8"))["slice_thresholds"]
+    return cuts
+
+
+def _about(folder: Path) -> str:
+    one = json.loads((folder / MODEL).read_text("utf-8"))
+    return (
+        f"Model {one['name']} {one['version']} (SHA-256 {one['sha256'][:16]}, {one['precision']}) "
+        f"on {one['data']}. Intervals are 95 %: DeLong's for AUC, Clopper and Pearson's for "
+        "proportions, bootstrap for means. Research use only."
+    )
+
+
+def markdown(page: Page) -> str:
+    """Return the page as Markdown."""
+    lines = [[one.what, one.expected, one.found, one.verdict] for one in page.bars]
+    parts = [f"# {page.title}", page.about, "## Bars"]
+    parts.append(_table([["bar", "expected", "found", ""], *lines]))
+    for title, table in page.tables.items():
+        parts += [f"## {title}", _table(table)]
+    parts.append("## Pictures")
+    parts += [f"![{shows}]({name})\n\n{shows}." for name, shows in page.pictures]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    head, *rest = lines
+    rows = [head, ["---"] * len(head), *rest]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in r) + " |" for r in rows)

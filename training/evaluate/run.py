@@ -1,0 +1,91 @@
+"""Measure, and leave the rows and what only the model can draw in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from ich_node.codes import SUBTYPES
+from ich_node.infer.predictor import Predictor, load_predictor
+from training.data import TEST_SEEDS, draw_scan
+from training.evaluate import real
+from training.evaluate.looks import Look, look_at
+from training.evaluate.plots import draw_looks
+from training.evaluate.reading import read_boxes, read_dicom_slice, read_npy
+from training.evaluate.report import LOOKS, write_model
+from training.evaluate.rows import write_rows
+from training.evaluate.simulated import HeadResult, measure_heads
+
+
+def run_real(
+    bundle: str, shared: Path, cranium: Path | None, subdural: Path | None, out: Path
+) -> None:
+    """Measure a bundle on real slices and scans: see `real.measure`."""
+    predictor = load_predictor(bundle)
+    rows = real.measure(predictor, shared, cranium, subdural)
+    write_model(out, predictor, "real slices and scans that no training saw")
+    for name in ("slices", "boxes", "scans"):
+        write_rows(out / f"{name}.jsonl", getattr(rows, name))
+    looks = list(_real_looks(predictor, shared / "rsna-slices", subdural))
+    draw_looks(looks, "the reader's box", out / LOOKS)
+
+
+def _real_looks(predictor: Predictor, folder: Path, subdural: Path | None) -> Iterator[Look]:
+    boxes = read_boxes(folder / "gt.csv")
+    for path in sorted(folder.glob("*.npy")):
+        hu = read_npy(path)[0]
+        marked = np.zeros(hu.shape, bool)
+        for box in boxes.get(path.stem, []):
+            marked[box.rows, box.columns] = True
+        yield look_at(predictor, path.stem[-12:], hu, marked)
+    if subdural is not None:
+        hu = read_dicom_slice(subdural)[0]
+        yield look_at(predictor, subdural.stem, hu, np.zeros(hu.shape, bool))
+
+
+def run_simulated(
+    bundle: str, count: int, processes: int, templates: Path | None, out: Path
+) -> None:
+    """Measure a bundle on the first heads of the test seeds."""
+    predictor = load_predictor(bundle)
+    heads = measure_heads(bundle, count, processes, templates)
+    found = list(track(heads, "heads", total=count))
+    base = "of the templates" if templates else "without templates"
+    seeds = f"seeds {TEST_SEEDS[0]} to {TEST_SEEDS[count - 1]}"
+    write_model(out, predictor, f"{count} simulated heads ({seeds}, skull base {base})")
+    write_rows(out / "heads.jsonl", [one.head for one in found])
+    write_rows(out / "slices.jsonl", [row for one in found for row in one.slices])
+    np.savez_compressed(
+        out / "features.npz",
+        features=np.concatenate([one.features for one in found]),
+        slices=np.array([(one.head.seed, index) for one in found for index in one.of]),
+    )
+    looks = list(_simulated_looks(predictor, found, templates))
+    draw_looks(looks, "the truth", out / LOOKS)
+
+
+def _simulated_looks(
+    predictor: Predictor, found: list[HeadResult], templates: Path | None
+) -> Iterator[Look]:
+    """Give the largest section of the first bleed of each subtype, and a slice without one."""
+    for index, name in enumerate(SUBTYPES, 1):
+        for one in found:
+            if one.head.true_ml[index]:
+                largest = max(one.slices, key=lambda row: row.true_ml[index]).index
+                yield _simulated_look(predictor, one.head.seed, largest, templates, name)
+                break
+    for one in found:
+        if not one.head.true_ml[0]:
+            middle = len(one.slices) // 2
+            yield _simulated_look(predictor, one.head.seed, middle, templates, "none")
+            break
+
+
+def _simulated_look(
+    predictor: Predictor, seed: int, index: int, templates: Path | None, name: str
+) -> Look:
+    head = draw_scan(seed, templates=templates)
+    return look_at(predictor, name, head.hu[index], head.labels[index] > 0)

@@ -1,0 +1,204 @@
+"""What is expected on simulated heads, and the figures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from ich_node.codes import CLASSES, SUBTYPES
+from training.evaluate import metrics
+from training.evaluate.bars import Bar, at_least
+from training.evaluate.metrics import Truth, Values
+from training.evaluate.simulated import HeadRow, HeadSlice
+
+SMALLEST_AUC = 0.98
+SMALLEST_SUBTYPE_AUC = 0.93
+SMALLEST_DICE = 0.80
+LARGE_ML = 5.0
+# Upper ends of the bands of volume, mL; a bleed of just that size is in the next band.
+BAND_ENDS = (0.0, 0.4, 1.0, LARGE_ML, np.inf)
+BANDS = ("< 0.4 mL", "0.4 to 1 mL", "1 to 5 mL", ">= 5 mL")
+PREVALENCES = (0.027, 0.06, 0.15)
+
+Table = list[list[str]]
+
+
+def simulated_bars(heads: Sequence[HeadRow]) -> list[Bar]:
+    """Hold heads against what is expected of them."""
+    found = [metrics.auc(*volume_scores(heads, index)) for index in range(len(CLASSES))]
+    bars = [at_least("volume AUC, any", found[0].value, SMALLEST_AUC, found[0].text)]
+    large = metrics.mean(dice_where(heads, 0, LARGE_ML, np.inf))
+    bars.append(at_least("mean Dice, bleeds >= 5 mL", large.value, SMALLEST_DICE, large.text))
+    for name, one in zip(SUBTYPES, found[1:], strict=True):
+        bars.append(at_least(f"volume AUC, {name}", one.value, SMALLEST_SUBTYPE_AUC, one.text))
+    return bars
+
+
+def volume_scores(heads: Sequence[HeadRow], index: int) -> tuple[Truth, Values]:
+    """Return truth and probability of a class in each head."""
+    truth = np.array([row.true_ml[index] > 0 for row in heads], bool)
+    return truth, np.array([row.probabilities[index] for row in heads])
+
+
+def slice_scores(slices: Sequence[HeadSlice], index: int) -> tuple[Truth, Values]:
+    """Return truth and probability of a class in each slice."""
+    truth = np.array([row.true_ml[index] > 0 for row in slices], bool)
+    return truth, np.array([row.probabilities[index] for row in slices])
+
+
+def band_of(volume_ml: float) -> int:
+    """Return the index into `BANDS` of a bleed's volume, mL."""
+    return int(np.searchsorted(BAND_ENDS[1:-1], volume_ml, side="right"))
+
+
+def dice_where(heads: Sequence[HeadRow], index: int, low: float, high: float) -> Values:
+    """Return Dice of a class where its true volume is in low..high (without), mL, and not 0."""
+    return np.array(
+        [
+            row.dice[index]
+            for row in heads
+            if row.true_ml[index] and low <= row.true_ml[index] < high
+        ]
+    )
+
+
+def simulated_tables(
+    heads: Sequence[HeadRow], slices: Sequence[HeadSlice], slice_cuts: Mapping[str, float]
+) -> dict[str, Table]:
+    """Return the figures by title; the first line of a table is its head."""
+    called = [np.array([row.present[i] for row in heads], bool) for i in range(len(CLASSES))]
+    volumes = [(*volume_scores(heads, index), called[index]) for index in range(len(CLASSES))]
+    single = []
+    for index, name in enumerate(CLASSES):
+        truth, scores = slice_scores(slices, index)
+        single.append((truth, scores, scores >= slice_cuts[name]))
+    return {
+        "Volumes": _detection(volumes),
+        "Slices": _detection(single),
+        "Sensitivity by true volume": _by_band(heads),
+        "Dice by true volume": _dice_table(heads),
+        "Volume error": _volume_table(heads),
+        "Predictive values": _predictive_table(*volumes[0]),
+        "Calibration": _calibration_table(volumes, single),
+        "Reliability of any, volumes": _reliability_table(*volumes[0][:2]),
+    }
+
+
+def _detection(cases: Sequence[tuple[Truth, Values, Truth]]) -> Table:
+    table = [["class", "with", "without", "AUC", "sensitivity", "specificity", "F1"]]
+    for name, (truth, scores, called) in zip(CLASSES, cases, strict=True):
+        table.append(
+            [
+                name,
+                str(int(truth.sum())),
+                str(int((~truth).sum())),
+                metrics.auc(truth, scores).text,
+                metrics.sensitivity(truth, called).text,
+                metrics.specificity(truth, called).text,
+                f"{metrics.f1(truth, called):.3f}",
+            ]
+        )
+    return table
+
+
+def _by_band(heads: Sequence[HeadRow]) -> Table:
+    table = [["class", *BANDS]]
+    for index, name in enumerate(CLASSES):
+        hits = [[row.present[index] for row in heads if _in_band(row, index, b)] for b in range(4)]
+        table.append([name, *(metrics.proportion(sum(one), len(one)).text for one in hits)])
+    return table
+
+
+def _in_band(row: HeadRow, index: int, band: int) -> bool:
+    return row.true_ml[index] > 0 and band_of(row.true_ml[index]) == band
+
+
+def _dice_table(heads: Sequence[HeadRow]) -> Table:
+    table = [["class", *BANDS, "all", "median of all"]]
+    for index, name in enumerate(CLASSES):
+        bands = [dice_where(heads, index, *ends) for ends in pairwise(BAND_ENDS)]
+        whole = np.concatenate(bands)
+        median = f"{np.median(whole):.3f}" if len(whole) else "-"
+        table.append([name, *(metrics.mean(one).text for one in (*bands, whole)), median])
+    return table
+
+
+def volume_pairs(heads: Sequence[HeadRow], index: int) -> tuple[Values, Values]:
+    """Return found and true mL of a class where one of them is not 0."""
+    rows = [row for row in heads if row.true_ml[index] or row.found_ml[index]]
+    return (
+        np.array([row.found_ml[index] for row in rows]),
+        np.array([row.true_ml[index] for row in rows]),
+    )
+
+
+def _volume_table(heads: Sequence[HeadRow]) -> Table:
+    table = [["class", "heads", "bias, mL", "limits of agreement, mL", "mean absolute error, mL"]]
+    for index, name in enumerate(CLASSES):
+        found, true = volume_pairs(heads, index)
+        if len(found) < 2:
+            table.append([name, str(len(found)), "-", "-", "-"])
+            continue
+        one = metrics.agreement(found, true)
+        table.append(
+            [
+                name,
+                str(one.n),
+                f"{one.bias.value:+.2f} ({one.bias.low:+.2f} to {one.bias.high:+.2f})",
+                f"{one.lower:+.2f} to {one.upper:+.2f} (each +-{one.limit_error:.2f})",
+                f"{np.abs(found - true).mean():.2f}",
+            ]
+        )
+    return table
+
+
+def _predictive_table(truth: Truth, _: Values, called: Truth) -> Table:
+    sens = metrics.sensitivity(truth, called).value
+    spec = metrics.specificity(truth, called).value
+    table = [["prevalence of any", "PPV", "NPV"]]
+    for share in PREVALENCES:
+        ppv, npv = metrics.predictive_values(sens, spec, share)
+        table.append([f"{share:.1%}", f"{ppv:.3f}", f"{npv:.3f}"])
+    return table
+
+
+def _calibration_table(*kinds: Sequence[tuple[Truth, Values, Truth]]) -> Table:
+    table = [["class", "volumes: Brier", "calibration error", "slices: Brier", "calibration error"]]
+    for index, name in enumerate(CLASSES):
+        line = [name]
+        for cases in kinds:
+            truth, scores, _ = cases[index]
+            error = metrics.calibration_error(metrics.reliability(truth, scores))
+            line += [f"{metrics.brier(truth, scores):.3f}", f"{error:.3f}"]
+        table.append(line)
+    return table
+
+
+def _reliability_table(truth: Truth, scores: Values) -> Table:
+    lines = [
+        [str(one.cases), f"{one.probability:.3f}", one.observed.text]
+        for one in metrics.reliability(truth, scores)
+    ]
+    return [["cases", "mean probability", "with a bleed"], *lines]
+
+
+def side_by_side(runs: Mapping[str, Sequence[HeadRow]]) -> Table:
+    """Return the leading figures of several runs, one a line: for ablations."""
+    table = [["run", "heads", "AUC any", "mean AUC of subtypes", "Dice >= 5 mL", "Dice, all"]]
+    for name, heads in runs.items():
+        areas = [metrics.auc(*volume_scores(heads, index)) for index in range(len(CLASSES))]
+        subtypes = np.array([one.value for one in areas[1:]])
+        known = subtypes[~np.isnan(subtypes)]
+        table.append(
+            [
+                name,
+                str(len(heads)),
+                areas[0].text,
+                f"{known.mean():.3f}" if len(known) else "not measured",
+                metrics.mean(dice_where(heads, 0, LARGE_ML, np.inf)).text,
+                metrics.mean(dice_where(heads, 0, 0, np.inf)).text,
+            ]
+        )
+    return table
