@@ -14,7 +14,7 @@ from ich_node.codes import SUBTYPES
 from ich_node.infer.network import SliceNet
 from ich_node.infer.preprocess import preprocess
 from training.augment import move, scan
-from training.data import head_files, load
+from training.data import UNTYPED, head_files, load
 from training.recipe import Data, Recipe
 
 _HEADS, _SLICES = 60, 5
@@ -24,7 +24,13 @@ _STILL = Data(turn_deg=0, scale=0, shift=0)
 
 
 def validation_slices(recipe: Recipe, folder: Path) -> tuple[Tensor, npt.NDArray[np.uint8]]:
-    """Return images (slice, 1, row, column) and labels of the same slices each time."""
+    """Return images (slice, 1, row, column) and labels of the same slices each time.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds no head with a mask.
+    """
     images, labels = [], []
     for number, path in enumerate(head_files(folder)[:_HEADS]):
         head = load(path)
@@ -39,6 +45,8 @@ def validation_slices(recipe: Recipe, folder: Path) -> tuple[Tensor, npt.NDArray
             hu = scan(rng, hu, (head.spacing_mm[0], pixel, pixel))
         images.append(preprocess(hu, recipe.reads))
         labels.append(mask)
+    if not images:
+        raise FileNotFoundError(f"{folder} holds no head with a mask: nothing to validate by")
     return torch.from_numpy(np.concatenate(images))[:, None], np.concatenate(labels)
 
 
@@ -53,11 +61,14 @@ def validate_slices(
             logits.append(out.classes.float().cpu())
             masks.append((out.masks[:, 0] > 0).cpu())
     scores, found, true = torch.cat(logits).numpy(), torch.cat(masks).numpy(), labels > 0
+    typed = ~(labels == UNTYPED).any((1, 2))
     both, all_ = int((found & true).sum()), int(found.sum() + true.sum())
     values = {"dice": 2 * both / max(1, all_)}
     for index, name in enumerate(("any", *SUBTYPES)):
         pixels = (true if index == 0 else labels == index).sum((1, 2))
         clear = (pixels == 0) | (pixels >= _SMALLEST_PX)
+        if index:
+            clear &= typed
         truth = pixels[clear] > 0
         if truth.any() and not truth.all():
             values[f"auc_{name}"] = float(roc_auc_score(truth, scores[clear, index]))
