@@ -69,6 +69,11 @@ class Losses(_Part):
     subtypes: Annotated[float, Field(ge=0)] = 1.0
     reconstruct_every: Annotated[int, Field(ge=1)] = 3
 
+    @property
+    def segments(self) -> bool:
+        """Whether anything is learned of masks; else their decoder does not run."""
+        return self.masks > 0 or self.consistency > 0
+
     @model_validator(mode="after")
     def _some_task_in_every_step(self) -> Self:
         every_step = self.reconstruction and self.reconstruct_every == 1

@@ -60,7 +60,7 @@ def train_slices(
             run.learn(step_losses(net, recipe, next(stream), run.state.step, device))
             run.show(bar)
             if held_out is not None and run.validation_is_due():
-                run.note(validate_slices(kept, *held_out, device))
+                run.note(validate_slices(kept, *held_out, device, recipe.losses))
                 run.leave_out()
     if not run.finished:
         return None
@@ -76,7 +76,7 @@ def step_losses(
     image = batch.image.to(device, memory_format=torch.channels_last, non_blocking=True)
     reconstruct = how.reconstruction > 0 and step % how.reconstruct_every == 0
     with torch.autocast(device.type, dtype=torch.bfloat16):
-        out = net(image, reconstruct)
+        out = net(image, reconstruct, segment=how.segments)
     labels, classes = batch.labels.to(device), batch.classes.to(device)
     return upstream_loss(out, image, labels, classes, how)
 
