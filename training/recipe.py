@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from ich_node.infer.preprocess import OURS, PUBLISHED, Preprocessing
 
@@ -72,13 +73,28 @@ class Losses(_Part):
     subtypes: Annotated[float, Field(ge=0)] = 1.0
     reconstruct_every: Annotated[int, Field(ge=1)] = 3
 
+    @property
+    def segments(self) -> bool:
+        """Whether anything is learned of masks; else their decoder does not run."""
+        return self.masks > 0 or self.consistency > 0
+
+    @model_validator(mode="after")
+    def _some_task_in_every_step(self) -> Self:
+        every_step = self.reconstruction and self.reconstruct_every == 1
+        if not (self.classes or self.masks or every_step):
+            raise ValueError(
+                "nothing is learned in most steps: give classes, masks, or reconstruction with "
+                "reconstruct_every = 1 a weight"
+            )
+        return self
+
 
 class Stage(_Part):
     """How a stage is learned; it ends with its steps or its minutes, whichever comes first.
 
-    ``schedule``: published warms up for a hundredth of the run, then falls in a line to ``floor``
-    times the rate; ours warms up and follows a cosine to it. ``average``: weight of the past in the
-    running mean of the weights, which is what is validated and kept; 0 for none.
+    ``schedule``: both warm up for a hundredth of the run; published stays until a tenth of it, then
+    falls in a line to ``floor`` times the rate, ours follows a cosine to it. ``average``: weight of
+    the past in the running mean of the weights, which is what is validated and kept; 0 for none.
     """
 
     steps: Annotated[int, Field(ge=1)] = 1_000_000
@@ -150,11 +166,18 @@ def read_recipe(path: Path) -> Recipe:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: {error}") from error
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc']))} = {fault['input']!r}: {fault['msg']}"
-            for fault in error.errors()
-        ]
+        faults = [_said(fault) for fault in error.errors()]
         raise RecipeError(f"{path}: " + "; ".join(faults)) from error
+
+
+def _said(fault: ErrorDetails) -> str:
+    key, message = ".".join(map(str, fault["loc"])), fault["msg"]
+    if fault["type"] == "extra_forbidden":
+        part: type[BaseModel] = Recipe
+        for name in fault["loc"][:-1]:
+            part = cast(type[BaseModel], part.model_fields[str(name)].annotation)
+        message = f"there is no such key; allowed here: {', '.join(part.model_fields)}"
+    return f"{key} = {fault['input']!r}: {message}"
 
 
 def keep_recipe(recipe: Recipe, run: Path) -> None:
@@ -168,10 +191,26 @@ def keep_recipe(recipe: Recipe, run: Path) -> None:
     path = run / "recipe.json"
     resolved = json.loads(recipe.model_dump_json())
     if path.exists() and (before := json.loads(path.read_text())) != resolved:
-        changed = sorted(key for key in resolved if before.get(key) != resolved[key])
         raise RecipeError(
-            f"{run} was begun with another recipe (it differs in {', '.join(changed)}): go on with "
+            f"{run} was begun with another recipe ({_differences(before, resolved)}): go on with "
             "that one, or give another folder"
         )
     run.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(resolved, indent=2) + "\n")
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say every key that differs, with both values."""
+    old, new = _flat(before), _flat(now)
+    keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys)
+
+
+def _flat(tree: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": inner for name, inner in _flat(value).items()}
+        else:
+            flat[key] = value
+    return flat

@@ -21,9 +21,9 @@ from ich_node.infer.network import SliceNet
 from training.batches import Batch, batches
 from training.loop import Run
 from training.losses import upstream_loss
-from training.published.checkpoints import read_checkpoint
+from training.published.checkpoints import CheckpointError, read_checkpoint
 from training.published.start import start_encoder
-from training.recipe import Recipe, keep_recipe, read_recipe
+from training.recipe import Recipe, RecipeError, keep_recipe, read_recipe
 from training.validation import validate_slices, validation_slices
 
 WEIGHTS = "slices.safetensors"
@@ -31,13 +31,17 @@ WEIGHTS = "slices.safetensors"
 
 def train_slices(
     recipe: Recipe, heads: Path, validation: Path | None, out: Path, device: torch.device
-) -> SliceNet:
-    """Train the slice network; return the running mean of its weights.
+) -> SliceNet | None:
+    """Train the slice network; return the running mean of its weights, and keep it in the folder.
+
+    None where it was told to stop: called again it goes on.
 
     Raises
     ------
     FileNotFoundError
         A folder holds no heads.
+    CheckpointError
+        The checkpoint that the recipe starts from cannot be used.
     """
     torch.manual_seed(recipe.seed)
     net = SliceNet(recipe.backbone, len(CLASSES))
@@ -56,10 +60,11 @@ def train_slices(
             run.learn(step_losses(net, recipe, next(stream), run.state.step, device))
             run.show(bar)
             if held_out is not None and run.validation_is_due():
-                run.note(validate_slices(kept, *held_out, device))
+                run.note(validate_slices(kept, *held_out, device, recipe.losses))
                 run.leave_out()
-    if run.finished:
-        save_file({k: v.contiguous() for k, v in kept.state_dict().items()}, out / WEIGHTS)
+    if not run.finished:
+        return None
+    keep_weights(kept, out / WEIGHTS)
     return kept
 
 
@@ -71,9 +76,16 @@ def step_losses(
     image = batch.image.to(device, memory_format=torch.channels_last, non_blocking=True)
     reconstruct = how.reconstruction > 0 and step % how.reconstruct_every == 0
     with torch.autocast(device.type, dtype=torch.bfloat16):
-        out = net(image, reconstruct)
+        out = net(image, reconstruct, segment=how.segments)
     labels, classes = batch.labels.to(device), batch.classes.to(device)
     return upstream_loss(out, image, labels, classes, how)
+
+
+def keep_weights(net: nn.Module, path: Path) -> None:
+    """Write the weights of a network; a file under its own name is always whole."""
+    part = path.with_suffix(".part")
+    save_file({k: v.contiguous().cpu() for k, v in net.state_dict().items()}, part)
+    part.rename(path)
 
 
 def device_of(name: str) -> torch.device:
@@ -94,9 +106,13 @@ def common_arguments(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def parameters_of(net: nn.Module) -> str:
-    """Return the size of a network for a line of output."""
-    return f"{sum(one.numel() for one in net.parameters()) / 1e6:.2f} M parameters"
+def say_end(recipe: Recipe, net: nn.Module | None, path: Path) -> None:
+    """Say what a stage left: its weights, or that it stopped before its end."""
+    if net is None:
+        print(f"stopped; the same command goes on from what {path.parent} holds")
+        return
+    size = sum(one.numel() for one in net.parameters()) / 1e6
+    print(f"{recipe.backbone}, {size:.2f} M parameters: {path}")
 
 
 def main() -> None:
@@ -105,10 +121,14 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, help="folder of heads that are not learned from")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    recipe = read_recipe(given.recipe)
-    keep_recipe(recipe, given.out)
-    net = train_slices(recipe, given.heads, given.validation, given.out, device_of(given.device))
-    print(f"{recipe.backbone}, {parameters_of(net)}: {given.out / WEIGHTS}")
+    device = device_of(given.device)
+    try:
+        recipe = read_recipe(given.recipe)
+        keep_recipe(recipe, given.out)
+        net = train_slices(recipe, given.heads, given.validation, given.out, device)
+    except (RecipeError, CheckpointError, FileNotFoundError, FloatingPointError) as error:
+        raise SystemExit(f"error: {error}") from error
+    say_end(recipe, net, given.out / WEIGHTS)
 
 
 if __name__ == "__main__":
