@@ -1,6 +1,6 @@
 """How well a bundle finds simulated bleeds that no training or calibration saw.
 
-    python -m training.evaluate --bundle smartnet-ich
+    python -m training.evaluate.heads --bundle smartnet-ich
 
 Prints a row for each head, then the bar: ten heads with bleeds, median Dice at least 0.6 and `any`
 present in at least nine; five without, none present. Exit status 1 where it is not met.
