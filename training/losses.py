@@ -125,7 +125,8 @@ def upstream_loss(
     if out.masks is not None and how.masks:
         parts["masks"] = how.masks * mask_loss(out.masks.float(), labels, how)
     if out.masks is not None and how.consistency:
-        parts["consistency"] = how.consistency * consistency_loss(logits, out.masks.float(), how)
+        pull = consistency_loss(logits, out.masks.float(), how)
+        parts["consistency"] = how.consistency * pull
     if out.reconstruction is not None:
         weight = how.reconstruction * how.reconstruct_every
         parts["reconstruction"] = weight * l1_loss(out.reconstruction.float(), image)

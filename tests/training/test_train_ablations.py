@@ -74,7 +74,7 @@ def test_table_has_a_dash_for_what_a_run_was_not_taught():
 
 
 def test_command_runs_all_and_writes_the_table(tmp_path, monkeypatch, capsys):
-    """Both stages of each, figures of what was taught; again, they are the same."""
+    """Both stages of each, figures of what was taught."""
     heads = write_phantoms(tmp_path / "heads")
     recipe = Recipe(
         backbone="tiny",
@@ -96,10 +96,6 @@ def test_command_runs_all_and_writes_the_table(tmp_path, monkeypatch, capsys):
         assert all(0 <= float(cell) <= 1 for cell in row[1:] if cell.strip() != "-")
     weights = sorted((tmp_path / "out").glob("*/*.safetensors"))
     assert len(weights) == 2 * len(ABLATIONS)
-    times = [path.stat().st_size for path in weights]
-    ablations.main()
-    assert (tmp_path / "out" / "ablations.md").read_text() == written
-    assert [path.stat().st_size for path in weights] == times
 
 
 def test_a_stopped_run_is_not_measured(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from training.losses import (
 )
 from training.recipe import Losses
 
-KINDS = [Losses(), Losses(dice="published", subtypes=0)]
+KINDS = [Losses(), Losses(dice="published", bce=1, subtypes=0)]
 
 
 def _gradient(labels, how, logits=None):
@@ -142,7 +142,32 @@ def test_consistency_is_between_class_and_pooled_mask():
     masks[0, 0, 3, 5] = masks[0, 0, 40, 60] = 50  # two of sixteen tiles
     classes = torch.full((1, 6), -50.0)
     classes[0, 0] = 50
-    assert float(consistency_loss(classes, masks)) == pytest.approx((1 - 2 / 16) ** 2 / 6)
+    how = Losses(follows="published")
+    assert float(consistency_loss(classes, masks, how)) == pytest.approx((1 - 2 / 16) ** 2 / 6)
+
+
+@pytest.mark.parametrize("follows", ["ours", "published"])
+def test_who_follows_whom(follows):
+    """Published: class and mask move; ours: the class follows the mask's strongest pixels alone."""
+    masks = torch.full((1, 6, 32, 32), -50.0)
+    masks[:, :, 4:12, 4:12] = 50  # more than what counts as the strongest few
+    masks.requires_grad_()
+    right = torch.full((1, 6), 50.0)
+    loss = consistency_loss(right, masks, Losses(follows=follows))
+    assert float(loss.detach()) == pytest.approx(0.0 if follows == "ours" else 0.75**2)
+    classes = torch.zeros(1, 6, requires_grad=True)
+    soft = torch.rand(1, 6, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    consistency_loss(classes, soft, Losses(follows=follows)).backward()
+    assert float(classes.grad.abs().min()) > 0
+    assert (soft.grad is not None) == (follows == "published")
+
+
+def test_bce_weighs_beside_dice():
+    labels = torch.ones(1, 8, 8, dtype=torch.int64)
+    logits = torch.zeros(1, 6, 8, 8)
+    costs = [float(mask_loss(logits, labels, Losses(bce=weight))) for weight in (0, 1, 3)]
+    assert costs[1] - costs[0] == pytest.approx(np.log(2), abs=1e-4)
+    assert costs[2] - costs[0] == pytest.approx(3 * np.log(2), abs=1e-4)
 
 
 @pytest.mark.parametrize("part", ["classes", "masks", "reconstruction", "consistency"])
