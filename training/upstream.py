@@ -64,9 +64,9 @@ def train_slices(
             if held_out is not None and run.validation_is_due():
                 values = validate_slices(kept, *held_out, device)
                 run.note(values)
-                run.board.add_image(
-                    "validation/slices", pictures(kept, *held_out, device), run.state.step
-                )
+                if "dice" in values:  # without masks there is nothing to be shown
+                    shown = pictures(kept, *held_out, device)
+                    run.board.add_image("validation/slices", shown, run.state.step)
                 if run.is_best(worth(values)):
                     keep_weights(kept, out / BEST)
                 run.leave_out()

@@ -78,8 +78,9 @@ def validate_slices(
 
 
 def worth(values: dict[str, float]) -> float:
-    """Return what a validation is chosen by: the mean of AUC of `any` and of Dice."""
-    return (values.get("auc_any", 0.5) + values["dice"]) / 2
+    """Return what a validation is chosen by: the mean of AUC of `any` and of Dice, where known."""
+    known = [values[name] for name in ("auc_any", "dice") if name in values]
+    return sum(known) / max(1, len(known))
 
 
 def pictures(

@@ -61,10 +61,20 @@ def test_a_run_taken_up_knows_its_best(tmp_path):
     assert again.is_best(0.71)
 
 
-def test_worth_rises_with_both_figures_and_does_without_auc():
-    """AUC and Dice count alike; heads that are all of one kind have no AUC, which is chance."""
-    assert worth({"dice": 0.6, "auc_any": 0.8}) == pytest.approx(0.7)
-    assert worth({"dice": 0.6}) == worth({"dice": 0.6, "auc_any": 0.5})
+def test_worth_is_the_mean_of_what_is_known():
+    """AUC and Dice count alike, the subtypes not; where a task is not learned, the other counts."""
+    assert worth({"dice": 0.6, "auc_any": 0.8, "auc_epidural": 0.1}) == pytest.approx(0.7)
+    assert worth({"dice": 0.6}) == pytest.approx(0.6)
+    assert worth({"auc_any": 0.8}) == pytest.approx(0.8)
+
+
+def test_a_validation_without_masks_shows_none(heads, tmp_path, monkeypatch):
+    """Where no figure tells of masks no picture is made, and the best is kept all the same."""
+    monkeypatch.setattr(upstream, "validate_slices", lambda *_, **__: {"auc_any": 0.8})
+    monkeypatch.setattr(upstream, "pictures", lambda *_: pytest.fail("a picture was made"))
+    recipe = Recipe(backbone="tiny", data=Data(batch=4, workers=0), upstream=Upstream(steps=1))
+    train_slices(recipe, heads, heads, tmp_path, CPU)
+    assert (tmp_path / upstream.BEST).exists()
 
 
 def test_pictures_show_the_largest_bleeds_bare_true_and_found():
