@@ -138,8 +138,7 @@ class Run:
             group["lr"] = self.stage.learning_rate * rate(self.stage, self.share)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.stage.clip:
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.stage.clip)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.stage.clip)
         self.optimiser.step()
         self.state.step += 1
         self.average.follow(self.net, self.state.step)

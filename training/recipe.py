@@ -91,7 +91,7 @@ class Stage(_Part):
     ``schedule``: both warm up for ``warm_up``, a share of the run; published stays until a tenth
     of it, then falls in a line to ``floor`` times the rate, ours follows a cosine to it.
     ``average``: weight of the past in the running mean of the weights, which is what is validated
-    and kept; 0 for none. ``clip``: longest gradient of a step; 0 for any.
+    and kept; 0 for none. ``clip``: longest gradient of a step.
     """
 
     steps: Annotated[int, Field(ge=1)] = 1_000_000
@@ -103,7 +103,7 @@ class Stage(_Part):
     warm_up: Positive = 0.01
     floor: Share = 0.01
     average: Share = 0.998
-    clip: Annotated[float, Field(ge=0)] = 5.0
+    clip: Positive = 5.0
     validate_minutes: Positive = 5.0
 
 
