@@ -102,6 +102,7 @@ class Run:
         self._last = self._kept = self._said = time.monotonic()
         self._validated_s = self.state.spent_s
         self._loss = 0.0
+        self._parts: dict[str, Tensor] = {}
 
     @property
     def share(self) -> float:
@@ -207,9 +208,10 @@ class Run:
         self.state.spent_s += now - self._last
         self._last = now
         self._loss += (loss - self._loss) / min(self.state.step, 50)
-        if self.state.step % 20 == 0:
-            for name, value in parts.items():
-                self.board.add_scalar(f"loss/{name}", float(value.detach()), self.state.step)
+        self._parts |= {name: value.detach() for name, value in parts.items()}
+        if self.state.step % 20 == 0:  # a part that is not of every step: as it last was
+            for name, value in self._parts.items():
+                self.board.add_scalar(f"loss/{name}", float(value), self.state.step)
             self.board.add_scalar("rate", self.optimiser.param_groups[0]["lr"], self.state.step)
         if now - self._kept > _KEEP_S:
             self.save()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ich_node.codes import CLASSES
 from tests.training.phantom import write_phantoms
@@ -110,6 +111,20 @@ def test_a_run_states_the_versions_it_was_made_with(tmp_path):
     stated = json.loads((tmp_path / "versions.json").read_text())
     assert stated["torch"] == version("torch")
     assert {"python", "ich-node", "numpy", "monai", "opencv-python-headless"} <= stated.keys()
+
+
+def test_a_part_that_few_steps_have_is_on_the_board(tmp_path):
+    """The reconstruction of every 8th step is shown though the board is written in other steps."""
+    net = torch.nn.Linear(1, 1)
+    run = Run(net, Stage(steps=60), tmp_path, "some")
+    for step in range(40):
+        parts = {"masks": net(torch.ones(1, 1)).sum()}
+        run.learn(parts | ({"reconstruction": parts["masks"] * 0 + step} if step % 8 == 0 else {}))
+    run.board.close()
+    board = EventAccumulator(str(tmp_path / "tensorboard" / "some")).Reload()
+    shown = [(one.step, one.value) for one in board.Scalars("loss/reconstruction")]
+    assert shown == [(20, 16), (40, 32)]
+    assert len(board.Scalars("loss/masks")) == 2
 
 
 def test_warm_up_is_a_share_of_the_run():
