@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit model bench bench-idle bench-ingest faults clean
+.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults clean
 
 $(READY): pyproject.toml constraints.txt training/anatomy.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,10 @@ model: $(READY)
 ## Seconds from the last image to the stored SR, stage by stage.
 bench: $(READY)
 	$(BIN)/python -m deploy.bench
+
+## Seconds for a study through the shipped model, beside plain PyTorch with the same weights.
+bench-model: $(READY)
+	$(BIN)/python -m deploy.bench_model
 
 ## Images per second into the node, beside DCMTK's storescp and Orthanc.
 bench-ingest: $(READY)

@@ -1,8 +1,9 @@
 """Make a bundle of trained weights: calibrate, choose thresholds, write it.
 
-    python -m training.export --network out/run/network.pt --out ich_node/infer/bundles/smartnet-ich
+    python -m training.export --run out/run --validation out/validation --out out/bundle
 
-Calibration and thresholds come from validation seeds that no training step saw.
+Calibration and thresholds come from validation heads that no training step saw; those of single
+slices also from the even half of real slices where these are given.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +20,29 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import torch
-from safetensors.torch import save_file
+from PIL import Image
+from rich.progress import track
+from safetensors.torch import load_file, save_file
 from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor, nn
 
-from ich_node.codes import CLASSES
-from ich_node.infer.bundle import METADATA, load_network, read_bundle
+from ich_node.codes import CLASSES, SUBTYPES
+from ich_node.infer.bundle import METADATA
 from ich_node.infer.network import SmartNet
-from ich_node.infer.predictor import Predictor
-from ich_node.infer.preprocess import SIZE
+from ich_node.infer.predictor import Predictor, load_predictor
+from ich_node.infer.preprocess import PUBLISHED, WINDOW_HU, Preprocessing
 from ich_node.infer.weights import FOLDER, SUFFIX, sha256_of
-from training.data import VALIDATION_SEEDS, draw_scan, slice_classes
+from training.data import head_files, load
+from training.downstream import WEIGHTS as NETWORK
+from training.recipe import Recipe
+from training.simulate.scanner import expose
 
-NEUTRAL = dict.fromkeys(CLASSES, (1.0, 0.0))
-_MARGIN = 0.02
+Calibration = dict[str, tuple[float, float]]
+
+NEUTRAL: Calibration = dict.fromkeys(CLASSES, (1.0, 0.0))
+_NORMAL = "normal"
+_SPECIFICITY = 0.95
 _SHARD_BYTES = 15 * 2**20 - 2**17  # less what the header may take
 _LICENSE = Path(__file__).parents[1] / "LICENSE"
 
@@ -45,9 +56,13 @@ def write_bundle(
     *,
     name: str,
     version: str,
-    calibration: Mapping[str, tuple[float, float]] = NEUTRAL,
+    calibration: Calibration = NEUTRAL,
     thresholds: Mapping[str, float],
+    slice_calibration: Calibration | None = None,
+    slice_thresholds: Mapping[str, float] | None = None,
     mask_threshold: float,
+    preprocessing: Preprocessing = PUBLISHED,
+    recipe: Recipe | None = None,
     about: str,
 ) -> Path:
     """Write a bundle.
@@ -61,15 +76,24 @@ def write_bundle(
         (folder / part).mkdir(parents=True, exist_ok=True)
     write_weights(folder, network)
     stated = {
-        **_monai_part(name, version, about),
+        **_monai_part(name, version, about, preprocessing.size),
         "ich_node": {
             "sha256": sha256_of(folder),
             "backbone": backbone,
             "calibration": {key: list(map(float, calibration[key])) for key in CLASSES},
             "thresholds": {key: float(thresholds[key]) for key in CLASSES},
+            "slice_calibration": {
+                key: list(map(float, (slice_calibration or calibration)[key])) for key in CLASSES
+            },
+            "slice_thresholds": {
+                key: float((slice_thresholds or thresholds)[key]) for key in CLASSES
+            },
             "mask_threshold": mask_threshold,
+            "preprocessing": asdict(preprocessing),
         },
     }
+    if recipe is not None:
+        stated["recipe"] = json.loads(recipe.model_dump_json())
     shutil.copy(_LICENSE, folder / "LICENSE")
     (folder / METADATA).write_text(json.dumps(stated, indent=2) + "\n", encoding="utf-8")
     (folder / "docs" / "README.md").write_text(
@@ -106,9 +130,9 @@ def _halved(value: Tensor) -> Tensor:
     return (half if whole else value).contiguous().clone()
 
 
-def _monai_part(name: str, version: str, about: str) -> dict[str, Any]:
+def _monai_part(name: str, version: str, about: str, size: int) -> dict[str, Any]:
     """Return what the metadata of every MONAI bundle states."""
-    plane = {"type": "image", "num_channels": 1, "spatial_shape": ["*", SIZE, SIZE]}
+    plane = {"type": "image", "num_channels": 1, "spatial_shape": ["*", size, size]}
     outputs = {"type": "probabilities", "format": "segmentation", "is_patch_data": False}
     return {
         "name": name,
@@ -134,14 +158,14 @@ def _monai_part(name: str, version: str, about: str) -> dict[str, Any]:
                     "dtype": "float32",
                     "value_range": [0, 1],
                     "is_patch_data": False,
-                    "channel_def": {"0": "0 to 80 HU after CLAHE and min-max; slices I to S"},
+                    "channel_def": {"0": "0 to 80 HU, see ich_node.preprocessing; slices I to S"},
                 }
             },
             "outputs": {
                 "pred": {
                     **outputs,
                     "num_channels": len(CLASSES),
-                    "spatial_shape": ["*", SIZE, SIZE],
+                    "spatial_shape": ["*", size, size],
                     "dtype": "float32",
                     "value_range": [0, 1],
                     "channel_def": {str(index): name for index, name in enumerate(CLASSES)},
@@ -164,71 +188,141 @@ def platt(logits: Array, truth: Array) -> tuple[float, float]:
     return float(slope), float(offset)
 
 
-def threshold(probabilities: Array, truth: Array, clean: npt.NDArray[np.bool_]) -> float:
-    """Choose where the F1 is best among the thresholds at which every clean head is negative.
+def threshold(
+    probabilities: Array, truth: Array, clean: npt.NDArray[np.bool_], specificity: float
+) -> float:
+    """Choose where sensitivity and specificity together are best, of enough specificity.
 
-    Of equals the highest, and then half-way down to the next head: room on both sides.
+    Of equals the middle between two neighbours: room on both sides.
+
+    Parameters
+    ----------
+    probabilities, truth
+        Of each case.
+    clean
+        Cases without any bleed, which the specificity is of.
+    specificity
+        The least that is allowed, 0..1.
     """
-    lowest = float(probabilities[clean].max(initial=0.0)) + _MARGIN
-    candidates = sorted({lowest, *probabilities[probabilities >= lowest]}, reverse=True)
+    steps = np.unique(np.concatenate([[0.0], probabilities, [1.0]]))
+    cuts = (steps[1:] + steps[:-1]) / 2
 
-    def f1(cut: float) -> float:
+    def worth(cut: float) -> tuple[bool, float]:
         found = probabilities >= cut
-        return float(2 * (found & (truth > 0)).sum() / max(1.0, found.sum() + truth.sum()))
+        specific = float((~found[clean]).mean()) if clean.any() else 1.0
+        sensitive = float(found[truth > 0].mean()) if (truth > 0).any() else 0.0
+        return specific >= specificity, specific + sensitive
 
-    best = float(max(candidates, key=f1))
-    below = probabilities[probabilities < best]
-    middle = (best + float(below.max(initial=0.0))) / 2  # half-way to the next one below
-    return round(min(0.999, max(lowest, middle, 0.05)), 4)
+    return round(float(np.clip(max(cuts, key=worth), 0.02, 0.98)), 4)
 
 
-def validate(predictor: Predictor, heads: int) -> tuple[Array, Array]:
-    """Run validation heads; return class logits and truth, both (head, 6)."""
-    logits, truth = [], []
-    for seed in VALIDATION_SEEDS[:heads]:
-        head = draw_scan(seed)
+@dataclass(frozen=True)
+class Scored:
+    """Logits and truth of cases, both (case, 6)."""
+
+    logits: Array
+    truth: Array
+
+
+def validate(predictor: Predictor, folder: Path) -> tuple[Scored, Scored]:
+    """Run the validation heads of a folder; return what came of volumes and of their slices."""
+    volumes: list[tuple[Array, Array]] = []
+    slices: list[tuple[Array, Array]] = []
+    for number, path in enumerate(track(head_files(folder), "validation heads")):
+        head = load(path)
+        rng = np.random.default_rng((number, 7))
+        hu = head.hu.astype(np.float32)
+        if not head.scanned:
+            hu = expose(rng, hu, head.spacing_mm)
         with torch.inference_mode():
-            logits.append(predictor.run(head.hu).class_logits)
-        truth.append(slice_classes(head.labels).max(0))
-        print(f"validation head {seed}", flush=True)
-    return np.stack(logits), np.stack(truth).astype(np.float64)
+            raw = predictor.run(hu)
+        volumes.append((raw.class_logits[None], np.nanmax(head.slice_classes, 0)[None]))
+        slices.append((raw.slice_logits, head.slice_classes.astype(np.float64)))
+    return tuple(  # type: ignore[return-value]
+        Scored(*(np.concatenate(one) for one in zip(*pairs, strict=True)))
+        for pairs in (volumes, slices)
+    )
+
+
+def real_slices(predictor: Predictor, folder: Path) -> Scored:
+    """Run the even half of real slices (0..80 HU in 8 bit) in folders of their class.
+
+    Even by sorted file name in each folder; the odd half is left for the evaluation.
+    """
+    logits, truth = [], []
+    for name in sorted(part.name for part in folder.iterdir() if part.is_dir()):
+        for path in sorted((folder / name).glob("*.png"))[0::2]:
+            grey = np.asarray(Image.open(path).convert("L"), np.float32)
+            with torch.inference_mode():
+                raw = predictor.run(grey[None] * np.float32(WINDOW_HU[1] / 255))
+            logits.append(raw.slice_logits[0])
+            held = [name != _NORMAL, *(name == subtype for subtype in SUBTYPES)]
+            truth.append(np.array(held, np.float64))
+    return Scored(np.stack(logits), np.stack(truth))
+
+
+def calibrate(scored: Scored, specificity: float) -> tuple[Calibration, dict[str, float]]:
+    """Return slope and offset and the threshold of each class."""
+    clean = scored.truth[:, 0] == 0
+    calibration: Calibration = {}
+    thresholds: dict[str, float] = {}
+    for index, name in enumerate(CLASSES):
+        logits, truth = scored.logits[:, index], scored.truth[:, index]
+        known = ~np.isnan(truth)
+        if not 0 < truth[known].sum() < known.sum():
+            calibration[name], thresholds[name] = (1.0, 0.0), 0.5
+            continue
+        slope, offset = calibration[name] = platt(logits[known], truth[known])
+        probability = expit(slope * logits[known] + offset)
+        thresholds[name] = threshold(probability, truth[known], clean[known], specificity)
+    return calibration, thresholds
 
 
 def main() -> None:
-    """Calibrate trained weights on validation seeds and write the bundle."""
+    """Calibrate trained weights on validation heads and write the bundle."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--network", type=Path, default=Path("out/run/network.pt"))
-    parser.add_argument("--backbone", default="small")
+    parser.add_argument("--run", type=Path, default=Path("out/run"))
+    parser.add_argument("--validation", type=Path, default=Path("out/validation"))
+    parser.add_argument("--slices", type=Path, help="real slices, of which the even half is used")
+    parser.add_argument("--about", type=Path, help="text for the model card")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", default="smartnet-ich")
-    parser.add_argument("--version", default="0.1.0")
-    parser.add_argument("--heads", type=int, default=80)
+    parser.add_argument("--version", default="0.2.0")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    network = SmartNet(given.backbone, len(CLASSES))
-    network.load_state_dict(torch.load(given.network, weights_only=True))
-    about = (
-        "Trained on simulated heads alone (training/simulate, seeds below 90,000); calibration and "
-        f"thresholds from {given.heads} simulated heads of other seeds. It has seen no real scan: "
-        "what it says of one is not to be relied on."
-    )
+    recipe = Recipe.model_validate_json((given.run / "recipe.json").read_text(encoding="utf-8"))
+    network = SmartNet(recipe.backbone, len(CLASSES))
+    network.load_state_dict(load_file(given.run / NETWORK))
     flat = dict.fromkeys(CLASSES, 0.5)
-    common = {"name": given.name, "version": given.version, "about": about, "mask_threshold": 0.5}
-    write_bundle(given.out, network, given.backbone, thresholds=flat, **common)
-    bundle = read_bundle(given.out)
-    predictor = Predictor(bundle, load_network(bundle), torch.device("cpu"), bf16=True)
-    logits, truth = validate(predictor, given.heads)
-    calibration = {name: platt(logits[:, i], truth[:, i]) for i, name in enumerate(CLASSES)}
-    clean = truth[:, 0] == 0
-    thresholds = {}
-    for index, name in enumerate(CLASSES):
-        slope, offset = calibration[name]
-        probability = 1 / (1 + np.exp(-(slope * logits[:, index] + offset)))
-        thresholds[name] = threshold(probability, truth[:, index], clean)
+    written: dict[str, Any] = {
+        "name": given.name,
+        "version": given.version,
+        "about": given.about.read_text(encoding="utf-8") if given.about else "",
+        "mask_threshold": 0.5,
+        "preprocessing": recipe.reads,
+        "recipe": recipe,
+    }
+    write_bundle(given.out, network, recipe.backbone, thresholds=flat, **written)
+    predictor = load_predictor(given.out, "cpu")
+    volumes, slices = validate(predictor, given.validation)
+    calibration, thresholds = calibrate(volumes, _SPECIFICITY)
+    slice_calibration, slice_thresholds = calibrate(slices, _SPECIFICITY)
+    if given.slices:
+        real_calibration, real_thresholds = calibrate(real_slices(predictor, given.slices), 0.9)
+        slice_calibration["any"] = real_calibration["any"]
+        slice_thresholds["any"] = real_thresholds["any"]
     write_bundle(
-        given.out, network, given.backbone, calibration=calibration, thresholds=thresholds, **common
+        given.out,
+        network,
+        recipe.backbone,
+        calibration=calibration,
+        thresholds=thresholds,
+        slice_calibration=slice_calibration,
+        slice_thresholds=slice_thresholds,
+        **written,
     )
     print(json.dumps({"calibration": calibration, "thresholds": thresholds}, indent=2))
+    print(json.dumps({"slices": slice_calibration, "slice_thresholds": slice_thresholds}, indent=2))
 
 
 if __name__ == "__main__":

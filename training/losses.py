@@ -21,7 +21,7 @@ from torch.nn.functional import (
 )
 
 from ich_node.codes import SUBTYPES
-from ich_node.infer.network import Upstream
+from ich_node.infer.network import Upstream, strongest
 from training.data import UNTYPED
 from training.recipe import Losses
 
@@ -92,15 +92,19 @@ def mask_loss(logits: Tensor, labels: Tensor, how: Losses) -> Tensor:
     bce = binary_cross_entropy_with_logits(logits, targets, reduction="none")
     seen = torch.where(known > 0, logits, torch.full_like(logits, -30.0))
     dice = dice_loss if how.dice == "ours" else published_dice_loss
-    loss = dice(seen, targets * known) + (bce * known).sum() / known.sum().clamp(min=1)
+    spread = (bce * known).sum() / known.sum().clamp(min=1)
+    loss = dice(seen, targets * known) + how.bce * spread
     if how.subtypes:
         loss = loss + how.subtypes * subtype_loss(logits, targets * known)
     return loss
 
 
-def consistency_loss(classes: Tensor, masks: Tensor) -> Tensor:
+def consistency_loss(classes: Tensor, masks: Tensor, how: Losses) -> Tensor:
     """MSE between a class's probability and what its mask's probability pools to."""
-    pooled = adaptive_avg_pool2d(max_pool2d(torch.sigmoid(masks), _POOL), 1).flatten(1)
+    if how.follows == "published":
+        pooled = adaptive_avg_pool2d(max_pool2d(torch.sigmoid(masks), _POOL), 1).flatten(1)
+    else:
+        pooled = torch.sigmoid(strongest(masks)).detach()
     return mse_loss(torch.sigmoid(classes), pooled)
 
 
@@ -114,14 +118,14 @@ def upstream_loss(
     image, labels, classes
         As of `batches.Batch`.
     """
-    logits, masks = out.classes.float(), out.masks.float()
+    logits = out.classes.float()
     parts: dict[str, Tensor] = {}
     if how.classes:
         parts["classes"] = how.classes * class_loss(logits, classes)
-    if how.masks:
-        parts["masks"] = how.masks * mask_loss(masks, labels, how)
-    if how.consistency:
-        parts["consistency"] = how.consistency * consistency_loss(logits, masks)
+    if out.masks is not None and how.masks:
+        parts["masks"] = how.masks * mask_loss(out.masks.float(), labels, how)
+    if out.masks is not None and how.consistency:
+        parts["consistency"] = how.consistency * consistency_loss(logits, out.masks.float(), how)
     if out.reconstruction is not None:
         weight = how.reconstruction * how.reconstruct_every
         parts["reconstruction"] = weight * l1_loss(out.reconstruction.float(), image)

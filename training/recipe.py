@@ -61,9 +61,11 @@ class Losses(_Part):
     """What is learned and how much it weighs.
 
     ``dice``: published sums over the batch, and over all outputs; ours takes each class for itself,
-    of those that the batch holds. ``subtypes``: cross entropy that tells the subtypes apart where
-    there is a bleed. ``reconstruct_every``: the reconstruction takes a third of a step's time; it
-    is learned every n-th step at n times its weight.
+    of those that the batch holds. ``bce``: weight of the masks' BCE beside their Dice. ``follows``:
+    published pulls class and mean of the mask's 16x16 tiles together; with ours the class follows
+    the strongest pixels of its mask, which is not moved. ``subtypes``: cross entropy that tells the
+    subtypes apart where there is a bleed. ``reconstruct_every``: the reconstruction takes a third
+    of a step's time; it is learned every n-th step at n times its weight.
     """
 
     classes: Annotated[float, Field(ge=0)] = 1.0
@@ -71,8 +73,15 @@ class Losses(_Part):
     reconstruction: Annotated[float, Field(ge=0)] = 1.0
     consistency: Annotated[float, Field(ge=0)] = 0.5
     dice: Kind = "ours"
+    follows: Kind = "ours"
+    bce: Annotated[float, Field(ge=0)] = 3.0
     subtypes: Annotated[float, Field(ge=0)] = 1.0
     reconstruct_every: Annotated[int, Field(ge=1)] = 3
+
+    @property
+    def segments(self) -> bool:
+        """Whether anything is learned of masks; else their decoder does not run."""
+        return self.masks > 0 or self.consistency > 0
 
     @model_validator(mode="after")
     def _some_task_in_every_step(self) -> Self:

@@ -62,7 +62,7 @@ def train_slices(
             run.learn(step_losses(net, recipe, next(stream), run.state.step, device))
             run.show(bar)
             if held_out is not None and run.validation_is_due():
-                values = validate_slices(kept, *held_out, device)
+                values = validate_slices(kept, *held_out, device, recipe.losses)
                 run.note(values)
                 if "dice" in values:  # without masks there is nothing to be shown
                     shown = pictures(kept, *held_out, device)
@@ -84,7 +84,7 @@ def step_losses(
     image = batch.image.to(device, memory_format=torch.channels_last, non_blocking=True)
     reconstruct = how.reconstruction > 0 and step % how.reconstruct_every == 0
     with torch.autocast(device.type, dtype=torch.bfloat16):
-        out = net(image, reconstruct)
+        out = net(image, reconstruct, segment=how.segments)
     labels = batch.labels.to(device, non_blocking=True)
     classes = batch.classes.to(device, non_blocking=True)
     return upstream_loss(out, image, labels, classes, how)

@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from ich_node.infer.backbones import BACKBONES, Features, build_encoder, build_pool
 
 _STRONGEST = 12
+_RARE = -3.0
 
 
 class ConvBn(nn.Sequential):
@@ -174,10 +175,13 @@ class RecDecoder(nn.Module):
 
 
 class Upstream(NamedTuple):
-    """Raw outputs of the slice network: (B, n), (B, n, 256, 256), (B, 1, 256, 256) or None."""
+    """Raw outputs of the slice network: (B, n), (B, n, 256, 256), (B, 1, 256, 256).
+
+    Masks and reconstruction are None where they were not asked for.
+    """
 
     classes: Tensor
-    masks: Tensor
+    masks: Tensor | None
     reconstruction: Tensor | None
 
 
@@ -194,29 +198,38 @@ class SliceNet(nn.Module):
             nn.Linear(widths.features(n_classes), n_classes),
         )
         self.evidence = widths.evidence
-        if self.evidence:
-            self._listen_to_masks(n_classes)
         self.seg_decoder = SegDecoder(widths.encoder, widths.decoder, widths.maps)
         self.segmentation_head = nn.Sequential(nn.Conv2d(widths.maps, n_classes, 3, 1, 1))
         self.rec_decoder = RecDecoder(widths.encoder[4], widths.decoder, widths.maps)
         self.reconstruction_head = nn.Sequential(nn.Conv2d(widths.maps, 1, 3, 1, 1))
+        if self.evidence:
+            self._listen_to_masks(n_classes)
 
     def _listen_to_masks(self, n_classes: int) -> None:
-        """Start with every class believing its own mask."""
+        """Start with every class believing its own mask, and with masks that see next to nothing.
+
+        The paper's heads start at random; a network as small as ours needs long to get over it.
+        """
         *_, weight = (
             value for name, value in self.classification_head.named_parameters() if "weight" in name
         )
+        *_, bias = self.segmentation_head.parameters()
         with torch.no_grad():
             weight[:, -n_classes:] = 0.5 * torch.eye(n_classes)
+            bias.fill_(_RARE)
 
-    def forward(self, x: Tensor, reconstruct: bool = True) -> Upstream:
-        """Return the three outputs for (B, 1, 256, 256); the third only if asked for."""
+    def forward(self, x: Tensor, reconstruct: bool = True, segment: bool = True) -> Upstream:
+        """Return the outputs for (B, 1, 256, 256); without masks the classes hear of none."""
         features = self.encoder(x)
-        masks = self.segmentation_head(self.seg_decoder(features))
+        masks = self.segmentation_head(self.seg_decoder(features)) if segment else None
         pooled = self.classification_head[:3](features[4])
         if self.evidence:
-            # Read only: pushed by the classes, masks would light up anywhere.
-            pooled = torch.cat([pooled, strongest(masks.detach())], 1)
+            n_classes = self.segmentation_head[0].out_channels
+            heard = pooled.new_zeros(len(x), n_classes)
+            if masks is not None:
+                # Read only: pushed by the classes, masks would light up anywhere.
+                heard = strongest(masks.detach())
+            pooled = torch.cat([pooled, heard], 1)
         return Upstream(
             self.classification_head[3](pooled),
             masks,

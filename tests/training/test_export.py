@@ -1,8 +1,13 @@
 """What training found is shipped whole, calibrated, and measured against the bar."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from ich_node.codes import CLASSES
 from ich_node.infer.bundle import load_network, read_bundle
@@ -10,8 +15,10 @@ from ich_node.infer.network import SmartNet
 from ich_node.infer.predictor import load_predictor
 from ich_node.infer.weights import files_of, load_weights
 from training import export
+from training.data import example, save
 from training.evaluate import Row, as_volume, dice, evaluate, run, shortfalls
 from training.export import platt, threshold, write_bundle, write_weights
+from training.recipe import Recipe, keep_recipe
 from training.simulate import simulate_head
 from training.tiny import write_tiny_bundle
 
@@ -70,19 +77,56 @@ def test_platt_stays_finite_where_the_classes_part():
 
 
 def test_threshold_keeps_clean_heads_clean():
-    """However well a lower cut would do, no clean validation head is called."""
+    """However well a lower cut would do, as many clean heads stay clean as was asked for."""
     probabilities = np.array([0.1, 0.6, 0.5, 0.7, 0.9])
     clean = np.array([True, True, False, False, False])
-    cut = threshold(probabilities, (~clean).astype(float), clean)
+    cut = threshold(probabilities, (~clean).astype(float), clean, 1.0)
     assert probabilities[clean].max() < cut < 0.7
+    nearer = np.array([0.1, 0.6, 0.5, 0.55, 0.9])
+    assert threshold(nearer, (~clean).astype(float), clean, 1.0) > 0.6
+    assert threshold(nearer, (~clean).astype(float), clean, 0.5) < 0.5
 
 
 def test_threshold_stands_in_the_gap():
     """Where clean and bleeding heads part, the cut leaves room on both sides."""
     probabilities = np.array([0.02, 0.05, 0.85, 0.95])
     clean = np.array([True, True, False, False])
-    cut = threshold(probabilities, (~clean).astype(float), clean)
+    cut = threshold(probabilities, (~clean).astype(float), clean, 0.95)
     assert 0.2 < cut < 0.7
+
+
+def test_a_class_that_never_comes_is_left_alone():
+    """Without a case of it, or with nothing else, there is nothing to fit."""
+    scored = export.Scored(np.zeros((4, 6)), np.tile([1.0, 0, 0, 0, 0, np.nan], (4, 1)))
+    calibration, thresholds = export.calibrate(scored, 0.95)
+    assert set(calibration.values()) == {(1.0, 0.0)}
+    assert set(thresholds.values()) == {0.5}
+
+
+def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch):
+    """From the run's folder alone: weights, what they read, thresholds of heads and of slices."""
+    run, validation, slices = (tmp_path / name for name in ("run", "validation", "slices"))
+    recipe = Recipe(backbone="tiny", preprocessing="ours")
+    keep_recipe(recipe, run)
+    torch.manual_seed(5)
+    save_file(SmartNet("tiny", len(CLASSES)).state_dict(), run / "network.safetensors")
+    validation.mkdir()
+    for seed, bleeds in enumerate([(), ("epidural",), (), ("subdural",)]):
+        head = simulate_head(seed, bleeds, slices=8, matrix=256, thickness_mm=20.0, noise=False)
+        save(example(head, scanned=False), validation / f"{seed}.npz")
+    for name, grey in (("intraparenchymal", 200), ("normal", 100)):
+        (slices / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("L", (224, 224), grey + number).save(slices / name / f"{number}.png")
+    told = ["--run", run, "--validation", validation, "--slices", slices, "--out", tmp_path / "b"]
+    monkeypatch.setattr(sys, "argv", ["export", *map(str, told)])
+    export.main()
+    bundle = read_bundle(tmp_path / "b")
+    assert bundle.preprocessing == recipe.reads
+    stated = json.loads((tmp_path / "b" / "configs" / "metadata.json").read_text())
+    assert stated["recipe"]["backbone"] == "tiny"
+    assert bundle.slice_calibration["any"] != bundle.calibration["any"]
+    assert load_network(bundle) is not None
 
 
 def test_dice_of_empty_masks_is_one():

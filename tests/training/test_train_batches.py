@@ -216,7 +216,7 @@ class _Told(torch.nn.Module):
         super().__init__()
         self._left = list(zip(classes, masks, strict=True))
 
-    def forward(self, x, reconstruct=True):
+    def forward(self, x, reconstruct=True, segment=True):
         now, self._left = self._left[: len(x)], self._left[len(x) :]
         classes, masks = (torch.stack(part) for part in zip(*now, strict=True))
         return type("Out", (), {"classes": classes, "masks": masks})
@@ -237,9 +237,10 @@ def test_validation_measures_any_and_each_subtype():
     subdural = CLASSES.index("subdural")
     classes[:4, subdural], classes[4:6, subdural], classes[6, subdural] = 5.0, 9.0, -9.0
     masks = torch.where(truth[:, None] > 0, 5.0, -5.0).expand(-1, 6, -1, -1)
-    values = validate_slices(_Told(classes, masks), torch.zeros(20, 1, 32, 32), labels, CPU)
+    images, how = torch.zeros(20, 1, 32, 32), RECIPE.losses
+    values = validate_slices(_Told(classes, masks), images, labels, CPU, how)
     assert values == {"dice": 1.0, "auc_any": 1.0, "auc_subdural": 1.0}
     assert set(SUBTYPES) > {"subdural"}
     nothing = torch.full_like(masks, -5.0)
-    worst = validate_slices(_Told(-classes, nothing), torch.zeros(20, 1, 32, 32), labels, CPU)
+    worst = validate_slices(_Told(-classes, nothing), images, labels, CPU, how)
     assert worst == {"dice": 0.0, "auc_any": 0.0, "auc_subdural": 0.0}

@@ -53,7 +53,7 @@ def test_what_is_not_allowed_is_refused_with_key_value_and_what_is(tmp_path, tex
 
 
 def test_a_missing_recipe_is_named(tmp_path):
-    with pytest.raises(RecipeError, match="no.toml"):
+    with pytest.raises(RecipeError, match=r"no\.toml"):
         read_recipe(tmp_path / "no.toml")
 
 
@@ -85,7 +85,9 @@ def test_published_recipe_sets_back_every_choice_that_has_the_name():
             elif hasattr(value, "model_fields_set"):
                 yield from kinds(value)
 
-    published, ours = (dict(kinds(read_recipe(CONFIG / f"{n}.toml"))) for n in ("published", "ours"))
+    published, ours = (
+        dict(kinds(read_recipe(CONFIG / f"{n}.toml"))) for n in ("published", "ours")
+    )
     assert published.keys() == ours.keys()
     assert set(published.values()) == {"published"}
     assert set(ours.values()) == {"ours"}
@@ -192,4 +194,3 @@ def test_statistics_of_a_frozen_encoder_move_only_as_published(norm):
     with torch.no_grad():
         net.slices(torch.rand(2, 1, 64, 64))
     assert torch.equal(net.encoder.bn1.running_mean, before) == (norm == "ours")
-
