@@ -210,7 +210,11 @@ def build_encoder(name: str) -> nn.Module:
         There is no such backbone.
     """
     widths = BACKBONES[name]
-    return ResNet50() if name == "resnet50" else SmallEncoder(widths.encoder, widths.blocks)
+    if name == "resnet50":
+        return ResNet50()
+    if name == "small":
+        return SmallEncoder(widths.encoder)
+    return LeanEncoder(widths.encoder, widths.blocks)
 
 
 def build_pool(name: str) -> nn.Sequential:

@@ -23,7 +23,7 @@ from ich_node.geometry import PlaneMap
 from ich_node.infer.predictor import Predictor, load_predictor
 from ich_node.records import CtVolume
 from training.data import TEST_SEEDS
-from training.simulate import SimulatedHead, simulate_head
+from training.plain import SimulatedHead, simulate_head
 
 BLEEDING = tuple(zip(TEST_SEEDS[10:20], SUBTYPES * 2, strict=True))
 CLEAN = tuple(TEST_SEEDS[20:25])
