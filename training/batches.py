@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ich_node.codes import CLASSES
 from training.augment import look, move, scan, without_crumbs
-from training.data import Example, head_files, load, slice_classes
+from training.data import Example, head_files, known_classes, load
 from training.recipe import Recipe
 
 # Of a slice whose mask is not known.
@@ -39,6 +39,10 @@ class Batch:
     image: Tensor
     labels: Tensor
     classes: Tensor
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in pinned memory; torch's loader asks for it by this name."""
+        return Batch(*(one.pin_memory() for one in (self.image, self.labels, self.classes)))
 
 
 class Slices(Dataset[Batch]):
@@ -65,22 +69,28 @@ class Slices(Dataset[Batch]):
         )
 
 
-def batches(recipe: Recipe, folder: Path, first: int) -> Iterator[Batch]:
+def batches(recipe: Recipe, folder: Path, first: int, *, pinned: bool = False) -> Iterator[Batch]:
     """Give the batches of a run from a number on, prepared in processes of their own.
+
+    Parameters
+    ----------
+    pinned
+        In memory that a GPU copies from while it computes.
 
     Raises
     ------
     FileNotFoundError
         The folder holds no heads.
     """
-    if not head_files(folder):
-        raise FileNotFoundError(f"{folder} holds no heads; python -m training.data draws them")
+    head_files(folder)
     loader = DataLoader(
         Slices(recipe, folder),
         sampler=range(first, first + recipe.upstream.steps),
         batch_size=None,
         num_workers=recipe.data.workers,
         prefetch_factor=6 if recipe.data.workers else None,
+        pin_memory=pinned,
+        generator=torch.Generator(),  # its own, or taking up a run would change what dropout draws
     )
     return iter(loader)
 
@@ -99,18 +109,20 @@ def take(rng: np.random.Generator, recipe: Recipe, head: Example) -> Batch:
     labels = without_crumbs(labels, recipe.data.smallest_px)
     classes = head.slice_classes[chosen]
     if masked:
-        classes = clear_classes(labels, recipe.data.clear_px)
+        classes = clear_classes(labels, classes, recipe.data.clear_px)
     truth = labels.astype(np.int64) if masked else np.full(labels.shape, NO_MASK)
     image = look(rng, recipe.data, hu, recipe.reads)
     return Batch(*(torch.from_numpy(one) for one in (image[:, None], truth, classes)))
 
 
-def clear_classes(labels: npt.NDArray[np.uint8], clear_px: int) -> npt.NDArray[np.float32]:
+def clear_classes(
+    labels: npt.NDArray[np.uint8], stated: npt.NDArray[np.float32], clear_px: int
+) -> npt.NDArray[np.float32]:
     """Return the classes of slices (slice, 6); NaN where too few pixels show one."""
     known = [labels > 0, *(labels == 1 + index for index in range(len(CLASSES) - 1))]
     pixels = np.stack([mask.sum((1, 2)) for mask in known], 1)
     doubtful = (pixels > 0) & (pixels < clear_px)
-    return np.asarray(np.where(doubtful, np.nan, slice_classes(labels)), np.float32)
+    return np.asarray(np.where(doubtful, np.nan, known_classes(labels, stated)), np.float32)
 
 
 def choose(rng: np.random.Generator, recipe: Recipe, head: Example) -> npt.NDArray[np.int64]:
@@ -118,7 +130,7 @@ def choose(rng: np.random.Generator, recipe: Recipe, head: Example) -> npt.NDArr
     count = len(head.hu)
     bleeding = np.flatnonzero(np.nan_to_num(head.slice_classes[:, CLASSES.index("any")]) > 0)
     if recipe.data.sampling == "published":
-        if head.labels is None or not len(bleeding):
+        if head.labels is None or not head.labels.any():
             return rng.choice(bleeding if len(bleeding) else count, 1)
         voxels = (head.labels > 0).sum((1, 2))
         return rng.choice(count, 1, p=voxels / voxels.sum())

@@ -51,6 +51,9 @@ class Example:
         float32 (slice, 6): which of `codes.CLASSES` a slice holds, NaN where it is not known.
     scanned
         A scanner has left its noise in it.
+    classes
+        float32 (6,): what is stated of the whole head, NaN where it is not known; None where that
+        is no more than its slices tell.
     """
 
     hu: npt.NDArray[np.int16]
@@ -58,6 +61,7 @@ class Example:
     labels: npt.NDArray[np.uint8] | None
     slice_classes: npt.NDArray[np.float32]
     scanned: bool
+    classes: npt.NDArray[np.float32] | None = None
 
 
 def draw_scan(
@@ -133,6 +137,8 @@ def save(item: Example, path: Path) -> None:
     }
     if item.labels is not None:
         arrays["labels"] = item.labels
+    if item.classes is not None:
+        arrays["classes"] = item.classes
     np.savez_compressed(part, allow_pickle=False, **arrays)
     part.rename(path)
 
@@ -151,6 +157,7 @@ def load(path: Path) -> Example:
             labels, known = stored.get("labels"), stored.get("slice_classes")
             slices, rows, columns = (float(step) for step in stored["spacing_mm"])
             scanned = bool(stored["scanned"]) if "scanned" in stored else True
+            classes = stored.get("classes")
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: {type(error).__name__}: {error}; expected a head that `python -m "
@@ -159,22 +166,43 @@ def load(path: Path) -> Example:
     if known is None:
         unknown = np.full((len(hu), 1 + len(SUBTYPES)), np.nan, np.float32)
         known = unknown if labels is None else slice_classes(labels)
-    return Example(hu, (slices, rows, columns), labels, known, scanned)
+    return Example(hu, (slices, rows, columns), labels, known, scanned, classes)
 
 
 def slice_classes(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return (slice, 6): which of `codes.CLASSES` each slice holds; NaN where it is not known."""
     flat = labels.reshape(len(labels), -1)
     subtypes = np.stack([(flat == 1 + index).any(1) for index in range(len(SUBTYPES))], 1)
-    found = np.concatenate([flat.any(axis=1, keepdims=True), subtypes], 1).astype(np.float32)
+    found = np.concatenate([np.any(flat, axis=1, keepdims=True), subtypes], 1).astype(np.float32)
     untyped: npt.NDArray[np.bool_] = np.any(flat == UNTYPED, axis=1, keepdims=True)
     found[untyped & (found == 0)] = np.nan
     return found
 
 
+def known_classes(
+    labels: npt.NDArray[np.uint8] | None, stated: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return (slice, 6): what the labels of slices tell, and where they do not, what is stated."""
+    if labels is None:
+        return stated
+    seen = slice_classes(labels)
+    return np.where(np.isnan(seen), stated, seen)
+
+
 def head_files(folder: Path) -> list[Path]:
-    """Return the heads that lie in a folder."""
-    return sorted(path for path in folder.glob("*.npz") if ".part" not in path.name)
+    """Return the heads that lie in a folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        There are none.
+    """
+    found = sorted(path for path in folder.glob("*.npz") if ".part" not in path.name)
+    if not found:
+        raise FileNotFoundError(
+            f"{folder} holds no heads (*.npz); `python -m training.data --out {folder}` draws them"
+        )
+    return found
 
 
 def main() -> None:

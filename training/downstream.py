@@ -7,23 +7,24 @@ It goes on from the `slices.safetensors` of the run's folder and keeps `network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from rich.progress import track
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet, SmartNet
 from training.augment import look, move, scan
-from training.data import Example, head_files, load, slice_classes
+from training.data import Example, head_files, known_classes, load
 from training.loop import Run
 from training.losses import class_loss, mask_loss
-from training.recipe import Downstream, Recipe, keep_recipe, read_recipe
+from training.recipe import Downstream, Recipe, RecipeError, keep_recipe, read_recipe
 from training.upstream import WEIGHTS as SLICES
-from training.upstream import common_arguments, device_of, parameters_of
+from training.upstream import common_arguments, device_of, keep_weights, say_end
 
 WEIGHTS = "network.safetensors"
 _PART = 8
@@ -90,32 +91,41 @@ def unfreeze(net: SmartNet, stage: Downstream, share: float) -> bool:
 
 def train_volumes(
     recipe: Recipe, upstream: SliceNet, heads: Path, out: Path, device: torch.device
-) -> SmartNet:
-    """Train classifier and segmenter over whole heads; return the running mean."""
+) -> SmartNet | None:
+    """Train classifier and segmenter over whole heads; return the running mean.
+
+    None where it was told to stop: called again it goes on.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds no heads.
+    """
     torch.manual_seed(recipe.seed + 1)
     stage = recipe.downstream
     net = transfer(upstream, recipe.backbone, stage.start).to(device)
     run = Run(net, stage, out, "volumes")
-    rng = np.random.default_rng((recipe.seed, 1, run.state.step))
-    memory: list[tuple[Tensor, Tensor]] = []
+    paths = head_files(heads)
     net.train()
     with run.shown() as bar:
-        for head in _heads(heads, rng):
-            if not run.goes_on():
-                break
+        run.leave_out()
+        while run.goes_on():
+            step = run.state.step
+            head = load(head_of(paths, recipe.seed, step))
+            rng = np.random.default_rng((recipe.seed, 2, step))
             learns = unfreeze(net, stage, run.share)
-            run.learn(_volume_losses(net, recipe, head, rng, memory, device, learns))
+            run.learn(_volume_losses(net, recipe, head, rng, run.memory, learns))
             run.show(bar)
     kept = run.average.net
     assert isinstance(kept, SmartNet)
-    return kept if stage.average else net
+    return kept if run.finished else None
 
 
-def _heads(folder: Path, rng: np.random.Generator) -> Iterator[Example]:
-    paths = head_files(folder)
-    while True:
-        for index in rng.permutation(len(paths)):
-            yield load(paths[index])
+def head_of(paths: list[Path], seed: int, step: int) -> Path:
+    """Return the head of a step: all in turn, each time in another order."""
+    turn, place = divmod(step, len(paths))
+    order = np.random.default_rng((seed, 1, turn)).permutation(len(paths))
+    return paths[int(order[place])]
 
 
 def whole(rng: np.random.Generator, recipe: Recipe, head: Example) -> tuple[Tensor, Tensor | None]:
@@ -141,10 +151,10 @@ def _volume_losses(
     head: Example,
     rng: np.random.Generator,
     memory: list[tuple[Tensor, Tensor]],
-    device: torch.device,
     learns: bool,
 ) -> dict[str, Tensor]:
     """Return the parts of the loss of one head."""
+    device = net.slice_head.weight.device
     image, labels = whole(rng, recipe, head)
     image = image.to(device)
     depth = min(recipe.downstream.slices, len(image))
@@ -158,22 +168,32 @@ def _volume_losses(
         with torch.set_grad_enabled(learns):
             own, maps = net.slices(image[chunk])
         masks = net.segmenter(maps.transpose(0, 1)[None])
-    classes = _classes_of(head, labels).to(device)
+    known = _slice_classes_of(head, labels)
+    classes = _classes_of(head, known).to(device)
     memory.append((features.cpu(), classes.cpu()))
     del memory[:-_MEMORY]
     if learns:  # the encoder learns from the classes of this head too
         features = torch.cat([features[:first], own.float(), features[first + depth :]])
     losses = {"classes": sequence_loss(net, recipe, memory, rng, (features, classes))}
+    if learns:  # or the slices' own classes would be left behind by what they are read from
+        losses["slices"] = class_loss(net.slice_head(own.float()), known[chunk].to(device))
     if labels is not None:
         losses["masks"] = mask_loss(masks.float(), labels[None, chunk].to(device), recipe.losses)
     return losses
 
 
-def _classes_of(head: Example, labels: Tensor | None) -> Tensor:
-    known = head.slice_classes if labels is None else slice_classes(labels.numpy().astype(np.uint8))
-    present = np.where(np.isnan(known), -1, known).max(0)
-    unknown = np.isnan(known).any(0) & (present <= 0)
-    return torch.from_numpy(np.where(unknown, np.nan, np.clip(present, 0, 1)).astype(np.float32))
+def _slice_classes_of(head: Example, labels: Tensor | None) -> Tensor:
+    moved = None if labels is None else labels.numpy().astype(np.uint8)
+    return torch.from_numpy(known_classes(moved, head.slice_classes))
+
+
+def _classes_of(head: Example, slices: Tensor) -> Tensor:
+    """Return the classes of a head (6,): 1 where a slice has it, NaN where one might, else 0."""
+    present, doubtful = (slices == 1).any(0), slices.isnan().any(0)
+    stated = torch.full((len(CLASSES),), torch.nan)
+    if head.classes is not None:
+        stated = torch.from_numpy(head.classes)
+    return torch.where(present | ~doubtful, present.float(), stated)
 
 
 def sequence_loss(
@@ -195,58 +215,79 @@ def sequence_loss(
     return class_loss(logits, torch.stack([classes for _, classes in pairs]))
 
 
-def train_classifier(
-    recipe: Recipe, net: SmartNet, heads: Path, out: Path, device: torch.device
-) -> SmartNet:
-    """Train the classifier alone, longer: once the features are there its steps cost little."""
+def train_classifier(recipe: Recipe, net: SmartNet, heads: Path, out: Path) -> SmartNet | None:
+    """Train the classifier alone, longer: once the features are there its steps cost little.
+
+    None where it was told to stop: called again it goes on.
+    """
     stage = recipe.downstream
     if not stage.classifier_steps or not stage.classifier_minutes:
-        return net
+        return net.eval()
     budget = stage.model_copy(
         update={"steps": stage.classifier_steps, "minutes": stage.classifier_minutes}
     )
     net.eval().requires_grad_(False)
     net.classifier.requires_grad_(True).train()
     run = Run(net.classifier, budget, out, "classifier")
-    rng = np.random.default_rng((recipe.seed, 2, run.state.step))
-    memory = (
-        []
-        if run.finished
-        else [_features(net, recipe, path, rng, device) for path in head_files(heads)]
-    )
+    memory = [] if run.finished else _features(net, recipe, head_files(heads))
     with run.shown() as bar:
         run.leave_out()
         while run.goes_on():
+            rng = np.random.default_rng((recipe.seed, 4, run.state.step))
             run.learn({"classes": sequence_loss(net, recipe, memory, rng)})
             run.show(bar)
-    if stage.average:
-        net.classifier.load_state_dict(run.average.net.state_dict())
-    return net.eval()
+    net.classifier.load_state_dict(run.average.net.state_dict())
+    return net.eval() if run.finished else None
 
 
-def _features(
-    net: SmartNet, recipe: Recipe, path: Path, rng: np.random.Generator, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    head = load(path)
-    image, labels = whole(rng, recipe, head)
-    with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
-        parts = [net.slices(part.to(device))[0].float().cpu() for part in torch.split(image, _PART)]
-    return torch.cat(parts), _classes_of(head, labels)
+def _features(net: SmartNet, recipe: Recipe, paths: list[Path]) -> list[tuple[Tensor, Tensor]]:
+    """Return features (slice, features) and classes (6,) of each head."""
+    device, found = net.slice_head.weight.device, []
+    for number, path in enumerate(track(paths, "features", disable=not sys.stdout.isatty())):
+        head = load(path)
+        image, labels = whole(np.random.default_rng((recipe.seed, 3, number)), recipe, head)
+        with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16):
+            parts = [net.slices(part.to(device))[0].float() for part in torch.split(image, _PART)]
+        found.append((torch.cat(parts).cpu(), _classes_of(head, _slice_classes_of(head, labels))))
+    return found
+
+
+def train_network(recipe: Recipe, heads: Path, out: Path, device: torch.device) -> SmartNet | None:
+    """Train what reads volumes from the slice network that the folder holds, and keep it there.
+
+    None where it was told to stop: called again it goes on.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds no slice network, or that of the heads none.
+    """
+    if not (out / SLICES).exists():
+        raise FileNotFoundError(
+            f"{out / SLICES} is not there; `python -m training.upstream --out {out}` leaves it at "
+            "the end of its budget"
+        )
+    upstream = SliceNet(recipe.backbone, len(CLASSES))
+    upstream.load_state_dict(load_file(out / SLICES))
+    net = train_volumes(recipe, upstream, heads, out, device)
+    whole_net = None if net is None else train_classifier(recipe, net, heads, out)
+    if whole_net is not None:
+        keep_weights(whole_net, out / WEIGHTS)
+    return whole_net
 
 
 def main() -> None:
     """Train the volume stage by a recipe, from the slice network of the same run."""
     given = common_arguments(main.__doc__).parse_args()
     torch.set_num_threads(given.threads)
-    recipe = read_recipe(given.recipe)
-    keep_recipe(recipe, given.out)
     device = device_of(given.device)
-    upstream = SliceNet(recipe.backbone, len(CLASSES))
-    upstream.load_state_dict(load_file(given.out / SLICES))
-    net = train_volumes(recipe, upstream, given.heads, given.out, device)
-    net = train_classifier(recipe, net, given.heads, given.out, device)
-    save_file({k: v.contiguous().cpu() for k, v in net.state_dict().items()}, given.out / WEIGHTS)
-    print(f"{recipe.backbone}, {parameters_of(net)}: {given.out / WEIGHTS}")
+    try:
+        recipe = read_recipe(given.recipe)
+        keep_recipe(recipe, given.out)
+        net = train_network(recipe, given.heads, given.out, device)
+    except (RecipeError, FileNotFoundError, FloatingPointError) as error:
+        raise SystemExit(f"error: {error}") from error
+    say_end(recipe, net, given.out / WEIGHTS)
 
 
 if __name__ == "__main__":

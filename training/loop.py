@@ -22,14 +22,15 @@ from training.recipe import Stage
 
 _KEEP_S = 120.0
 _SAY_S = 30.0
-_WARM_UP = 0.01
+# As published the rate stays for a tenth of the run.
+_FALLS = 0.1
 
 
 def rate(stage: Stage, share: float) -> float:
     """Return the part of the learning rate at a share 0..1 of the run."""
-    warm = min(1.0, (share + 1e-4) / _WARM_UP)
+    warm = min(1.0, (share + 1e-4) / stage.warm_up)
     if stage.schedule == "published":
-        return max(warm if share < _WARM_UP else (1 - share) / (1 - _WARM_UP), stage.floor)
+        return max(warm * (1 - max(0.0, share - _FALLS) / (1 - _FALLS)), stage.floor)
     fall = 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
     return warm * (stage.floor + (1 - stage.floor) * fall)
 
@@ -38,6 +39,12 @@ def optimiser_of(net: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     """Return the stage's optimiser of what learns."""
     kind = torch.optim.AdamW if stage.optimiser == "adamw" else torch.optim.Adam
     return kind(net.parameters(), stage.learning_rate, weight_decay=stage.weight_decay)
+
+
+def _random_states() -> list[Tensor]:
+    """Return where chance stands: of the CPU, then of each GPU."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return [torch.get_rng_state(), *devices]
 
 
 class Average:
@@ -61,10 +68,11 @@ class Average:
 
 @dataclass
 class State:
-    """Where a stage stands: steps done and seconds spent in it."""
+    """Where a stage stands: steps done, seconds spent in it, the best validation so far."""
 
     step: int = 0
     spent_s: float = 0.0
+    best: float = -math.inf
 
 
 class Run:
@@ -76,6 +84,8 @@ class Run:
         What learns, and the running mean of its weights.
     state
         Steps and seconds so far.
+    memory
+        What a stage keeps of earlier steps: features of a head (slice, features) and its classes.
     """
 
     def __init__(self, net: nn.Module, stage: Stage, folder: Path, name: str) -> None:
@@ -85,11 +95,14 @@ class Run:
         self._path = folder / f"{name}.pt"
         self._name = name
         self._told_to_stop = False
-        self.board = SummaryWriter(str(folder / "tensorboard" / name))
+        self.memory: list[tuple[Tensor, Tensor]] = []
         self._resume()
+        written = str(folder / "tensorboard" / name)
+        self.board = SummaryWriter(written, purge_step=self.state.step + 1)
         self._last = self._kept = self._said = time.monotonic()
         self._validated_s = self.state.spent_s
         self._loss = 0.0
+        self._parts: dict[str, Tensor] = {}
 
     @property
     def share(self) -> float:
@@ -107,8 +120,21 @@ class Run:
         return self.share >= 1.0
 
     def learn(self, parts: Mapping[str, Tensor]) -> None:
-        """Take one step down the sum of the parts of a loss."""
+        """Take one step down the sum of the parts of a loss.
+
+        Raises
+        ------
+        FloatingPointError
+            The loss is not finite; the weights are as before.
+        """
         loss = torch.stack(list(parts.values())).sum()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            found = ", ".join(f"{name} {float(part.detach()):g}" for name, part in parts.items())
+            raise FloatingPointError(
+                f"{self._name} step {self.state.step}: the loss is not finite ({found}); try a "
+                "lower learning_rate, in a new folder"
+            )
         for group in self.optimiser.param_groups:
             group["lr"] = self.stage.learning_rate * rate(self.stage, self.share)
         self.optimiser.zero_grad(set_to_none=True)
@@ -117,7 +143,7 @@ class Run:
         self.optimiser.step()
         self.state.step += 1
         self.average.follow(self.net, self.state.step)
-        self._count(float(loss.detach()), parts)
+        self._count(value, parts)
 
     def leave_out(self) -> None:
         """Do not count the time since the last step: it was spent otherwise."""
@@ -138,6 +164,12 @@ class Run:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
         print(f"{self._name} step {self.state.step}: {figures}", flush=True)
 
+    def is_best(self, worth: float) -> bool:
+        """Tell whether a validation is worth more than every one before."""
+        better = worth > self.state.best
+        self.state.best = max(worth, self.state.best)
+        return better
+
     def save(self) -> None:
         """Keep everything that a restart needs; a file under its own name is always whole."""
         part = self._path.with_suffix(".part")
@@ -148,7 +180,9 @@ class Run:
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.state.step,
                 "spent_s": self.state.spent_s,
-                "random": torch.get_rng_state(),
+                "best": self.state.best,
+                "memory": self.memory,
+                "random": _random_states(),
             },
             part,
         )
@@ -158,21 +192,26 @@ class Run:
     def _resume(self) -> None:
         if not self._path.exists():
             return
-        kept = torch.load(self._path, weights_only=True)
+        kept = torch.load(self._path, map_location="cpu", weights_only=True)
         self.net.load_state_dict(kept["net"])
         self.average.net.load_state_dict(kept["average"])
         self.optimiser.load_state_dict(kept["optimiser"])
-        self.state = State(kept["step"], kept["spent_s"])
-        torch.set_rng_state(kept["random"])
+        self.state = State(kept["step"], kept["spent_s"], kept["best"])
+        self.memory = kept["memory"]
+        own, *devices = kept["random"]
+        torch.set_rng_state(own)
+        if len(devices) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(devices)
 
     def _count(self, loss: float, parts: Mapping[str, Tensor]) -> None:
         now = time.monotonic()
         self.state.spent_s += now - self._last
         self._last = now
         self._loss += (loss - self._loss) / min(self.state.step, 50)
-        if self.state.step % 20 == 0:
-            for name, value in parts.items():
-                self.board.add_scalar(f"loss/{name}", float(value.detach()), self.state.step)
+        self._parts |= {name: value.detach() for name, value in parts.items()}
+        if self.state.step % 20 == 0:  # a part that is not of every step: as it last was
+            for name, value in self._parts.items():
+                self.board.add_scalar(f"loss/{name}", float(value), self.state.step)
             self.board.add_scalar("rate", self.optimiser.param_groups[0]["lr"], self.state.step)
         if now - self._kept > _KEEP_S:
             self.save()

@@ -118,14 +118,15 @@ def upstream_loss(
     image, labels, classes
         As of `batches.Batch`.
     """
-    logits, masks = out.classes.float(), out.masks.float()
+    logits = out.classes.float()
     parts: dict[str, Tensor] = {}
     if how.classes:
         parts["classes"] = how.classes * class_loss(logits, classes)
-    if how.masks:
-        parts["masks"] = how.masks * mask_loss(masks, labels, how)
-    if how.consistency:
-        parts["consistency"] = how.consistency * consistency_loss(logits, masks, how)
+    if out.masks is not None and how.masks:
+        parts["masks"] = how.masks * mask_loss(out.masks.float(), labels, how)
+    if out.masks is not None and how.consistency:
+        pull = consistency_loss(logits, out.masks.float(), how)
+        parts["consistency"] = how.consistency * pull
     if out.reconstruction is not None:
         weight = how.reconstruction * how.reconstruct_every
         parts["reconstruction"] = weight * l1_loss(out.reconstruction.float(), image)

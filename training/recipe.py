@@ -7,17 +7,23 @@ a key of its own, so that a run can go back to any of them.
 from __future__ import annotations
 
 import json
+import platform
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from ich_node.infer.preprocess import OURS, PUBLISHED, Preprocessing
 
 Kind = Literal["published", "ours"]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+# What a run's weights depend on besides recipe and heads.
+_STATED = ("ich-node", "torch", "numpy", "monai", "opencv-python-headless")
 
 
 class RecipeError(Exception):
@@ -72,13 +78,29 @@ class Losses(_Part):
     subtypes: Annotated[float, Field(ge=0)] = 1.0
     reconstruct_every: Annotated[int, Field(ge=1)] = 3
 
+    @property
+    def segments(self) -> bool:
+        """Whether anything is learned of masks; else their decoder does not run."""
+        return self.masks > 0 or self.consistency > 0
+
+    @model_validator(mode="after")
+    def _some_task_in_every_step(self) -> Self:
+        every_step = self.reconstruction and self.reconstruct_every == 1
+        if not (self.classes or self.masks or every_step):
+            raise ValueError(
+                "nothing is learned in most steps: give classes, masks, or reconstruction with "
+                "reconstruct_every = 1 a weight"
+            )
+        return self
+
 
 class Stage(_Part):
     """How a stage is learned; it ends with its steps or its minutes, whichever comes first.
 
-    ``schedule``: published warms up for a hundredth of the run, then falls in a line to ``floor``
-    times the rate; ours warms up and follows a cosine to it. ``average``: weight of the past in the
-    running mean of the weights, which is what is validated and kept; 0 for none.
+    ``schedule``: both warm up for ``warm_up``, a share of the run; published stays until a tenth
+    of it, then falls in a line to ``floor`` times the rate, ours follows a cosine to it.
+    ``average``: weight of the past in the running mean of the weights, which is what is validated
+    and kept; 0 for none. ``clip``: longest gradient of a step.
     """
 
     steps: Annotated[int, Field(ge=1)] = 1_000_000
@@ -87,6 +109,7 @@ class Stage(_Part):
     learning_rate: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     schedule: Kind = "ours"
+    warm_up: Positive = 0.01
     floor: Share = 0.01
     average: Share = 0.998
     clip: Positive = 5.0
@@ -122,7 +145,7 @@ class Recipe(_Part):
     ``start``: a published checkpoint that the encoder begins with; empty for none.
     """
 
-    backbone: Literal["resnet50", "small", "tiny"] = "small"
+    backbone: Literal["resnet50", "lean", "small", "tiny"] = "lean"
     start: str = ""
     seed: int = 42
     preprocessing: Kind = "ours"
@@ -150,15 +173,22 @@ def read_recipe(path: Path) -> Recipe:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: {error}") from error
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc']))} = {fault['input']!r}: {fault['msg']}"
-            for fault in error.errors()
-        ]
+        faults = [_said(fault) for fault in error.errors()]
         raise RecipeError(f"{path}: " + "; ".join(faults)) from error
 
 
+def _said(fault: ErrorDetails) -> str:
+    key, message = ".".join(map(str, fault["loc"])), fault["msg"]
+    if fault["type"] == "extra_forbidden":
+        part: type[BaseModel] = Recipe
+        for name in fault["loc"][:-1]:
+            part = cast(type[BaseModel], part.model_fields[str(name)].annotation)
+        message = f"there is no such key; allowed here: {', '.join(part.model_fields)}"
+    return f"{key} = {fault['input']!r}: {message}"
+
+
 def keep_recipe(recipe: Recipe, run: Path) -> None:
-    """Write the resolved recipe, every default in it, beside the weights.
+    """Write the resolved recipe, every default in it, beside the weights; and with what it runs.
 
     Raises
     ------
@@ -168,10 +198,28 @@ def keep_recipe(recipe: Recipe, run: Path) -> None:
     path = run / "recipe.json"
     resolved = json.loads(recipe.model_dump_json())
     if path.exists() and (before := json.loads(path.read_text())) != resolved:
-        changed = sorted(key for key in resolved if before.get(key) != resolved[key])
         raise RecipeError(
-            f"{run} was begun with another recipe (it differs in {', '.join(changed)}): go on with "
+            f"{run} was begun with another recipe ({_differences(before, resolved)}): go on with "
             "that one, or give another folder"
         )
     run.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(resolved, indent=2) + "\n")
+    found = {"python": platform.python_version()} | {name: version(name) for name in _STATED}
+    (run / "versions.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say every key that differs, with both values."""
+    old, new = _flat(before), _flat(now)
+    keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in keys)
+
+
+def _flat(tree: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": inner for name, inner in _flat(value).items()}
+        else:
+            flat[key] = value
+    return flat

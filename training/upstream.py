@@ -4,7 +4,8 @@
         --validation out/validation --out out/run
 
 It ends by the recipe's budget; started again it takes up where it stood. The kept weights are
-`slices.safetensors` in the run's folder.
+`slices.safetensors` in the run's folder, and beside them `slices-best.safetensors`: those that did
+best in validation.
 """
 
 from __future__ import annotations
@@ -21,23 +22,28 @@ from ich_node.infer.network import SliceNet
 from training.batches import Batch, batches
 from training.loop import Run
 from training.losses import upstream_loss
-from training.published.checkpoints import read_checkpoint
+from training.published.checkpoints import CheckpointError, read_checkpoint
 from training.published.start import start_encoder
-from training.recipe import Recipe, keep_recipe, read_recipe
-from training.validation import validate_slices, validation_slices
+from training.recipe import Recipe, RecipeError, keep_recipe, read_recipe
+from training.validation import pictures, validate_slices, validation_slices, worth
 
 WEIGHTS = "slices.safetensors"
+BEST = "slices-best.safetensors"
 
 
 def train_slices(
     recipe: Recipe, heads: Path, validation: Path | None, out: Path, device: torch.device
-) -> SliceNet:
-    """Train the slice network; return the running mean of its weights.
+) -> SliceNet | None:
+    """Train the slice network; return the running mean of its weights, and keep it in the folder.
+
+    None where it was told to stop: called again it goes on.
 
     Raises
     ------
     FileNotFoundError
         A folder holds no heads.
+    CheckpointError
+        The checkpoint that the recipe starts from cannot be used.
     """
     torch.manual_seed(recipe.seed)
     net = SliceNet(recipe.backbone, len(CLASSES))
@@ -49,17 +55,24 @@ def train_slices(
     kept = run.average.net
     assert isinstance(kept, SliceNet)
     net.train()
-    stream = batches(recipe, heads, run.state.step)
+    stream = batches(recipe, heads, run.state.step, pinned=device.type == "cuda")
     with run.shown() as bar:
         run.leave_out()
         while run.goes_on():
             run.learn(step_losses(net, recipe, next(stream), run.state.step, device))
             run.show(bar)
             if held_out is not None and run.validation_is_due():
-                run.note(validate_slices(kept, *held_out, device))
+                values = validate_slices(kept, *held_out, device, recipe.losses)
+                run.note(values)
+                if "dice" in values:  # without masks there is nothing to be shown
+                    shown = pictures(kept, *held_out, device)
+                    run.board.add_image("validation/slices", shown, run.state.step)
+                if run.is_best(worth(values)):
+                    keep_weights(kept, out / BEST)
                 run.leave_out()
-    if run.finished:
-        save_file({k: v.contiguous() for k, v in kept.state_dict().items()}, out / WEIGHTS)
+    if not run.finished:
+        return None
+    keep_weights(kept, out / WEIGHTS)
     return kept
 
 
@@ -71,9 +84,17 @@ def step_losses(
     image = batch.image.to(device, memory_format=torch.channels_last, non_blocking=True)
     reconstruct = how.reconstruction > 0 and step % how.reconstruct_every == 0
     with torch.autocast(device.type, dtype=torch.bfloat16):
-        out = net(image, reconstruct)
-    labels, classes = batch.labels.to(device), batch.classes.to(device)
+        out = net(image, reconstruct, segment=how.segments)
+    labels = batch.labels.to(device, non_blocking=True)
+    classes = batch.classes.to(device, non_blocking=True)
     return upstream_loss(out, image, labels, classes, how)
+
+
+def keep_weights(net: nn.Module, path: Path) -> None:
+    """Write the weights of a network; a file under its own name is always whole."""
+    part = path.with_suffix(".part")
+    save_file({k: v.contiguous().cpu() for k, v in net.state_dict().items()}, part)
+    part.rename(path)
 
 
 def device_of(name: str) -> torch.device:
@@ -94,9 +115,13 @@ def common_arguments(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def parameters_of(net: nn.Module) -> str:
-    """Return the size of a network for a line of output."""
-    return f"{sum(one.numel() for one in net.parameters()) / 1e6:.2f} M parameters"
+def say_end(recipe: Recipe, net: nn.Module | None, path: Path) -> None:
+    """Say what a stage left: its weights, or that it stopped before its end."""
+    if net is None:
+        print(f"stopped; the same command goes on from what {path.parent} holds")
+        return
+    size = sum(one.numel() for one in net.parameters()) / 1e6
+    print(f"{recipe.backbone}, {size:.2f} M parameters: {path}")
 
 
 def main() -> None:
@@ -105,10 +130,14 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, help="folder of heads that are not learned from")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    recipe = read_recipe(given.recipe)
-    keep_recipe(recipe, given.out)
-    net = train_slices(recipe, given.heads, given.validation, given.out, device_of(given.device))
-    print(f"{recipe.backbone}, {parameters_of(net)}: {given.out / WEIGHTS}")
+    device = device_of(given.device)
+    try:
+        recipe = read_recipe(given.recipe)
+        keep_recipe(recipe, given.out)
+        net = train_slices(recipe, given.heads, given.validation, given.out, device)
+    except (RecipeError, CheckpointError, FileNotFoundError, FloatingPointError) as error:
+        raise SystemExit(f"error: {error}") from error
+    say_end(recipe, net, given.out / WEIGHTS)
 
 
 if __name__ == "__main__":

@@ -175,10 +175,13 @@ class RecDecoder(nn.Module):
 
 
 class Upstream(NamedTuple):
-    """Raw outputs of the slice network: (B, n), (B, n, 256, 256), (B, 1, 256, 256) or None."""
+    """Raw outputs of the slice network: (B, n), (B, n, 256, 256), (B, 1, 256, 256).
+
+    Masks and reconstruction are None where they were not asked for.
+    """
 
     classes: Tensor
-    masks: Tensor
+    masks: Tensor | None
     reconstruction: Tensor | None
 
 
@@ -215,14 +218,18 @@ class SliceNet(nn.Module):
             weight[:, -n_classes:] = 0.5 * torch.eye(n_classes)
             bias.fill_(_RARE)
 
-    def forward(self, x: Tensor, reconstruct: bool = True) -> Upstream:
-        """Return the three outputs for (B, 1, 256, 256); the third only if asked for."""
+    def forward(self, x: Tensor, reconstruct: bool = True, segment: bool = True) -> Upstream:
+        """Return the outputs for (B, 1, 256, 256); without masks the classes hear of none."""
         features = self.encoder(x)
-        masks = self.segmentation_head(self.seg_decoder(features))
+        masks = self.segmentation_head(self.seg_decoder(features)) if segment else None
         pooled = self.classification_head[:3](features[4])
         if self.evidence:
-            # Read only: pushed by the classes, masks would light up anywhere.
-            pooled = torch.cat([pooled, strongest(masks.detach())], 1)
+            n_classes = self.segmentation_head[0].out_channels
+            heard = pooled.new_zeros(len(x), n_classes)
+            if masks is not None:
+                # Read only: pushed by the classes, masks would light up anywhere.
+                heard = strongest(masks.detach())
+            pooled = torch.cat([pooled, heard], 1)
         return Upstream(
             self.classification_head[3](pooled),
             masks,

@@ -5,81 +5,115 @@ import itertools
 import numpy as np
 import pytest
 
-from ich_node.infer.preprocess import SIZE, preprocess
+from ich_node.codes import CLASSES
+from tests.support.datasets import write_masked, write_physionet
+from tests.training.phantom import phantom, write_phantoms
 from training import data
-from training.augment import augment
-from training.evaluate.heads import BLEEDING, CLEAN
+from training.real import instance22, physionet
+from training.real.examples import export
 from training.simulate import simulate_head
 
 
 def test_seeds_serve_one_purpose():
-    """Train, validation and test ranges are disjoint, and the bar's heads are test heads."""
+    """Train, validation and test ranges are disjoint."""
     ranges = (data.TRAIN_SEEDS, data.VALIDATION_SEEDS, data.TEST_SEEDS)
     for one, next_ in itertools.pairwise(ranges):
         assert one[-1] < next_[0]
-    bar = [seed for seed, _ in BLEEDING] + list(CLEAN)
-    assert all(seed in data.TEST_SEEDS for seed in bar)
-    assert len(set(bar)) == len(bar) == 15
 
 
-def test_example_is_the_nodes_own_preprocessing():
-    """Training sees, to one of 256 grey levels, what the node shows the network."""
-    head = simulate_head(4, matrix=160, slices=10)
-    found = data.example(head)
-    assert found.image.dtype == found.labels.dtype == np.uint8
-    np.testing.assert_allclose(found.image / 255, preprocess(head.hu), atol=0.5 / 255 + 1e-6)
-
-
-def test_labels_keep_their_place_and_values():
-    """Nearest neighbour with aligned corners: no new value, and no shift in the plane."""
-    head = simulate_head(4, ("intraparenchymal", "subdural"), matrix=384, slices=12)
-    found = data.example(head)
-    assert found.labels.shape == (12, SIZE, SIZE)
-    assert set(np.unique(found.labels)) == set(np.unique(head.labels))
-    scale = (384 - 1) / (SIZE - 1)
-    for value in np.unique(head.labels)[1:]:
-        centre = np.argwhere(head.labels == value).mean(0)
-        moved = np.argwhere(found.labels == value).mean(0) * (1, scale, scale) - centre
-        assert np.abs(moved).max() < 0.5
+def test_example_is_the_head_in_whole_hu():
+    head = simulate_head(4, matrix=64, slices=8, noise=False)
+    found = data.example(head, scanned=False)
+    assert found.hu.dtype == np.int16
+    assert not found.scanned
+    np.testing.assert_allclose(found.hu, head.hu, atol=0.5)
+    np.testing.assert_array_equal(found.labels, head.labels)
+    assert found.spacing_mm == head.spacing_mm
 
 
 def test_saved_example_comes_back(tmp_path):
     """Written and read, equal; no half-written file stands under the name that is read."""
-    one = data.example(simulate_head(4, matrix=64, slices=8))
+    one = phantom({2: ("subdural",)})
     data.save(one, tmp_path / "000004.npz")
     again = data.load(tmp_path / "000004.npz")
-    np.testing.assert_array_equal(again.image, one.image)
-    np.testing.assert_array_equal(again.labels, one.labels)
+    for name in ("hu", "labels", "slice_classes"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(one, name))
+    assert again.spacing_mm == pytest.approx(one.spacing_mm)
+    assert (again.scanned, again.classes) == (False, None)
     assert [path.name for path in tmp_path.iterdir()] == ["000004.npz"]
 
 
+def test_what_is_no_head_is_named_with_what_writes_one(tmp_path):
+    np.savez(tmp_path / "a.npz", other=np.zeros(3))
+    (tmp_path / "b.npz").write_bytes(b"PK no archive")
+    for name in ("a.npz", "b.npz"):
+        with pytest.raises(ValueError, match=rf"{name}.*python -m training.data"):
+            data.load(tmp_path / name)
+
+
+def test_only_whole_heads_are_listed_and_none_is_an_error(tmp_path):
+    write_phantoms(tmp_path)
+    (tmp_path / "000009.part.npz").write_bytes(b"half")
+    assert [path.name for path in data.head_files(tmp_path)] == [f"{n:06d}.npz" for n in range(4)]
+    with pytest.raises(FileNotFoundError, match=r"holds no heads.*training.data"):
+        data.head_files(tmp_path / "nowhere")
+
+
 def test_slice_classes_say_what_each_slice_holds():
-    """Order of `codes.CLASSES`: any, then the subtypes."""
-    labels = np.zeros((3, 4, 4), np.uint8)
+    """Order of `codes.CLASSES`: any, then the subtypes; an unknown subtype may be any of them."""
+    labels = np.zeros((4, 4, 4), np.uint8)
     labels[1, 0, 0], labels[2, 1, 1], labels[2, 2, 2] = 1, 2, 5
+    labels[3, 0, 0], labels[3, 1, 1] = data.UNTYPED, 3
+    nan = np.nan
     np.testing.assert_array_equal(
         data.slice_classes(labels),
-        [[0, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 0, 1, 0, 0, 1]],
+        [
+            [0, 0, 0, 0, 0, 0],
+            [1, 1, 0, 0, 0, 0],
+            [1, 0, 1, 0, 0, 1],
+            [1, nan, nan, 1, nan, nan],
+        ],
     )
 
 
-def test_scans_vary_in_matrix_thickness_and_field():
+def test_what_labels_do_not_tell_is_taken_from_what_is_stated():
+    """And nothing else is: a mask that was seen is not talked out of."""
+    labels = np.zeros((2, 4, 4), np.uint8)
+    labels[0, 0, 0] = data.UNTYPED
+    stated = np.array([[1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0]], np.float32)
+    np.testing.assert_array_equal(
+        data.known_classes(labels, stated), [[1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+    )
+    assert data.known_classes(None, stated) is stated
+
+
+def test_scans_vary_in_thickness_and_field():
     """The seed draws the scan too, and a head's scan repeats."""
-    assert data.draw_scan(1).spacing_mm == data.draw_scan(1).spacing_mm
-    spacings = {data.draw_scan(seed, ()).spacing_mm for seed in range(6)}
-    assert len(spacings) == 6
+    drawn = [data.draw_scan(seed, (), matrix=32).spacing_mm for seed in (0, 1, 2, 1)]
+    assert len(set(drawn)) == 3
+    assert drawn[1] == drawn[3]
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_mask_moves_with_its_slice(seed):
-    """Shift, scale, turn and mirror act on image and mask alike; values stay in range."""
-    y, x = np.mgrid[:SIZE, :SIZE]
-    labels = (3 * ((y - 100) ** 2 + (x - 150) ** 2 < 30**2)).astype(np.uint8)
-    image = np.where(labels > 0, 200, 40).astype(np.uint8)
-    moved, kept = augment(np.random.default_rng(seed), image, labels)
-    assert moved.dtype == np.float32
-    assert moved.min() >= 0
-    assert moved.max() <= 1
-    assert set(np.unique(kept)) == {0, 3}
-    bright = moved > (moved.min() + moved.max()) / 2
-    assert 2 * (bright & (kept > 0)).sum() / (bright.sum() + (kept > 0).sum()) > 0.9
+def test_exported_heads_of_one_class_of_masks_keep_the_stated_subtypes(tmp_path):
+    """PhysioNet: a slice of two subtypes has an untyped mask, and both are known of the slice."""
+    held = ((), ("subdural",), ("subdural", "subarachnoid"), (), (), ())
+    cases = physionet.find(write_physionet(tmp_path / "data", {49: held})).cases
+    export(cases, tmp_path / "out", {"train": 1.0}, 1)
+    head = data.load(tmp_path / "out" / "train" / "physionet-049.npz")
+    assert head.scanned
+    assert head.hu.shape == head.labels.shape == (6, 256, 256)
+    assert set(np.unique(head.labels[2])) == {0, data.UNTYPED}
+    known = data.known_classes(head.labels, head.slice_classes)
+    assert known[2].tolist() == [float(name in ("any", *held[2])) for name in CLASSES]
+
+
+def test_exported_heads_of_unknown_subtypes_know_any_alone(tmp_path):
+    """INSTANCE22."""
+    mask = np.zeros((6, 24, 20), np.uint8)
+    mask[2, 8:12, 9:12] = 1
+    write_masked(tmp_path / "data", tmp_path / "label", {"001": mask})
+    export(instance22.find(tmp_path).cases, tmp_path / "out", {"train": 1.0}, 1)
+    (path,) = data.head_files(tmp_path / "out" / "train")
+    head = data.load(path)
+    assert head.slice_classes[:, 0].tolist() == [0, 0, 1, 0, 0, 0]
+    assert np.isnan(head.slice_classes[2, 1:]).all()

@@ -1,0 +1,44 @@
+"""Heads drawn in no time: an oval of brain in a ring of bone, with bright squares for bleeds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ich_node.codes import SUBTYPES
+from ich_node.infer.preprocess import SIZE
+from training import data
+
+BRAIN_HU, BLOOD_HU = 34, 72
+
+
+def phantom(
+    bleeds: Mapping[int, Sequence[str]], slices: int = 8, *, side: int = 30, scanned: bool = False
+) -> data.Example:
+    """A head whose slices hold these subtypes, each a square with a place of its own."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    radius = np.hypot((y - 128) / 110, (x - 128) / 90)
+    plane = np.where(radius < 1, BRAIN_HU, np.where(radius < 1.08, 900, -1000)).astype(np.int16)
+    hu = np.repeat(plane[None], slices, 0)
+    labels = np.zeros(hu.shape, np.uint8)
+    for index, names in bleeds.items():
+        for name in names:
+            value = 1 + SUBTYPES.index(name)
+            top, left = 50 + 30 * value, 90 + 10 * value
+            labels[index, top : top + side, left : left + side] = value
+    hu[labels > 0] = BLOOD_HU
+    return data.Example(hu, (5.0, 0.9, 0.9), labels, data.slice_classes(labels), scanned)
+
+
+def write_phantoms(folder: Path) -> Path:
+    """Four heads: two with bleeds of one subtype, one with two, one with none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = (
+        {2: ("epidural",), 3: ("epidural",)},
+        {1: ("intraparenchymal",), 4: ("intraparenchymal", "subdural")},
+        {5: ("intraventricular",)},
+        {},
+    )
+    for number, bleeds in enumerate(held):
+        data.save(phantom(bleeds), folder / f"{number:06d}.npz")
+    return folder

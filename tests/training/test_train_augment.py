@@ -1,0 +1,124 @@
+"""What changes a slice keeps its meaning: labels stay under what they name."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ich_node.infer.preprocess import OURS, PUBLISHED, SIZE, preprocess
+from tests.training.phantom import phantom
+from training.augment import look, move, scan, without_crumbs
+from training.recipe import Data
+
+STILL = {"turn_deg": 0, "scale": 0, "shift": 0}
+
+
+def _square():
+    labels = np.zeros((2, SIZE, SIZE), np.uint8)
+    labels[0, 70:140, 120:190] = 3
+    labels[1, 90:170, 60:130] = 255
+    return np.where(labels > 0, 100, 0).astype(np.float32), labels
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), flip=st.sampled_from(["ours", "published"]))
+def test_mask_moves_with_its_slice(seed, flip):
+    """Turn, scale, shift and mirror act on image and labels alike, and make no new value."""
+    hu, labels = _square()
+    for size in (SIZE, 192):
+        moved, kept = move(np.random.default_rng(seed), Data(flip=flip), hu, labels, size)
+        assert moved.shape == kept.shape == (2, size, size)
+        for plane, mask, value in zip(moved, kept, (3, 255), strict=True):
+            assert set(np.unique(mask)) <= {0, value}
+            bright, marked = plane > 50, mask > 0
+            assert 2 * (bright & marked).sum() >= 0.95 * (bright.sum() + marked.sum())
+            assert marked.sum() > 0
+
+
+def test_slices_of_a_head_move_as_one():
+    hu, labels = _square()
+    twice = np.stack([hu[0], hu[0]]), np.stack([labels[0], labels[0]])
+    moved, kept = move(np.random.default_rng(3), Data(), *twice, 192)
+    np.testing.assert_array_equal(moved[0], moved[1])
+    np.testing.assert_array_equal(kept[0], kept[1])
+
+
+@pytest.mark.parametrize(
+    ("flip", "turned"),
+    [
+        pytest.param("ours", lambda plane: plane[:, :, ::-1], id="ours: left and right"),
+        pytest.param("published", lambda plane: plane[:, ::-1, ::-1], id="published: 180 degrees"),
+    ],
+)
+def test_flip_is_what_its_name_says(flip, turned):
+    """Half of the slices stay, half are turned, to the pixel."""
+    hu, labels = _square()
+    found = [
+        move(np.random.default_rng(seed), Data(flip=flip, **STILL), hu, labels, SIZE)
+        for seed in range(12)
+    ]
+    same = [np.array_equal(kept, labels) for _, kept in found]
+    assert 0 < sum(same) < len(same)
+    for (moved, kept), as_it_was in zip(found, same, strict=True):
+        np.testing.assert_array_equal(kept, labels if as_it_was else turned(labels))
+        np.testing.assert_allclose(moved, hu if as_it_was else turned(hu), atol=1e-3)
+
+
+@pytest.mark.parametrize("change", ["turn_deg", "scale", "shift"])
+def test_each_change_of_pose_can_be_put_out(change):
+    """At 0 nothing moves but the flip; alone, each moves something."""
+    hu, labels = _square()
+    alone = STILL | {change: getattr(Data(), change)}
+    still, moved = (
+        move(np.random.default_rng(1), Data(**values), hu, labels, SIZE)[1]
+        for values in (STILL, alone)
+    )
+    assert not np.array_equal(still, moved)
+    assert still.sum() == labels.sum()
+
+
+def test_what_comes_in_from_beside_the_picture_is_air():
+    hu, labels = _square()
+    data = Data(turn_deg=0, scale=0, shift=0.5)
+    for seed in range(4):
+        moved, kept = move(np.random.default_rng(seed), data, hu, labels, SIZE)
+        assert set(np.unique(moved)) >= {-1000.0}
+        assert (kept[moved <= -999] == 0).all()
+
+
+def test_a_scanner_is_drawn_anew_and_keeps_the_mean():
+    """Noise of a few HU that no two draws share; brain stays brain."""
+    head = phantom({})
+    hu = head.hu.astype(np.float32)
+    one, other = (scan(np.random.default_rng(seed), hu, head.spacing_mm) for seed in (0, 1))
+    inside = (slice(None), slice(90, 160), slice(90, 160))
+    for seen in (one, other):
+        assert seen.shape == hu.shape
+        assert 0.3 < seen[inside].std() < 15
+        assert abs(seen[inside].mean() - 34) < 15
+    assert np.abs(one - other)[inside].mean() > 0.3
+
+
+@pytest.mark.parametrize("how", [OURS, PUBLISHED])
+def test_network_sees_what_the_node_shows_it_but_for_brightness(how):
+    """Without it, exactly the node's own preprocessing; with it, another picture in 0..1."""
+    hu = phantom({2: ("subdural",)}).hu
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(look(rng, Data(brightness=0), hu, how), preprocess(hu, how))
+    pictures = [look(np.random.default_rng(s), Data(brightness=0.2), hu, how) for s in range(6)]
+    same = [np.array_equal(picture, preprocess(hu, how)) for picture in pictures]
+    assert 0 < sum(same) < len(same)
+    assert all(picture.min() >= 0 and picture.max() <= 1 for picture in pictures)
+
+
+def test_crumbs_are_pieces_of_fewer_pixels_whatever_their_subtype():
+    """Two subtypes that touch are one piece; each slice is looked at alone."""
+    labels = np.zeros((2, 16, 16), np.uint8)
+    labels[:, 2, 2:4] = 1  # two pixels
+    labels[0, 3, 3] = 2  # a third, of another subtype, touches them by its corner
+    labels[1, 10, 10:14] = 5
+    kept = without_crumbs(labels, 3)
+    np.testing.assert_array_equal(kept[0], labels[0])
+    assert set(np.unique(kept[1])) == {0, 5}
+    assert without_crumbs(labels, 0) is labels
+    assert labels[1, 2, 2] == 1  # what was given stays

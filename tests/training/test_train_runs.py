@@ -1,0 +1,198 @@
+"""Recipes run from heads to weights, stop when told to, and go on as if they never had."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ich_node.codes import CLASSES
+from ich_node.infer.network import SliceNet, SmartNet
+from tests.training.phantom import write_phantoms
+from training import downstream, upstream
+from training.downstream import train_classifier, train_network, transfer
+from training.loop import Run
+from training.recipe import Data, Downstream, Recipe, Stage, Upstream, read_recipe
+from training.upstream import train_slices
+
+CPU = torch.device("cpu")
+CONFIG = Path(__file__).parents[2] / "config" / "training"
+RECIPES = sorted(path.name for path in CONFIG.glob("*.toml"))
+SHORT = Recipe(
+    backbone="tiny",
+    data=Data(batch=4, workers=0),
+    upstream=Upstream(steps=6),
+    downstream=Downstream(steps=6, slices=4, heads=2, classifier_steps=6),
+)
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    return write_phantoms(tmp_path_factory.mktemp("heads"))
+
+
+def _short(name: str) -> Recipe:
+    """A recipe as it stands but for its size."""
+    recipe = read_recipe(CONFIG / name)
+    budget = {"steps": 2, "minutes": 1e6}
+    volumes = budget | {"classifier_steps": min(2, recipe.downstream.classifier_steps), "slices": 4}
+    return recipe.model_copy(
+        update={
+            "backbone": "tiny",
+            "data": recipe.data.model_copy(update={"batch": 4, "workers": 0}),
+            "upstream": recipe.upstream.model_copy(update=budget),
+            "downstream": recipe.downstream.model_copy(update=volumes | {"heads": 2}),
+        }
+    )
+
+
+def _stop_after(monkeypatch, step):
+    """Let SIGTERM arrive in the middle of a step of each stage."""
+    learn = Run.learn
+
+    def told(self, parts):
+        learn(self, parts)
+        if self.state.step == step:
+            signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+
+    monkeypatch.setattr(Run, "learn", told)
+
+
+def _same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def _toml(recipe: Recipe, path: Path) -> Path:
+    """Write a recipe as a file."""
+    lines, tables = [], []
+    for key, value in json.loads(recipe.model_dump_json()).items():
+        if isinstance(value, dict):
+            tables += [f"[{key}]", *(f"{name} = {json.dumps(one)}" for name, one in value.items())]
+        else:
+            lines.append(f"{key} = {json.dumps(value)}")
+    path.write_text("\n".join(lines + tables) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_goes_from_heads_to_the_network(name, heads, tmp_path, monkeypatch, capsys):
+    """By its commands: slice network, network and the resolved recipe; all finite, all learned."""
+    recipe = _short(name)
+    words = ["--recipe", str(_toml(recipe, tmp_path / name)), "--heads", str(heads)]
+    words += ["--out", str(tmp_path / "run"), "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["upstream", *words, "--validation", str(heads)])
+    upstream.main()
+    monkeypatch.setattr(sys, "argv", ["downstream", *words])
+    downstream.main()
+    said = capsys.readouterr().out
+    assert "auc_any" in said
+    assert "network.safetensors" in said
+    slices = load_file(tmp_path / "run" / "slices.safetensors")
+    network = load_file(tmp_path / "run" / "network.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in (slices | network).values())
+    SliceNet("tiny", len(CLASSES)).load_state_dict(slices)
+    SmartNet("tiny", len(CLASSES)).load_state_dict(network)
+    kept = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert Recipe.model_validate(kept) == recipe
+    assert list((tmp_path / "run" / "tensorboard").glob("*/events*"))
+
+
+def test_slices_resumed_are_slices_never_stopped(heads, tmp_path, monkeypatch):
+    """3 steps, SIGTERM, 3 more: to the last bit what 6 at once give; nothing is left half done."""
+    whole = train_slices(SHORT, heads, None, tmp_path / "whole", CPU).state_dict()
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 3)
+        assert train_slices(SHORT, heads, None, tmp_path / "parts", CPU) is None
+    assert not (tmp_path / "parts" / "slices.safetensors").exists()
+    assert torch.load(tmp_path / "parts" / "slices.pt", weights_only=True)["step"] == 3
+    assert _same(train_slices(SHORT, heads, None, tmp_path / "parts", CPU).state_dict(), whole)
+    assert _same(load_file(tmp_path / "parts" / "slices.safetensors"), whole)
+
+
+def test_volumes_resumed_are_volumes_never_stopped(heads, tmp_path, monkeypatch):
+    """The same of the second stage, stopped in the volumes and again in the classifier."""
+    stage = SHORT.downstream.model_copy(update={"unfreeze": (0.5,)})
+    recipe = SHORT.model_copy(update={"downstream": stage})
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+        torch.manual_seed(0)
+        upstream.keep_weights(
+            SliceNet("tiny", len(CLASSES)), tmp_path / folder / "slices.safetensors"
+        )
+    whole = train_network(recipe, heads, tmp_path / "whole", CPU).state_dict()
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 3)
+        assert train_network(recipe, heads, tmp_path / "parts", CPU) is None
+        assert not (tmp_path / "parts" / "classifier.pt").exists()
+        assert train_network(recipe, heads, tmp_path / "parts", CPU) is None
+    assert torch.load(tmp_path / "parts" / "classifier.pt", weights_only=True)["step"] == 3
+    assert not (tmp_path / "parts" / "network.safetensors").exists()
+    assert _same(train_network(recipe, heads, tmp_path / "parts", CPU).state_dict(), whole)
+
+
+def test_a_finished_stage_learns_no_more(heads, tmp_path):
+    recipe = SHORT.model_copy(update={"upstream": Upstream(steps=1)})
+    first = train_slices(recipe, heads, None, tmp_path, CPU).state_dict()
+    assert _same(train_slices(recipe, heads, None, tmp_path, CPU).state_dict(), first)
+    assert torch.load(tmp_path / "slices.pt", weights_only=True)["step"] == 1
+
+
+def test_classifier_learns_alone(heads, tmp_path):
+    """The last stage changes the BiLSTM and its head, and nothing that the masks rest on."""
+    torch.manual_seed(0)
+    net = transfer(SliceNet("tiny", len(CLASSES)), "tiny")
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    train_classifier(SHORT, net, heads, tmp_path)
+    changed = {
+        name.split(".")[0]
+        for name, tensor in net.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert changed == {"classifier"}
+
+
+def test_volume_stage_needs_the_slice_network(heads, tmp_path, monkeypatch):
+    words = ["--recipe", str(CONFIG / "ours.toml"), "--heads", str(heads), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["downstream", *words])
+    with pytest.raises(SystemExit, match=r"slices.safetensors is not there.*training.upstream"):
+        downstream.main()
+
+
+@pytest.mark.parametrize("stage", [upstream, downstream])
+def test_a_folder_without_heads_is_an_error_not_an_endless_wait(stage, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    upstream.keep_weights(SliceNet("lean", len(CLASSES)), tmp_path / "run" / "slices.safetensors")
+    words = ["--recipe", str(CONFIG / "ours.toml"), "--heads", str(tmp_path), "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["train", *words, "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit, match="holds no heads"):
+        stage.main()
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(tmp_path):
+    net = torch.nn.Linear(1, 1)
+    before = net.weight.detach().clone()
+    run = Run(net, Stage(steps=5), tmp_path, "some")
+    with pytest.raises(FloatingPointError, match=r"some step 0.*masks nan.*learning_rate"):
+        run.learn({"masks": net(torch.full((1, 1), torch.nan)).sum()})
+    assert torch.equal(net.weight, before)
+
+
+def test_minutes_end_a_stage_and_what_is_left_out_does_not_count(tmp_path, monkeypatch):
+    """The clock of a budget stands still while a network is validated."""
+    now = [0.0]
+    monkeypatch.setattr("training.loop.time.monotonic", lambda: now[0])
+    net = torch.nn.Linear(1, 1)
+    run = Run(net, Stage(minutes=1), tmp_path, "some")
+    run.learn({"a": net(torch.ones(1, 1)).sum()})
+    now[0] = 500.0
+    run.leave_out()
+    now[0] = 559.0
+    run.learn({"a": net(torch.ones(1, 1)).sum()})
+    assert run.goes_on()
+    now[0] = 561.0
+    run.learn({"a": net(torch.ones(1, 1)).sum()})
+    assert not run.goes_on()
+    assert run.finished
