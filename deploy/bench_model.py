@@ -20,7 +20,8 @@ from rich.table import Table
 from ich_node.infer.bundle import load_network, read_bundle
 from ich_node.infer.predictor import Predictor, load_predictor
 from ich_node.records import CtVolume, Prediction
-from training.evaluate.heads import as_volume, dice
+from training.evaluate.metrics import dice
+from training.evaluate.reading import volume_of_array
 from training.plain import simulate_head
 
 BUNDLE = "smartnet-ich"
@@ -40,7 +41,8 @@ def main() -> int:
     bundle = read_bundle(BUNDLE)
     own = load_predictor(BUNDLE)
     plain = Predictor(bundle, load_network(bundle).to(own.device), own.device, bf16=False)
-    volume = as_volume(simulate_head(_SEED, ("intraparenchymal", "subdural")))
+    head = simulate_head(_SEED, ("intraparenchymal", "subdural"))
+    volume = volume_of_array(head.hu, head.spacing_mm)
     results = {"node": own.predict(volume), "plain fp32": plain.predict(volume)}  # warms up too
     seconds: dict[str, list[float]] = {name: [] for name in results}
     for _ in range(ROUNDS):

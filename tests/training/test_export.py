@@ -1,6 +1,7 @@
 """What training found is shipped whole, calibrated, and measured against the bar."""
 
 import json
+import statistics
 import sys
 
 import numpy as np
@@ -9,14 +10,15 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from ich_node.codes import CLASSES
+from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.infer.bundle import load_network, read_bundle
 from ich_node.infer.network import SmartNet
 from ich_node.infer.predictor import load_predictor
 from ich_node.infer.weights import files_of, load_weights
 from training import export
-from training.data import example, save
-from training.evaluate.heads import Row, as_volume, dice, evaluate, run, shortfalls
+from training.data import TEST_SEEDS, example, save
+from training.evaluate.reading import volume_of_array
+from training.evaluate.simulated import measure_head
 from training.export import platt, threshold, write_bundle, write_weights
 from training.plain import simulate_head
 from training.recipe import Recipe, keep_recipe
@@ -54,7 +56,7 @@ def test_tiny_bundle_marks_a_simulated_head(tmp_path):
     """The bundle for tests of transport finds something, with a mask, on a simulated head."""
     predictor = load_predictor(write_tiny_bundle(tmp_path / "tiny"), "cpu")
     head = simulate_head(960_000, ("intraparenchymal",), slices=16, matrix=256)
-    prediction = predictor.predict(as_volume(head))
+    prediction = predictor.predict(volume_of_array(head.hu, head.spacing_mm))
     assert prediction.scores["intraparenchymal"].present
     assert prediction.labels.any()
 
@@ -129,39 +131,6 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
     assert load_network(bundle) is not None
 
 
-def test_dice_of_empty_masks_is_one():
-    """Nothing there and nothing found is right; half an overlap is 0.5."""
-    nothing = np.zeros(4, bool)
-    assert dice(nothing, nothing) == 1
-    assert dice(nothing, ~nothing) == 0
-    assert dice(np.array([True, True]), np.array([True, False])) == pytest.approx(2 / 3)
-
-
-def _row(dice_: float, *found: str) -> Row:
-    return Row(900_000, ("epidural",), found, dice_, dice_, 10.0, 10.0, 1.0)
-
-
-def test_bar_is_met_only_by_all_three():
-    """Median Dice, bleeds found and clean heads clean each fail the bar alone."""
-    good, clean = [_row(0.8, "any")] * 10, [_row(1.0)] * 5
-    assert shortfalls(good, clean) == []
-    assert "median Dice" in shortfalls([_row(0.5, "any")] * 10, clean)[0]
-    assert "8 of 10" in shortfalls([*good[:8], _row(0.8), _row(0.8)], clean)[0]
-    assert "clean" in shortfalls(good, [*clean[:4], _row(0.0, "epidural")])[0]
-
-
-def test_a_head_is_judged_on_its_own_grid(tmp_path):
-    """A row states what is there, what was found, and volumes in mL."""
-    predictor = load_predictor(write_tiny_bundle(tmp_path / "tiny"), "cpu")
-    head = simulate_head(960_001, ("epidural",), slices=12, matrix=128)
-    row = evaluate(predictor, head)
-    assert row.true == ("epidural",)
-    assert row.found == ("any", "intraparenchymal")
-    assert row.true_ml == pytest.approx((head.labels > 0).sum() * np.prod(head.spacing_mm) / 1000)
-    assert 0 <= row.dice <= 1
-    assert row.subtype_dice == 0
-
-
 def test_shipped_bundle_is_small():
     """It lives in the repository and in the wheel: no file above 15 MiB, 30 MB in all."""
     sizes = [path.stat().st_size for path in files_of(read_bundle("smartnet-ich").folder)]
@@ -195,9 +164,19 @@ def test_what_half_precision_cannot_hold_stays_whole(tmp_path):
 
 
 @pytest.mark.timeout(600)
-def test_shipped_bundle_meets_the_bar():
-    """On heads that nothing was chosen by: bleeds found and outlined, clean heads left clean."""
-    bleeding, clean = run(load_predictor("smartnet-ich", "cpu"))
-    assert shortfalls(bleeding, clean) == []
-    named = sum(set(row.true) <= set(row.found) for row in bleeding)
+def test_shipped_bundle_finds_and_outlines_bleeds():
+    """On heads that nothing was chosen by: bleeds found and outlined, clean heads left clean.
+
+    A few heads, so that a bundle that was broken is noticed; `make model` measures it.
+    """
+    predictor = load_predictor("smartnet-ich", "cpu")
+    bleeding = [
+        (CLASSES.index(name), measure_head(predictor, simulate_head(seed, (name,))).head)
+        for seed, name in zip(TEST_SEEDS[10:20], SUBTYPES * 2, strict=True)
+    ]
+    assert statistics.median(row.dice[0] for _, row in bleeding) >= 0.6
+    assert sum(row.present[0] for _, row in bleeding) >= 9
+    named = sum(row.present[index] for index, row in bleeding)
     assert named >= 7, "subtypes are to be named rightly mostly"
+    clean = [measure_head(predictor, simulate_head(seed, ())).head for seed in TEST_SEEDS[20:25]]
+    assert not any(row.present[0] for row in clean)

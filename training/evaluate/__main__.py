@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     torch.set_num_threads(1)
     if given.command == "compare":
-        lines = side_by_side({folder.name: read_heads(folder) for folder in given.folders})
+        lines = side_by_side({str(folder): read_heads(folder) for folder in given.folders})
         _print_table("Runs", lines)
         return 0
     if given.command == "simulated":

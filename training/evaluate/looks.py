@@ -63,9 +63,8 @@ def look_at(
     x = torch.from_numpy(image)[None, None].to(predictor.device)
     module = _SliceClasses(predictor.network).eval()
     with torch.enable_grad():
-        heat = GradCAM(module, target_layers="network.encoder.layer4")(
-            x.clone().requires_grad_(), class_idx=0
-        )
+        seen = GradCAM(module, "network.encoder.layer4", postprocessing=_to_one)
+        heat = seen(x.clone().requires_grad_(), class_idx=0)
     with torch.inference_mode():
         deepest = predictor.network.encoder(x)[4].mean(1, keepdim=True)
         activation = interpolate(torch.sigmoid(deepest), image.shape, mode="bilinear")
@@ -79,6 +78,11 @@ def look_at(
         np.asarray(heat[0, 0].detach().cpu(), np.float32),
         activation[0, 0].cpu().numpy(),
     )
+
+
+def _to_one(heat: Tensor) -> Tensor:
+    """Scale what is at least 0 so that its largest value is 1 (MONAI's own scaling inverts it)."""
+    return heat / heat.amax().clamp(min=1e-12)
 
 
 def _probability(predictor: Predictor, x: Tensor) -> float:

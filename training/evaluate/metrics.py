@@ -24,13 +24,15 @@ Values = npt.NDArray[np.float64]
 Truth = npt.NDArray[np.bool_]
 
 LEVEL = 0.95
+# With fewer cases a mean is given no interval.
+_FEWEST = 5
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure and its 95 % interval; all NaN where there was nothing to measure it on.
+    """A figure, its 95 % interval and the cases that it rests on.
 
-    ``text`` is how it is printed, for a proportion with its counts.
+    The interval is NaN where the cases are too few for one, the value as well where there is none.
     """
 
     value: float
@@ -43,8 +45,9 @@ class Measured:
         """Value, interval and counts, as reports print them."""
         if math.isnan(self.value):
             return "not measured"
-        counts = f", {self.counts}" if self.counts else ""
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}{counts})"
+        interval = "" if math.isnan(self.low) else f"{self.low:.3f} to {self.high:.3f}"
+        beside = ", ".join(part for part in (interval, self.counts) if part)
+        return f"{self.value:.3f} ({beside})"
 
 
 UNMEASURED = Measured(math.nan, math.nan, math.nan)
@@ -114,12 +117,12 @@ def dice(found: Truth, true: Truth) -> float:
 
 
 def mean(values: Values) -> Measured:
-    """Return the mean with its bootstrap interval (BCa where it can be told, 2,000 draws)."""
+    """Return the mean with its bootstrap interval (BCa, 2,000 draws)."""
     if not len(values):
         return UNMEASURED
     middle = float(values.mean())
-    if len(values) < 3 or np.ptp(values) == 0:
-        return Measured(middle, float(values.min()), float(values.max()), f"n {len(values)}")
+    if len(values) < _FEWEST or np.ptp(values) == 0:
+        return Measured(middle, math.nan, math.nan, f"n {len(values)}")
     found = bootstrap((values,), np.mean, n_resamples=2000, rng=0).confidence_interval
     return Measured(middle, float(found.low), float(found.high), f"n {len(values)}")
 

@@ -111,6 +111,9 @@ def draw_bland_altman(found: Values, true: Values, path: Path) -> None:
             )
     axis.axhline(0, color=_GREY, linewidth=0.8)
     axis.set_xscale("symlog", linthresh=1)
+    ends = [0.0, 1.0, 10.0, 100.0, 1000.0, 10000.0]
+    axis.set_xticks(ends, [f"{end:g}" for end in ends])
+    axis.set_xlim(-0.1, 2 * max(1.0, float(np.max((found + true) / 2, initial=0))))
     axis.set(
         xlabel="mean of found and true volume, mL (linear up to 1)",
         ylabel="found - true volume, mL",
@@ -186,5 +189,5 @@ def _panels(count: int, width: float = 5.2) -> tuple[Figure, list[Axes]]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=_DPI, bbox_inches="tight")
     plt.close(figure)

@@ -160,7 +160,8 @@ def _predictive_table(truth: Truth, _: Values, called: Truth) -> Table:
     table = [["prevalence of any", "PPV", "NPV"]]
     for share in PREVALENCES:
         ppv, npv = metrics.predictive_values(sens, spec, share)
-        table.append([f"{share:.1%}", f"{ppv:.3f}", f"{npv:.3f}"])
+        shown = ("-" if value != value else f"{value:.3f}" for value in (ppv, npv))
+        table.append([f"{share:.1%}", *shown])
     return table
 
 

@@ -1,0 +1,303 @@
+"""Bundles are measured on heads and slices, reports are whole, and short bars are told."""
+
+import io
+import plistlib
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ich_node.codes import CLASSES
+from ich_node.infer.predictor import load_predictor
+from ich_node.infer.preprocess import preprocess
+from training.evaluate import bars, real, run, simulated
+from training.evaluate.__main__ import main
+from training.evaluate.looks import look_at
+from training.evaluate.reading import read_boxes, read_inv3, read_png
+from training.evaluate.real_bars import real_bars
+from training.evaluate.report import read_heads
+from training.evaluate.simulated_bars import simulated_bars
+from training.simulate import SimulatedHead
+
+CUT = 0.5
+
+
+@pytest.fixture
+def predictor(tiny_bundle):
+    return load_predictor(tiny_bundle, "cpu", "fp32")
+
+
+def small_head(seed, **_):
+    """A disc of brain in a ring of bone; two of three seeds hold a bleed, of one subtype each."""
+    rows, columns = np.mgrid[:64, :64]
+    away = np.hypot(rows - 32, columns - 32)
+    plane = np.where(away < 24, 30.0, np.where(away < 27, 900.0, -1000.0))
+    hu = np.repeat(plane[None], 8, 0).astype(np.float32)
+    labels = np.zeros(hu.shape, np.uint8)
+    if seed % 3:
+        labels[2:5, 28:36, 28:36] = 1 + seed % 5
+    hu[labels > 0] = 65
+    return SimulatedHead(hu, labels, (5.0, 3.5, 3.5), seed)
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_bundle, tmp_path_factory):
+    """The folder that `simulated` leaves, of nine small heads; and its exit status."""
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (simulated, run):
+            patch.setattr(module, "draw_scan", small_head)
+        status = main(
+            ["simulated", "--bundle", str(tiny_bundle), "--heads", "9", "--out", str(folder)]
+        )
+    return folder, status
+
+
+def test_report_on_simulated_heads_is_whole(measured):
+    """Every section and picture is there; an untrained model is short of the bars."""
+    folder, status = measured
+    assert status == 1
+    report = (folder / "report.md").read_text()
+    for section in ("Bars", "Volumes", "Slices", "Sensitivity by true volume", "Volume error"):
+        assert f"## {section}\n" in report
+    for section in ("Dice by true volume", "Predictive values", "Calibration", "Pictures"):
+        assert f"## {section}\n" in report
+    assert "| volume AUC, any | >= 0.98 |" in report
+    assert "| short |" in report
+    assert "| 2.7% |" in report
+    for name in ("roc", "reliability", "bland_altman", "tsne", "looks"):
+        assert f"({name}.png)" in report
+        assert np.ptp(np.asarray(Image.open(folder / f"{name}.png"))) > 100
+
+
+def test_report_is_made_again_from_its_rows(measured):
+    """Without the model, the same page."""
+    folder, _ = measured
+    first = (folder / "report.md").read_text()
+    (folder / "report.md").unlink()
+    main(["report", "--out", str(folder)])
+    assert (folder / "report.md").read_text() == first
+
+
+def test_runs_stand_side_by_side(measured, tmp_path, capsys):
+    """Also those whose folders are called the same."""
+    folder, _ = measured
+    other = tmp_path / folder.name
+    other.mkdir()
+    (other / "heads.jsonl").write_text((folder / "heads.jsonl").read_text())
+    assert main(["compare", str(folder), str(other)]) == 0
+    assert capsys.readouterr().out.count(" 9 ") == 2
+
+
+def test_a_row_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "heads.jsonl").write_text('{"seed": 1}\n')
+    with pytest.raises(ValueError, match=r"heads\.jsonl, line 1: .*; measure again"):
+        read_heads(tmp_path)
+
+
+def test_a_head_is_measured_on_its_own_grid(predictor):
+    """Volumes in mL by class, of truth and mask, and of each slice."""
+    head = small_head(1)
+    found = simulated.measure_head(predictor, head)
+    voxel_ml = 5.0 * 3.5 * 3.5 / 1000
+    assert found.head.true_ml[0] == pytest.approx(3 * 64 * voxel_ml)
+    assert found.head.true_ml[2] == found.head.true_ml[0]  # label 2: subdural
+    assert sum(found.head.true_ml[1:]) == found.head.true_ml[0]
+    assert [row.true_ml[0] > 0 for row in found.slices] == [2 <= i < 5 for i in range(8)]
+    assert found.head.present == tuple(name in ("any", "intraparenchymal") for name in CLASSES)
+    assert len(found.of) == len(found.features) == 6
+
+
+def head_row(bleeds, probability, dice=0.9):
+    ml = (6.0,) * 6 if bleeds else (0.0,) * 6
+    called = (probability >= CUT,) * 6
+    return simulated.HeadRow(1, 8, 5.0, 64, ml, ml, (dice,) * 6, (probability,) * 6, called, 1.0)
+
+
+def test_simulated_bars_are_met_by_a_good_model_only():
+    """AUC and Dice of large bleeds each fail alone."""
+    good = [head_row(True, 0.9)] * 30 + [head_row(False, 0.1)] * 30
+    assert bars.status(simulated_bars(good)) == 0
+    blurred = [replace(row, dice=(0.7,) * 6) for row in good]
+    assert [bar.what for bar in simulated_bars(blurred) if bar.met is False] == [
+        "mean Dice, bleeds >= 5 mL"
+    ]
+    assert sum(bar.met is False for bar in simulated_bars(good + [head_row(True, 0.05)] * 3)) == 6
+
+
+def slice_row(group, bleed, probability, half="", subdural=0.0):
+    of_classes = (probability, 0.0, subdural, 0.0, 0.1, 0.0)
+    return real.SliceRow(group, "s", half, bleed, 0.0, of_classes)
+
+
+def good_rows():
+    png = [
+        slice_row(real.PNG, bleed, 0.9 if bleed else 0.1, half)
+        for bleed in (True, False)
+        for half in ("odd", "even")
+        for _ in range(10)
+    ]
+    return real.RealRows(
+        (*png, slice_row(real.SUBDURAL, True, 0.8, subdural=0.7)),
+        (real.BoxRow("a", "x", 5, 10, 6), real.BoxRow("a", "y", 0, 10, 6)),
+        (real.ScanRow(real.TILTED, "t", "refused (gantry_tilt)", (), float("nan"), 0.0, 0, 0),),
+    )
+
+
+def faults(rows):
+    return [bar.what for bar in real_bars(rows, CUT) if bar.met is False]
+
+
+def test_real_bars_are_met_by_good_rows():
+    found = real_bars(good_rows(), CUT)
+    assert faults(good_rows()) == []
+    assert bars.status(found) == 0
+
+
+def test_rates_are_those_of_the_odd_half():
+    """However bad the even half is, and however good."""
+    good = good_rows()
+    extra = [slice_row(real.PNG, True, 0.4, "even")] * 10
+    assert faults(replace(good, slices=(*good.slices, *extra))) == []
+    extra = [slice_row(real.PNG, True, 0.4, "odd")] * 10
+    assert faults(replace(good, slices=(*good.slices, *extra))) == [
+        "8-bit slices, odd half: sensitivity at 0.500"
+    ]
+
+
+def test_each_real_fault_is_told():
+    good = good_rows()
+    missed = replace(good, boxes=(*good.boxes, real.BoxRow("b", "x", 0, 10, 6)))
+    assert faults(missed) == ["boxed slices: the mask overlaps a box"]
+    for outcome, present in (("analysed", ("any",)), ("failed (error)", ())):
+        scan = replace(good.scans[0], outcome=outcome, present=present)
+        assert len(faults(replace(good, scans=(scan,)))) == 1
+    mistaken = (*good.slices[:-1], slice_row(real.SUBDURAL, True, 0.8, subdural=0.05))
+    assert len(faults(replace(good, slices=mistaken))) == 1
+
+
+def test_what_is_not_measured_is_neither_met_nor_short():
+    """And where nothing is, the command does not pass."""
+    nothing = real_bars(real.RealRows((), (), ()), CUT)
+    assert {bar.met for bar in nothing} == {None}
+    assert bars.status(nothing) == 1
+    without = replace(good_rows(), slices=good_rows().slices[:-1])
+    assert real_bars(without, CUT)[-1].verdict == "not measured"
+    assert bars.status(real_bars(without, CUT)) == 0
+
+
+def write_png(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((64, 64), value, np.uint8)).save(path)
+
+
+def test_8_bit_slices_are_hu_of_the_brain_window(tmp_path):
+    for value, hu in ((0, 0), (255, 80), (51, 16)):
+        write_png(tmp_path / "a.png", value)
+        assert read_png(tmp_path / "a.png").shape == (1, 64, 64)
+        np.testing.assert_allclose(read_png(tmp_path / "a.png"), hu, atol=1e-5)
+    Image.new("RGB", (8, 8)).save(tmp_path / "rgb.png")
+    with pytest.raises(ValueError, match=r"rgb\.png: mode RGB, expected 8-bit grey"):
+        read_png(tmp_path / "rgb.png")
+
+
+def test_halves_alternate_by_name_within_each_class(predictor, tmp_path):
+    for kind in ("normal", "intraparenchymal"):
+        for name in "bca":
+            write_png(tmp_path / kind / f"{name}.png", 90)
+    rows = list(real.png_slices(predictor, tmp_path))
+    assert [(row.name, row.half, row.bleed) for row in rows] == [
+        (name, half, bleed)
+        for bleed in (False, True)
+        for name, half in (("a", "even"), ("b", "odd"), ("c", "even"))
+    ]
+    with pytest.raises(ValueError, match=r"holds no \*\.png"):
+        list(real.png_slices(predictor, tmp_path / "normal"))
+
+
+def write_boxed(folder, data="{'x': 10.2, 'y': 30.0, 'width': 4.0, 'height': 20.0}"):
+    np.save(folder / "1.2.npy", np.full((64, 48), 30, np.int16))
+    (folder / "gt.csv").write_text(f'SOPInstanceUID,data,labelName\n1.2,"{data}",Subdural\n')
+
+
+def test_boxes_run_x_along_columns_and_y_along_rows(predictor, tmp_path, monkeypatch):
+    """Overlap is counted in the slice's own pixels."""
+    write_boxed(tmp_path)
+    box = read_boxes(tmp_path / "gt.csv")["1.2"][0]
+    assert (box.rows, box.columns) == (slice(30, 50), slice(10, 14))
+    mask = np.zeros((1, 64, 48), bool)
+    mask[0, 40:64, 12:20] = True
+    monkeypatch.setattr(real, "bleed_mask", lambda *_: mask)
+    _, boxes = real.boxed_slices(predictor, tmp_path)
+    assert boxes == [real.BoxRow("1.2", "Subdural", 10 * 2, 20 * 4, 24 * 8)]
+
+
+def test_a_box_that_cannot_be_read_is_named(tmp_path):
+    write_boxed(tmp_path, data="{'x': 1}")
+    with pytest.raises(ValueError, match=r"gt\.csv, line 2: KeyError: 'y'"):
+        read_boxes(tmp_path / "gt.csv")
+
+
+def test_mask_of_a_slice_is_on_its_own_grid(predictor):
+    raw = real.run_slice(predictor, np.full((1, 100, 80), 40, np.float32))
+    assert real.bleed_mask(predictor, raw, (1, 100, 80)).shape == (1, 100, 80)
+
+
+def test_invesalius_project_is_turned(tmp_path):
+    """Its rows run from posterior to anterior, its spacing is column, row, slice."""
+    hu = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
+    about = {
+        "matrix": {"filename": "matrix.dat", "dtype": "int16", "shape": [2, 3, 4]},
+        "spacing": [0.5, 0.6, 1.5],
+    }
+    with tarfile.open(tmp_path / "a.inv3", "w:gz") as archive:
+        for name, content in (("main.plist", plistlib.dumps(about)), ("matrix.dat", hu.tobytes())):
+            member = tarfile.TarInfo(f"x/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    volume = read_inv3(tmp_path / "a.inv3")
+    assert volume.spacing_mm == (1.5, 0.6, 0.5)
+    np.testing.assert_array_equal(volume.hu, hu[:, ::-1])
+
+
+def test_grad_cam_is_bright_where_it_speaks_for_a_bleed(predictor):
+    """By its definition, and not turned round: the positive part of the weighted deepest map."""
+    hu = small_head(1).hu[3]
+    found = look_at(predictor, "x", hu, hu > 1e4).grad_cam
+    network = predictor.network
+    x = torch.from_numpy(preprocess(hu[None], predictor.bundle.preprocessing))[:, None]
+    deepest: list[torch.Tensor] = []
+    x.requires_grad_()
+    hook = network.encoder.layer4.register_forward_hook(lambda *given: deepest.append(given[2]))
+    logit = network.slice_head(network.slices(x)[0])[0, 0]
+    hook.remove()
+    (slope,) = torch.autograd.grad(logit, deepest[0])
+    heat = torch.relu((slope.mean((2, 3), keepdim=True) * deepest[0]).sum(1))[0].detach().numpy()
+    assert heat.max() > 0
+    step = len(found) // len(heat)
+    coarse = found.reshape(len(heat), step, len(heat), step).mean((1, 3))
+    assert np.corrcoef(coarse.ravel(), heat.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.shared_data
+def test_real_data_are_measured_whole(tiny_bundle, tmp_path, shared_data):
+    """Every bar but the cranium's is there; a model that calls everything is short."""
+    status = main(
+        [
+            "real",
+            *("--bundle", str(tiny_bundle), "--shared", str(shared_data)),
+            *("--cranium", str(tmp_path / "none"), "--out", str(tmp_path)),
+        ]
+    )
+    assert status == 1
+    report = (tmp_path / "report.md").read_text()
+    assert "odd half: specificity at 0.000 | >= 0.90 | 0.000 (0.000 to 0.071, 0 of 50)" in report
+    assert (
+        "| tilted head, by the node, ge-head-tilt | no finding | refused (gantry_tilt) |" in report
+    )
+    assert report.count("| phantom, by the node, S216") + report.count("node, S2157") == 4
+    for name in ("roc", "reliability", "looks"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
