@@ -282,6 +282,14 @@ def test_grad_cam_is_bright_where_it_speaks_for_a_bleed(predictor):
     assert np.corrcoef(coarse.ravel(), heat.ravel())[0, 1] > 0.9
 
 
+def test_a_missing_folder_is_named(tmp_path, capsys):
+    """On one line, with exit status 2."""
+    assert main(["report", "--out", str(tmp_path / "none")]) == 2
+    told = capsys.readouterr().err
+    assert "none" in told
+    assert told.count("\n") == 1
+
+
 @pytest.mark.shared_data
 def test_real_data_are_measured_whole(tiny_bundle, tmp_path, shared_data):
     """Every bar but the cranium's is there; a model that calls everything is short."""

@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from ich_node.errors import IchNodeError
 from training.evaluate import bars
 from training.evaluate.report import make_report, read_heads
 from training.evaluate.run import run_real, run_simulated
@@ -30,9 +31,17 @@ CRANIUM = Path("/usr/share/doc/invesalius-examples/examples/Cranium.inv3")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate a bundle; return the exit status."""
+    """Evaluate a bundle; return 1 where it is short of a bar, 2 where it cannot be measured."""
     given = _parser().parse_args(arguments)
     torch.set_num_threads(1)
+    try:
+        return _run(given)
+    except (OSError, ValueError, IchNodeError) as error:
+        print(f"training.evaluate {given.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(given: argparse.Namespace) -> int:
     if given.command == "compare":
         lines = side_by_side({str(folder): read_heads(folder) for folder in given.folders})
         _print_table("Runs", lines)
@@ -50,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="training.evaluate", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="training.evaluate",
+        description="Measure a bundle; exit status 1 where it is short of a bar.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     heads = commands.add_parser("simulated", help="simulated heads of the test seeds")
     heads.add_argument("--heads", type=int, default=200)

@@ -61,17 +61,18 @@ def look_at(
     """
     image = preprocess(hu[None], predictor.bundle.preprocessing)[0]
     x = torch.from_numpy(image)[None, None].to(predictor.device)
-    module = _SliceClasses(predictor.network).eval()
     with torch.enable_grad():
+        module = _SliceClasses(predictor.network).eval()
         seen = GradCAM(module, "network.encoder.layer4", postprocessing=_to_one)
         heat = seen(x.clone().requires_grad_(), class_idx=0)
     with torch.inference_mode():
+        raw = predictor.run(hu[None])
+        mask = next(predictor.mask_logits(raw.maps))[0, 0]
         deepest = predictor.network.encoder(x)[4].mean(1, keepdim=True)
         activation = interpolate(torch.sigmoid(deepest), image.shape, mode="bilinear")
-        mask = next(predictor.mask_logits(predictor.network.slices(x)[1].cpu()))[0, 0]
     small = interpolate(torch.from_numpy(marked[None, None]).float(), image.shape, mode="area")
     return Look(
-        f"{title}\nany {_probability(predictor, x):.2f}",
+        f"{title}\nany {predictor.slice_probabilities(raw)[0, 0]:.2f}",
         image,
         (small[0, 0] >= 0.5).float().numpy(),
         (torch.sigmoid(mask) >= predictor.bundle.mask_threshold).float().numpy(),
@@ -83,10 +84,3 @@ def look_at(
 def _to_one(heat: Tensor) -> Tensor:
     """Scale what is at least 0 so that its largest value is 1 (MONAI's own scaling inverts it)."""
     return heat / heat.amax().clamp(min=1e-12)
-
-
-def _probability(predictor: Predictor, x: Tensor) -> float:
-    with torch.inference_mode():
-        logit = _SliceClasses(predictor.network)(x)[0, 0]
-    slope, offset = predictor.bundle.slice_calibration["any"]
-    return float(torch.sigmoid(slope * logit + offset))
