@@ -19,7 +19,7 @@ from training.evaluate.looks import look_at
 from training.evaluate.reading import read_boxes, read_inv3, read_png
 from training.evaluate.real_bars import real_bars
 from training.evaluate.report import read_heads
-from training.evaluate.simulated_bars import simulated_bars
+from training.evaluate.simulated_bars import simulated_bars, simulated_tables
 from training.simulate import SimulatedHead
 
 CUT = 0.5
@@ -63,7 +63,9 @@ def test_report_on_simulated_heads_is_whole(measured):
     report = (folder / "report.md").read_text()
     for section in ("Bars", "Volumes", "Slices", "Sensitivity by true volume", "Volume error"):
         assert f"## {section}\n" in report
-    for section in ("Dice by true volume", "Predictive values", "Calibration", "Pictures"):
+    for section in ("AUC by true volume", "Heads without a bleed", "Pictures"):
+        assert f"## {section}\n" in report
+    for section in ("Dice by true volume", "Predictive values", "Calibration"):
         assert f"## {section}\n" in report
     assert "| volume AUC, any | >= 0.98 |" in report
     assert "| short |" in report
@@ -309,3 +311,15 @@ def test_real_data_are_measured_whole(tiny_bundle, tmp_path, shared_data):
     assert report.count("| phantom, by the node, S216") + report.count("node, S2157") == 4
     for name in ("roc", "reliability", "looks"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+def test_false_alarms_are_counted_where_nothing_bleeds():
+    """Of heads without a bleed, those called and those with a mask; others do not count."""
+    none, one = (0.0,) * 6, (1.0,) * 6
+    row = simulated.HeadRow(7, 8, 5.0, 64, none, none, one, none, (False,) * 6, 0.1)
+    alarmed = replace(row, seed=9, present=(True,) * 6, found_ml=(2.5,) * 6)
+    bleeding = replace(alarmed, seed=8, true_ml=one)
+    cuts = dict.fromkeys(CLASSES, CUT)
+    slices = [simulated.HeadSlice(7, 0, none, none), simulated.HeadSlice(8, 0, one, one)]
+    table = simulated_tables([row, alarmed, bleeding], slices, cuts)["Heads without a bleed"]
+    assert table[1] == ["2", "1", "1", "2.50", "2.50", "9"]

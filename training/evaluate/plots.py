@@ -31,17 +31,35 @@ _DPI = 110
 Cases = Mapping[str, tuple[Truth, Values]]
 
 
-def draw_roc(panels: Mapping[str, Cases], path: Path) -> None:
-    """Draw ROC curves: a panel each, a curve for each class that has both kinds of cases."""
+def draw_roc(panels: Mapping[str, Mapping[str, tuple[Truth, Values, Truth]]], path: Path) -> None:
+    """Draw ROC curves: a panel each, a curve for each class that has both kinds of cases.
+
+    Parameters
+    ----------
+    panels
+        By title and class, truth and probability of cases and which are called: a mark.
+    """
     figure, axes = _panels(len(panels))
     for axis, (title, cases) in zip(axes, panels.items(), strict=True):
         axis.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
-        for index, (name, (truth, scores)) in enumerate(cases.items()):
+        for index, (name, (truth, scores, called)) in enumerate(cases.items()):
             if not truth.any() or truth.all():
                 continue
             wrong, right, _ = roc_curve(truth, scores)
             label = f"{name} {metrics.auc(truth, scores).value:.3f}"
-            axis.plot(wrong, right, color=_COLOURS[index], linestyle=_DASHES[index], label=label)
+            colour, dash = _COLOURS[index], _DASHES[index]
+            axis.plot(wrong, right, color=colour, linestyle=dash)
+            axis.plot(
+                called[~truth].mean(),
+                called[truth].mean(),
+                color=colour,
+                linestyle=dash,
+                marker=_MARKS[index],
+                markersize=8,
+                markeredgecolor="black",
+                label=label,
+                zorder=3,
+            )
         axis.set(
             title=title,
             xlabel="1 - specificity",
@@ -159,8 +177,10 @@ def draw_looks(looks: Sequence[Look], outline: str, path: Path) -> None:
         What the drawn outline is, besides the mask.
     """
     figure, grid = plt.subplots(
-        3, len(looks), figsize=(2.3 * len(looks) + 0.5, 7.6), squeeze=False, layout="constrained"
+        3, len(looks), figsize=(2.3 * len(looks) + 1.2, 7.6), squeeze=False, layout="constrained"
     )
+    weakest = min(float(look.activation.min()) for look in looks)
+    strongest = max(float(look.activation.max()) for look in looks)
     for look, column in zip(looks, grid.T, strict=True):
         column[0].set_title(look.title, fontsize=10)
         for axis in column:
@@ -168,8 +188,12 @@ def draw_looks(looks: Sequence[Look], outline: str, path: Path) -> None:
             axis.set(xticks=[], yticks=[])
         _outline(column[0], look.outline, _COLOURS[2], "-")
         _outline(column[0], look.mask, _COLOURS[1], "-")
-        column[1].imshow(look.grad_cam, cmap="inferno", alpha=0.55, vmin=0, vmax=1)
-        column[2].imshow(look.activation, cmap="viridis", alpha=0.65)
+        heat = column[1].imshow(look.grad_cam, cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+        active = column[2].imshow(
+            look.activation, cmap="viridis", alpha=0.65, vmin=weakest, vmax=strongest
+        )
+    figure.colorbar(heat, ax=grid[1], label="share of the slice's largest", pad=0.01)
+    figure.colorbar(active, ax=grid[2], label="sigmoid of the mean", pad=0.01)
     for axis, name in zip(grid[:, 0], ("slice", "Grad-CAM of any", "activation"), strict=True):
         axis.set_ylabel(name)
     figure.supxlabel(f"blue: {outline}; orange: the model's mask", fontsize=10)

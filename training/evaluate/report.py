@@ -24,9 +24,9 @@ from training.evaluate.simulated import HeadRow, HeadSlice
 from training.evaluate.simulated_bars import (
     simulated_bars,
     simulated_tables,
-    slice_scores,
+    slice_cases,
+    volume_cases,
     volume_pairs,
-    volume_scores,
 )
 
 MODEL, LOOKS, REPORT = "model.json", "looks.png", "report.md"
@@ -86,10 +86,11 @@ def _real(folder: Path) -> Page:
     cut = _cuts(folder)["any"]
     halves = {"both halves": "", "odd half": "odd", "even half": "even"}
     curves = {name: png_scores(rows.slices, half) for name, half in halves.items()}
-    plots.draw_roc({"8-bit slices": curves}, folder / "roc.png")
+    called = {name: (truth, scores, scores >= cut) for name, (truth, scores) in curves.items()}
+    plots.draw_roc({"8-bit slices": called}, folder / "roc.png")
     plots.draw_reliability({"8-bit slices": curves["both halves"]}, folder / "reliability.png")
     pictures = (
-        ("roc.png", "ROC of the 8-bit slices"),
+        ("roc.png", "ROC of the 8-bit slices; marked is the shipped threshold"),
         ("reliability.png", "Reliability on the 8-bit slices; the figures are cases"),
         (LOOKS, "Slices, Grad-CAM of any and mean of the deepest map"),
     )
@@ -105,16 +106,15 @@ def _real(folder: Path) -> Page:
 def _simulated(folder: Path) -> Page:
     heads = read_heads(folder)
     slices: Sequence[HeadSlice] = read_rows(folder / "slices.jsonl", HeadSlice)
-    volumes = {name: volume_scores(heads, index) for index, name in enumerate(CLASSES)}
-    single = {name: slice_scores(slices, index) for index, name in enumerate(CLASSES)}
+    volumes, single = volume_cases(heads), slice_cases(slices, _cuts(folder))
     plots.draw_roc({"Volumes": volumes, "Slices": single}, folder / "roc.png")
-    both = {"Volumes, any": volumes["any"], "Slices, any": single["any"]}
+    both = {"Volumes, any": volumes["any"][:2], "Slices, any": single["any"][:2]}
     plots.draw_reliability(both, folder / "reliability.png")
     plots.draw_bland_altman(*volume_pairs(heads, 0), folder / "bland_altman.png")
     _draw_features(folder, slices)
     pictures = (
-        ("roc.png", "ROC of volumes and slices"),
-        ("reliability.png", "Reliability; the figures are cases"),
+        ("roc.png", "ROC of volumes and slices; marked is the shipped threshold"),
+        ("reliability.png", "Reliability; the figures are cases, taken for independent"),
         ("bland_altman.png", "Volume found and true"),
         ("tsne.png", "Features of slices"),
         (LOOKS, "Slices, Grad-CAM of any and mean of the deepest map"),
@@ -142,7 +142,8 @@ def _about(folder: Path) -> str:
     return (
         f"Model {one['name']} {one['version']} (SHA-256 {one['sha256'][:16]}, {one['precision']}) "
         f"on {one['data']}. Intervals are 95 %: DeLong's for AUC, Clopper and Pearson's for "
-        "proportions, bootstrap for means. Research use only."
+        "proportions, bootstrap for means and, over heads, for the slices of heads. Research use "
+        "only."
     )
 
 

@@ -8,9 +8,10 @@ from itertools import pairwise
 import numpy as np
 
 from ich_node.codes import CLASSES, SUBTYPES
-from training.evaluate import metrics
+from training.evaluate import clusters, metrics
 from training.evaluate.bars import Bar, at_least
-from training.evaluate.metrics import Truth, Values
+from training.evaluate.clusters import Groups
+from training.evaluate.metrics import Measured, Truth, Values
 from training.evaluate.simulated import HeadRow, HeadSlice
 
 SMALLEST_AUC = 0.98
@@ -21,8 +22,11 @@ LARGE_ML = 5.0
 BAND_ENDS = (0.0, 0.4, 1.0, LARGE_ML, np.inf)
 BANDS = ("< 0.4 mL", "0.4 to 1 mL", "1 to 5 mL", ">= 5 mL")
 PREVALENCES = (0.027, 0.06, 0.15)
+_SEEDS_SHOWN = 8
 
 Table = list[list[str]]
+# Truth, probability and verdict of cases.
+Called = tuple[Truth, Values, Truth]
 
 
 def simulated_bars(heads: Sequence[HeadRow]) -> list[Bar]:
@@ -40,6 +44,24 @@ def volume_scores(heads: Sequence[HeadRow], index: int) -> tuple[Truth, Values]:
     """Return truth and probability of a class in each head."""
     truth = np.array([row.true_ml[index] > 0 for row in heads], bool)
     return truth, np.array([row.probabilities[index] for row in heads])
+
+
+def volume_cases(heads: Sequence[HeadRow]) -> dict[str, Called]:
+    """Return the heads of each class, called as the node calls them."""
+    found = {}
+    for index, name in enumerate(CLASSES):
+        called = np.array([row.present[index] for row in heads], bool)
+        found[name] = (*volume_scores(heads, index), called)
+    return found
+
+
+def slice_cases(slices: Sequence[HeadSlice], cuts: Mapping[str, float]) -> dict[str, Called]:
+    """Return the slices of each class, called from its shipped probability on."""
+    found = {}
+    for index, name in enumerate(CLASSES):
+        truth, scores = slice_scores(slices, index)
+        found[name] = (truth, scores, scores >= cuts[name])
+    return found
 
 
 def slice_scores(slices: Sequence[HeadSlice], index: int) -> tuple[Truth, Values]:
@@ -68,45 +90,87 @@ def simulated_tables(
     heads: Sequence[HeadRow], slices: Sequence[HeadSlice], slice_cuts: Mapping[str, float]
 ) -> dict[str, Table]:
     """Return the figures by title; the first line of a table is its head."""
-    called = [np.array([row.present[i] for row in heads], bool) for i in range(len(CLASSES))]
-    volumes = [(*volume_scores(heads, index), called[index]) for index in range(len(CLASSES))]
-    single = []
-    for index, name in enumerate(CLASSES):
-        truth, scores = slice_scores(slices, index)
-        single.append((truth, scores, scores >= slice_cuts[name]))
+    volumes, single = volume_cases(heads), slice_cases(slices, slice_cuts)
+    seeds = np.array([row.seed for row in slices], np.int64)
     return {
-        "Volumes": _detection(volumes),
-        "Slices": _detection(single),
+        "Volumes": _detection([_volume_figures(*one) for one in volumes.values()]),
+        "Slices": _detection([_slice_figures(*one, seeds) for one in single.values()]),
+        "Heads without a bleed": _clean_table(heads),
+        "AUC by true volume": _auc_by_band(heads),
         "Sensitivity by true volume": _by_band(heads),
         "Dice by true volume": _dice_table(heads),
         "Volume error": _volume_table(heads),
-        "Predictive values": _predictive_table(*volumes[0]),
+        "Predictive values": _predictive_table(*volumes["any"]),
         "Calibration": _calibration_table(volumes, single),
-        "Reliability of any, volumes": _reliability_table(*volumes[0][:2]),
+        "Reliability of any, volumes": _reliability_table(*volumes["any"][:2]),
     }
 
 
-def _detection(cases: Sequence[tuple[Truth, Values, Truth]]) -> Table:
-    table = [["class", "with", "without", "AUC", "sensitivity", "specificity", "F1"]]
-    for name, (truth, scores, called) in zip(CLASSES, cases, strict=True):
-        table.append(
-            [
-                name,
-                str(int(truth.sum())),
-                str(int((~truth).sum())),
-                metrics.auc(truth, scores).text,
-                metrics.sensitivity(truth, called).text,
-                metrics.specificity(truth, called).text,
-                f"{metrics.f1(truth, called):.3f}",
-            ]
-        )
+def _detection(figures: Sequence[Sequence[str]]) -> Table:
+    header = ["class", "with", "without", "AUC", "sensitivity", "specificity", "F1"]
+    return [header, *([name, *own] for name, own in zip(CLASSES, figures, strict=True))]
+
+
+def _volume_figures(truth: Truth, scores: Values, called: Truth) -> list[str]:
+    found = (
+        metrics.auc(truth, scores),
+        metrics.sensitivity(truth, called),
+        metrics.specificity(truth, called),
+    )
+    return _with_counts(truth, called, found)
+
+
+def _slice_figures(truth: Truth, scores: Values, called: Truth, seeds: Groups) -> list[str]:
+    found = (
+        clusters.auc(truth, scores, seeds),
+        clusters.share(called[truth], seeds[truth]),
+        clusters.share(~called[~truth], seeds[~truth]),
+    )
+    return _with_counts(truth, called, found)
+
+
+def _with_counts(truth: Truth, called: Truth, found: Sequence[Measured]) -> list[str]:
+    counts = [str(int(truth.sum())), str(int((~truth).sum()))]
+    f1 = metrics.f1(truth, called)
+    return [*counts, *(one.text for one in found), "-" if f1 != f1 else f"{f1:.3f}"]
+
+
+def _clean_table(heads: Sequence[HeadRow]) -> Table:
+    """Return what is seen where nothing is."""
+    clean = [row for row in heads if not row.true_ml[0]]
+    masks = [row.found_ml[0] for row in clean if row.found_ml[0]]
+    called = [str(row.seed) for row in clean if row.present[0]]
+    return [
+        ["heads", "called", "with a mask", "its median, mL", "its largest, mL", "seeds called"],
+        [
+            str(len(clean)),
+            str(len(called)),
+            str(len(masks)),
+            f"{np.median(masks):.2f}" if masks else "-",
+            f"{max(masks):.2f}" if masks else "-",
+            ", ".join(called[:_SEEDS_SHOWN]) + (", ..." if len(called) > _SEEDS_SHOWN else ""),
+        ],
+    ]
+
+
+def _auc_by_band(heads: Sequence[HeadRow]) -> Table:
+    """Return how well the heads of each band are told from all that do not hold the class."""
+    table = [["class", *BANDS]]
+    for index, name in enumerate(CLASSES):
+        without = [row for row in heads if not row.true_ml[index]]
+        held = [[row for row in heads if _in_band(row, index, b)] for b in range(len(BANDS))]
+        found = [metrics.auc(*volume_scores([*own, *without], index)) for own in held]
+        table.append([name, *(one.text for one in found)])
     return table
 
 
 def _by_band(heads: Sequence[HeadRow]) -> Table:
     table = [["class", *BANDS]]
     for index, name in enumerate(CLASSES):
-        hits = [[row.present[index] for row in heads if _in_band(row, index, b)] for b in range(4)]
+        hits = [
+            [row.present[index] for row in heads if _in_band(row, index, b)]
+            for b in range(len(BANDS))
+        ]
         table.append([name, *(metrics.proportion(sum(one), len(one)).text for one in hits)])
     return table
 
@@ -165,12 +229,12 @@ def _predictive_table(truth: Truth, _: Values, called: Truth) -> Table:
     return table
 
 
-def _calibration_table(*kinds: Sequence[tuple[Truth, Values, Truth]]) -> Table:
+def _calibration_table(*kinds: Mapping[str, Called]) -> Table:
     table = [["class", "volumes: Brier", "calibration error", "slices: Brier", "calibration error"]]
-    for index, name in enumerate(CLASSES):
+    for name in CLASSES:
         line = [name]
         for cases in kinds:
-            truth, scores, _ = cases[index]
+            truth, scores, _ = cases[name]
             error = metrics.calibration_error(metrics.reliability(truth, scores))
             line += [f"{metrics.brier(truth, scores):.3f}", f"{error:.3f}"]
         table.append(line)
