@@ -32,7 +32,7 @@ unit: $(READY)
 
 ## How well the shipped model finds simulated bleeds that it never saw.
 model: $(READY)
-	$(BIN)/python -m training.evaluate --bundle smartnet-ich
+	$(BIN)/python -m training.evaluate.heads --bundle smartnet-ich
 
 ## Seconds from the last image to the stored SR, stage by stage.
 bench: $(READY)

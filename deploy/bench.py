@@ -22,7 +22,7 @@ from deploy.demo.running import RunningNode, configuration, free_port, running_n
 from deploy.demo.sender import send
 from ich_node.deliver.standin import StandInPacs
 from ich_node.selftest.series import write_series
-from training.simulate import simulate_head
+from training.plain import simulate_head
 
 STUDIES = 5
 QUIET_S = 2.0

@@ -20,8 +20,8 @@ from rich.table import Table
 from ich_node.infer.bundle import load_network, read_bundle
 from ich_node.infer.predictor import Predictor, load_predictor
 from ich_node.records import CtVolume, Prediction
-from training.evaluate import as_volume, dice
-from training.simulate import simulate_head
+from training.evaluate.heads import as_volume, dice
+from training.plain import simulate_head
 
 BUNDLE = "smartnet-ich"
 ROUNDS = 7

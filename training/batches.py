@@ -40,6 +40,10 @@ class Batch:
     labels: Tensor
     classes: Tensor
 
+    def pin_memory(self) -> Batch:
+        """Return the batch in pinned memory; torch's loader asks for it by this name."""
+        return Batch(*(one.pin_memory() for one in (self.image, self.labels, self.classes)))
+
 
 class Slices(Dataset[Batch]):
     """Batch by number, of the heads in a folder; those that come in meanwhile are used too."""
@@ -65,8 +69,13 @@ class Slices(Dataset[Batch]):
         )
 
 
-def batches(recipe: Recipe, folder: Path, first: int) -> Iterator[Batch]:
+def batches(recipe: Recipe, folder: Path, first: int, *, pinned: bool = False) -> Iterator[Batch]:
     """Give the batches of a run from a number on, prepared in processes of their own.
+
+    Parameters
+    ----------
+    pinned
+        In memory that a GPU copies from while it computes.
 
     Raises
     ------
@@ -80,6 +89,7 @@ def batches(recipe: Recipe, folder: Path, first: int) -> Iterator[Batch]:
         batch_size=None,
         num_workers=recipe.data.workers,
         prefetch_factor=6 if recipe.data.workers else None,
+        pin_memory=pinned,
         generator=torch.Generator(),  # its own, or taking up a run would change what dropout draws
     )
     return iter(loader)

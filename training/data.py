@@ -173,7 +173,7 @@ def slice_classes(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return (slice, 6): which of `codes.CLASSES` each slice holds; NaN where it is not known."""
     flat = labels.reshape(len(labels), -1)
     subtypes = np.stack([(flat == 1 + index).any(1) for index in range(len(SUBTYPES))], 1)
-    found = np.concatenate([flat.any(axis=1, keepdims=True), subtypes], 1).astype(np.float32)
+    found = np.concatenate([np.any(flat, axis=1, keepdims=True), subtypes], 1).astype(np.float32)
     untyped: npt.NDArray[np.bool_] = np.any(flat == UNTYPED, axis=1, keepdims=True)
     found[untyped & (found == 0)] = np.nan
     return found

@@ -22,14 +22,13 @@ from training.recipe import Stage
 
 _KEEP_S = 120.0
 _SAY_S = 30.0
-_WARM_UP = 0.01
 # As published the rate stays for a tenth of the run.
 _FALLS = 0.1
 
 
 def rate(stage: Stage, share: float) -> float:
     """Return the part of the learning rate at a share 0..1 of the run."""
-    warm = min(1.0, (share + 1e-4) / _WARM_UP)
+    warm = min(1.0, (share + 1e-4) / stage.warm_up)
     if stage.schedule == "published":
         return max(warm * (1 - max(0.0, share - _FALLS) / (1 - _FALLS)), stage.floor)
     fall = 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
@@ -69,10 +68,11 @@ class Average:
 
 @dataclass
 class State:
-    """Where a stage stands: steps done and seconds spent in it."""
+    """Where a stage stands: steps done, seconds spent in it, the best validation so far."""
 
     step: int = 0
     spent_s: float = 0.0
+    best: float = -math.inf
 
 
 class Run:
@@ -102,6 +102,7 @@ class Run:
         self._last = self._kept = self._said = time.monotonic()
         self._validated_s = self.state.spent_s
         self._loss = 0.0
+        self._parts: dict[str, Tensor] = {}
 
     @property
     def share(self) -> float:
@@ -163,6 +164,12 @@ class Run:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
         print(f"{self._name} step {self.state.step}: {figures}", flush=True)
 
+    def is_best(self, worth: float) -> bool:
+        """Tell whether a validation is worth more than every one before."""
+        better = worth > self.state.best
+        self.state.best = max(worth, self.state.best)
+        return better
+
     def save(self) -> None:
         """Keep everything that a restart needs; a file under its own name is always whole."""
         part = self._path.with_suffix(".part")
@@ -173,6 +180,7 @@ class Run:
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.state.step,
                 "spent_s": self.state.spent_s,
+                "best": self.state.best,
                 "memory": self.memory,
                 "random": _random_states(),
             },
@@ -188,7 +196,7 @@ class Run:
         self.net.load_state_dict(kept["net"])
         self.average.net.load_state_dict(kept["average"])
         self.optimiser.load_state_dict(kept["optimiser"])
-        self.state = State(kept["step"], kept["spent_s"])
+        self.state = State(kept["step"], kept["spent_s"], kept["best"])
         self.memory = kept["memory"]
         own, *devices = kept["random"]
         torch.set_rng_state(own)
@@ -200,9 +208,10 @@ class Run:
         self.state.spent_s += now - self._last
         self._last = now
         self._loss += (loss - self._loss) / min(self.state.step, 50)
-        if self.state.step % 20 == 0:
-            for name, value in parts.items():
-                self.board.add_scalar(f"loss/{name}", float(value.detach()), self.state.step)
+        self._parts |= {name: value.detach() for name, value in parts.items()}
+        if self.state.step % 20 == 0:  # a part that is not of every step: as it last was
+            for name, value in self._parts.items():
+                self.board.add_scalar(f"loss/{name}", float(value), self.state.step)
             self.board.add_scalar("rate", self.optimiser.param_groups[0]["lr"], self.state.step)
         if now - self._kept > _KEEP_S:
             self.save()

@@ -7,7 +7,9 @@ a key of its own, so that a run can go back to any of them.
 from __future__ import annotations
 
 import json
+import platform
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -19,6 +21,9 @@ from ich_node.infer.preprocess import OURS, PUBLISHED, Preprocessing
 Kind = Literal["published", "ours"]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+# What a run's weights depend on besides recipe and heads.
+_STATED = ("ich-node", "torch", "numpy", "monai", "opencv-python-headless")
 
 
 class RecipeError(Exception):
@@ -92,9 +97,10 @@ class Losses(_Part):
 class Stage(_Part):
     """How a stage is learned; it ends with its steps or its minutes, whichever comes first.
 
-    ``schedule``: both warm up for a hundredth of the run; published stays until a tenth of it, then
-    falls in a line to ``floor`` times the rate, ours follows a cosine to it. ``average``: weight of
-    the past in the running mean of the weights, which is what is validated and kept; 0 for none.
+    ``schedule``: both warm up for ``warm_up``, a share of the run; published stays until a tenth
+    of it, then falls in a line to ``floor`` times the rate, ours follows a cosine to it.
+    ``average``: weight of the past in the running mean of the weights, which is what is validated
+    and kept; 0 for none. ``clip``: longest gradient of a step.
     """
 
     steps: Annotated[int, Field(ge=1)] = 1_000_000
@@ -103,6 +109,7 @@ class Stage(_Part):
     learning_rate: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     schedule: Kind = "ours"
+    warm_up: Positive = 0.01
     floor: Share = 0.01
     average: Share = 0.998
     clip: Positive = 5.0
@@ -138,7 +145,7 @@ class Recipe(_Part):
     ``start``: a published checkpoint that the encoder begins with; empty for none.
     """
 
-    backbone: Literal["resnet50", "small", "tiny"] = "small"
+    backbone: Literal["resnet50", "lean", "small", "tiny"] = "lean"
     start: str = ""
     seed: int = 42
     preprocessing: Kind = "ours"
@@ -181,7 +188,7 @@ def _said(fault: ErrorDetails) -> str:
 
 
 def keep_recipe(recipe: Recipe, run: Path) -> None:
-    """Write the resolved recipe, every default in it, beside the weights.
+    """Write the resolved recipe, every default in it, beside the weights; and with what it runs.
 
     Raises
     ------
@@ -197,6 +204,8 @@ def keep_recipe(recipe: Recipe, run: Path) -> None:
         )
     run.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(resolved, indent=2) + "\n")
+    found = {"python": platform.python_version()} | {name: version(name) for name in _STATED}
+    (run / "versions.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -4,7 +4,8 @@
         --validation out/validation --out out/run
 
 It ends by the recipe's budget; started again it takes up where it stood. The kept weights are
-`slices.safetensors` in the run's folder.
+`slices.safetensors` in the run's folder, and beside them `slices-best.safetensors`: those that did
+best in validation.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from training.losses import upstream_loss
 from training.published.checkpoints import CheckpointError, read_checkpoint
 from training.published.start import start_encoder
 from training.recipe import Recipe, RecipeError, keep_recipe, read_recipe
-from training.validation import validate_slices, validation_slices
+from training.validation import pictures, validate_slices, validation_slices, worth
 
 WEIGHTS = "slices.safetensors"
+BEST = "slices-best.safetensors"
 
 
 def train_slices(
@@ -53,14 +55,20 @@ def train_slices(
     kept = run.average.net
     assert isinstance(kept, SliceNet)
     net.train()
-    stream = batches(recipe, heads, run.state.step)
+    stream = batches(recipe, heads, run.state.step, pinned=device.type == "cuda")
     with run.shown() as bar:
         run.leave_out()
         while run.goes_on():
             run.learn(step_losses(net, recipe, next(stream), run.state.step, device))
             run.show(bar)
             if held_out is not None and run.validation_is_due():
-                run.note(validate_slices(kept, *held_out, device, recipe.losses))
+                values = validate_slices(kept, *held_out, device, recipe.losses)
+                run.note(values)
+                if "dice" in values:  # without masks there is nothing to be shown
+                    shown = pictures(kept, *held_out, device)
+                    run.board.add_image("validation/slices", shown, run.state.step)
+                if run.is_best(worth(values)):
+                    keep_weights(kept, out / BEST)
                 run.leave_out()
     if not run.finished:
         return None
@@ -77,7 +85,8 @@ def step_losses(
     reconstruct = how.reconstruction > 0 and step % how.reconstruct_every == 0
     with torch.autocast(device.type, dtype=torch.bfloat16):
         out = net(image, reconstruct, segment=how.segments)
-    labels, classes = batch.labels.to(device), batch.classes.to(device)
+    labels = batch.labels.to(device, non_blocking=True)
+    classes = batch.classes.to(device, non_blocking=True)
     return upstream_loss(out, image, labels, classes, how)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from monai.visualize import blend_images
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from training.recipe import Data, Losses, Recipe
 Labels = npt.NDArray[np.uint8]
 
 _HEADS, _SLICES = 60, 5
+_SHOWN = 4
 # A slice with fewer labelled pixels is neither a bleed to be found nor a clean one.
 _SMALLEST_PX = 10
 _STILL = Data(turn_deg=0, scale=0, shift=0)
@@ -87,6 +89,37 @@ def validate_slices(
         truth = np.stack([_held(plane[None], _SMALLEST_PX) for plane in labels])
         values |= _areas(torch.cat(logits).numpy(), truth)
     return values
+
+
+def worth(values: dict[str, float]) -> float:
+    """Return what a validation is chosen by: the mean of AUC of `any` and of Dice, where known."""
+    known = [values[name] for name in ("auc_any", "dice") if name in values]
+    return sum(known) / max(1, len(known))
+
+
+def pictures(net: SliceNet, images: Tensor, labels: Labels, device: torch.device) -> Tensor:
+    """Return the slices with the largest bleeds, one below the other: bare, true and found.
+
+    Returns
+    -------
+    Tensor
+        (3, rows, columns) in 0..1.
+    """
+    chosen = np.argsort(-(labels > 0).sum((1, 2)), kind="stable")[:_SHOWN]
+    some, true = images[chosen], torch.from_numpy(labels[chosen] > 0)
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+        found = (net(some.to(device), reconstruct=False).masks[:, 0] > 0).cpu()
+    rows = [
+        torch.cat([plane.expand(3, -1, -1), _over(plane, here), _over(plane, there)], 2)
+        for plane, here, there in zip(some, true, found, strict=True)
+    ]
+    return torch.cat(rows, 1)
+
+
+def _over(plane: Tensor, mask: Tensor) -> Tensor:
+    """Lay a mask over a slice (1, row, column)."""
+    blended: Tensor = blend_images(plane, mask[None].float(), 0.5, "autumn", rescale_arrays=False)
+    return blended.float()
 
 
 def validate_volumes(

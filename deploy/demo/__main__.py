@@ -23,7 +23,7 @@ from deploy.demo.sender import send
 from ich_node.deliver.standin import StandInPacs
 from ich_node.selftest.judge import data_set_sha256, overlap, truth_of
 from ich_node.selftest.series import write_series
-from training.simulate import SimulatedHead, simulate_head
+from training.plain import SimulatedHead, simulate_head
 
 DEFAULT_OUT = Path("out/demo")
 # Held out: the model was trained on other seeds.

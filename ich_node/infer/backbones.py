@@ -135,6 +135,28 @@ class BasicBlock(nn.Module):
 
 
 class SmallEncoder(nn.Module):
+    """A residual encoder that a CPU can run: one block for each size."""
+
+    def __init__(self, widths: tuple[int, int, int, int, int]) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = BasicBlock(widths[0], widths[1], 2)
+        self.layer2 = BasicBlock(widths[1], widths[2], 2)
+        self.layer3 = BasicBlock(widths[2], widths[3], 2)
+        self.layer4 = BasicBlock(widths[3], widths[4], 2)
+
+    def forward(self, x: Tensor) -> Features:
+        """Return the maps of the stem and of the four layers."""
+        stem = self.relu(self.bn1(self.conv1(x)))
+        one = self.layer1(stem)
+        two = self.layer2(one)
+        three = self.layer3(two)
+        return stem, one, two, three, self.layer4(three)
+
+
+class LeanEncoder(nn.Module):
     """A residual encoder that a CPU can run: most of its work is done on small maps."""
 
     def __init__(
@@ -165,7 +187,8 @@ BACKBONES: dict[str, Widths] = {
     "resnet50": Widths(
         (64, 256, 512, 1024, 2048), (256, 128, 64, 32), 16, 512, nn.AdaptiveAvgPool2d
     ),
-    "small": Widths(
+    "small": Widths((8, 24, 48, 96, 192), (64, 32, 16, 8), 8, 96, nn.AdaptiveMaxPool2d),
+    "lean": Widths(
         encoder=(4, 16, 32, 64, 160),
         decoder=(64, 32, 16, 12),
         maps=8,
@@ -187,7 +210,11 @@ def build_encoder(name: str) -> nn.Module:
         There is no such backbone.
     """
     widths = BACKBONES[name]
-    return ResNet50() if name == "resnet50" else SmallEncoder(widths.encoder, widths.blocks)
+    if name == "resnet50":
+        return ResNet50()
+    if name == "small":
+        return SmallEncoder(widths.encoder)
+    return LeanEncoder(widths.encoder, widths.blocks)
 
 
 def build_pool(name: str) -> nn.Sequential:

@@ -13,7 +13,7 @@ from deploy.demo.running import RunningNode, configuration, free_port, running_n
 from ich_node.deliver.standin import StandInPacs
 from ich_node.selftest.series import write_series
 from tests.support.sender import store
-from training.simulate import simulate_head
+from training.plain import simulate_head
 
 _DEADLINE_S = 120.0
 

@@ -16,7 +16,7 @@ from ich_node.selftest.series import write_series
 from tests.support.dcmtk import storescu
 from tests.support.orthanc import AE_TITLE, Orthanc
 from tests.support.validators import dcentvfy_errors, dciodvfy_errors
-from training.simulate import simulate_head
+from training.plain import simulate_head
 
 pytestmark = [pytest.mark.dcmtk, pytest.mark.orthanc]
 

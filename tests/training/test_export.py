@@ -16,10 +16,10 @@ from ich_node.infer.predictor import load_predictor
 from ich_node.infer.weights import files_of, load_weights
 from training import export
 from training.data import example, save
-from training.evaluate import Row, as_volume, dice, evaluate, run, shortfalls
+from training.evaluate.heads import Row, as_volume, dice, evaluate, run, shortfalls
 from training.export import platt, threshold, write_bundle, write_weights
+from training.plain import simulate_head
 from training.recipe import Recipe, keep_recipe
-from training.simulate import simulate_head
 from training.tiny import write_tiny_bundle
 
 

@@ -83,10 +83,11 @@ def test_slice_network_gives_three_outputs():
     assert out.reconstruction.shape == (2, 1, 256, 256)
 
 
-def test_gradient_reaches_every_parameter():
+@pytest.mark.parametrize("backbone", ["small", "lean"])
+def test_gradient_reaches_every_parameter(backbone):
     """No part of the slice network is cut off from the losses."""
     torch.manual_seed(0)
-    net = SliceNet("small", 6)
+    net = SliceNet(backbone, 6)
     sum(out.float().square().mean() for out in net(torch.rand(2, 1, 256, 256))).backward()
     assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
@@ -127,7 +128,8 @@ def test_halo_is_what_the_3d_convolutions_reach():
     )
 
 
-def test_shipped_backbone_is_small_enough_to_ship():
-    """The whole deployed network of the small backbone stays under 10 MB in fp32."""
-    net = SmartNet("small", len(CLASSES))
+@pytest.mark.parametrize("backbone", ["small", "lean"])
+def test_shipped_backbone_is_small_enough_to_ship(backbone):
+    """The whole deployed network of a small backbone stays under 10 MB in fp32."""
+    net = SmartNet(backbone, len(CLASSES))
     assert sum(4 * t.numel() for t in net.state_dict().values()) < 10e6

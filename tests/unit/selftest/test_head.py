@@ -6,7 +6,7 @@ import numpy as np
 
 from ich_node.selftest.head import NAME, load_head
 from training.data import TEST_SEEDS
-from training.simulate import selftest_head
+from training.plain import selftest_head
 
 
 def test_the_shipped_head_is_the_one_that_the_script_draws() -> None:

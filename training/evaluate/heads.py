@@ -1,6 +1,6 @@
 """How well a bundle finds simulated bleeds that no training or calibration saw.
 
-    python -m training.evaluate --bundle smartnet-ich
+    python -m training.evaluate.heads --bundle smartnet-ich
 
 Prints a row for each head, then the bar: ten heads with bleeds, median Dice at least 0.6 and `any`
 present in at least nine; five without, none present. Exit status 1 where it is not met.
@@ -23,7 +23,7 @@ from ich_node.geometry import PlaneMap
 from ich_node.infer.predictor import Predictor, load_predictor
 from ich_node.records import CtVolume
 from training.data import TEST_SEEDS
-from training.simulate import SimulatedHead, simulate_head
+from training.plain import SimulatedHead, simulate_head
 
 BLEEDING = tuple(zip(TEST_SEEDS[10:20], SUBTYPES * 2, strict=True))
 CLEAN = tuple(TEST_SEEDS[20:25])

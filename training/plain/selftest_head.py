@@ -1,4 +1,4 @@
-"""Draw the head that the self-test ships with: `python -m training.simulate.selftest_head [FILE]`.
+"""Draw the head that the self-test ships with: `python -m training.plain.selftest_head [FILE]`.
 
 Without FILE it goes where the package keeps it. The seed is of the test range: no training saw it.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 import ich_node.selftest
 from ich_node.selftest.head import NAME
-from training.simulate.head import simulate_head
+from training.plain.head import simulate_head
 
 SEED = 900_602
 SUBTYPE = "intraparenchymal"

@@ -1,0 +1,155 @@
+"""What a run leaves beside its last weights: the best ones, pictures, versions."""
+
+import json
+import math
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ich_node.codes import CLASSES
+from tests.training.phantom import write_phantoms
+from training import upstream
+from training.batches import Batch
+from training.loop import Run, rate
+from training.recipe import Data, Recipe, Stage, Upstream, keep_recipe, read_recipe
+from training.upstream import train_slices
+from training.validation import pictures, worth
+
+CPU = torch.device("cpu")
+PUBLISHED = Path(__file__).parents[2] / "config" / "training" / "published.toml"
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    return write_phantoms(tmp_path_factory.mktemp("heads"))
+
+
+def test_the_best_by_validation_stay_when_later_ones_are_worse(heads, tmp_path, monkeypatch):
+    """Validated after each of three steps, the second being best: its weights are the best kept."""
+    seen, figures = [], iter([0.5, 0.9, 0.6])
+
+    def judged(net, *_):
+        seen.append({name: value.clone() for name, value in net.state_dict().items()})
+        return {"dice": next(figures), "auc_any": 0.5}
+
+    monkeypatch.setattr(upstream, "validate_slices", judged)
+    recipe = Recipe(
+        backbone="tiny",
+        data=Data(batch=4, workers=0),
+        upstream=Upstream(steps=3, validate_minutes=1e-9),
+    )
+    train_slices(recipe, heads, heads, tmp_path, CPU)
+    best, last = (load_file(tmp_path / name) for name in (upstream.BEST, upstream.WEIGHTS))
+    assert all(torch.equal(best[name], value) for name, value in seen[1].items())
+    assert all(torch.equal(last[name], value) for name, value in seen[2].items())
+    assert not all(torch.equal(best[name], last[name]) for name in best)
+
+
+def test_a_run_taken_up_knows_its_best(tmp_path):
+    """A worse validation after a restart does not pass for the best; the first one ever does."""
+    net = torch.nn.Linear(1, 1)
+    run = Run(net, Stage(steps=5), tmp_path, "some")
+    assert run.state.best == -math.inf
+    assert run.is_best(0.7)
+    run.save()
+    again = Run(net, Stage(steps=5), tmp_path, "some")
+    assert not again.is_best(0.7)
+    assert again.is_best(0.71)
+
+
+def test_worth_is_the_mean_of_what_is_known():
+    """AUC and Dice count alike, the subtypes not; where a task is not learned, the other counts."""
+    assert worth({"dice": 0.6, "auc_any": 0.8, "auc_epidural": 0.1}) == pytest.approx(0.7)
+    assert worth({"dice": 0.6}) == pytest.approx(0.6)
+    assert worth({"auc_any": 0.8}) == pytest.approx(0.8)
+
+
+def test_a_validation_without_masks_shows_none(heads, tmp_path, monkeypatch):
+    """Where no figure tells of masks no picture is made, and the best is kept all the same."""
+    monkeypatch.setattr(upstream, "validate_slices", lambda *_, **__: {"auc_any": 0.8})
+    monkeypatch.setattr(upstream, "pictures", lambda *_: pytest.fail("a picture was made"))
+    recipe = Recipe(backbone="tiny", data=Data(batch=4, workers=0), upstream=Upstream(steps=1))
+    train_slices(recipe, heads, heads, tmp_path, CPU)
+    assert (tmp_path / upstream.BEST).exists()
+
+
+def test_pictures_show_the_largest_bleeds_bare_true_and_found():
+    """A row for each slice; true and found are coloured where their mask is, and only there."""
+
+    class Finds(torch.nn.Module):
+        def forward(self, x, reconstruct):
+            from ich_node.infer.network import Upstream as Out
+
+            masks = torch.full((len(x), len(CLASSES), 32, 32), -1.0)
+            masks[:, :, 20:24, 20:24] = 1.0
+            return Out(torch.zeros(len(x), len(CLASSES)), masks, None)
+
+    labels = np.zeros((6, 32, 32), np.uint8)
+    for index, side in enumerate((0, 9, 3, 0, 6, 1)):
+        labels[index, :side, :side] = 2
+    shades = torch.linspace(0.1, 0.6, 6)[:, None, None, None].expand(6, 1, 32, 32)
+    shown = pictures(Finds(), shades, labels, CPU)
+    assert shown.shape == (3, 4 * 32, 3 * 32)
+    assert 0 <= float(shown.min()) <= float(shown.max()) <= 1
+    order = [round(float(shown[0, 32 * row + 31, 0]), 3) for row in range(4)]
+    assert order == [round(float(shades[index, 0, 0, 0]), 3) for index in (1, 4, 2, 5)]
+    coloured = (shown.amax(0) - shown.amin(0))[:32] > 0.05
+    assert not coloured[:, :32].any()
+    assert np.array_equal(coloured[:, 32:64].numpy(), labels[1] > 0)
+    found = torch.zeros(32, 32, dtype=torch.bool)
+    found[20:24, 20:24] = True
+    assert torch.equal(coloured[:, 64:], found)
+
+
+def test_a_run_states_the_versions_it_was_made_with(tmp_path):
+    keep_recipe(Recipe(), tmp_path)
+    stated = json.loads((tmp_path / "versions.json").read_text())
+    assert stated["torch"] == version("torch")
+    assert {"python", "ich-node", "numpy", "monai", "opencv-python-headless"} <= stated.keys()
+
+
+def test_a_part_that_few_steps_have_is_on_the_board(tmp_path):
+    """The reconstruction of every 8th step is shown though the board is written in other steps."""
+    net = torch.nn.Linear(1, 1)
+    run = Run(net, Stage(steps=60), tmp_path, "some")
+    for step in range(40):
+        parts = {"masks": net(torch.ones(1, 1)).sum()}
+        run.learn(parts | ({"reconstruction": parts["masks"] * 0 + step} if step % 8 == 0 else {}))
+    run.board.close()
+    board = EventAccumulator(str(tmp_path / "tensorboard" / "some")).Reload()
+    shown = [(one.step, one.value) for one in board.Scalars("loss/reconstruction")]
+    assert shown == [(20, 16), (40, 32)]
+    assert len(board.Scalars("loss/masks")) == 2
+
+
+def test_warm_up_is_a_share_of_the_run():
+    """Half-way through it the rate is half, whatever the schedule; after it, all of it."""
+    for kind in ("published", "ours"):
+        stage = Stage(schedule=kind, warm_up=0.02, floor=0.0)
+        assert rate(stage, 0.01) == pytest.approx(0.5, abs=0.01)
+        assert rate(stage, 0.02) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("epochs", [1000, 500])
+def test_published_rates_are_the_papers_epoch_by_epoch(epochs):
+    """e/10 for ten epochs; then 1 - max(0, e - E/10) / (E - E/10), at least the floor."""
+    recipe = read_recipe(PUBLISHED)
+    stage = recipe.upstream if epochs == 1000 else recipe.downstream
+    for epoch in range(epochs):
+        fall = 1 - max(0, epoch - epochs / 10) / (epochs - epochs / 10)
+        paper = max(epoch / 10 if epoch < 10 else fall, stage.floor)
+        assert rate(stage, epoch / epochs) == pytest.approx(paper, abs=0.011)
+
+
+def test_a_batch_is_pinned_whole(monkeypatch):
+    """Torch's loader pins what has the method, and each tensor of a batch is pinned by it."""
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda one: pinned.append(one) or one)
+    batch = Batch(torch.zeros(1), torch.zeros(2), torch.zeros(3))
+    batch.pin_memory()
+    assert [len(one) for one in pinned] == [1, 2, 3]

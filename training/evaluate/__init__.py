@@ -1,0 +1,1 @@
+"""How well a bundle does: on simulated heads that it never saw, and on real slices."""

@@ -1,0 +1,148 @@
+"""What is expected on real slices and scans, and the figures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ich_node.codes import CLASSES, SUBTYPES
+from training.evaluate.bars import Bar, at_least
+from training.evaluate.metrics import (
+    Measured,
+    Truth,
+    Values,
+    auc,
+    balanced_cut,
+    sensitivity,
+    specificity,
+)
+from training.evaluate.real import PNG, SUBDURAL, BoxRow, RealRows, ScanRow, SliceRow
+
+SMALLEST_AUC = 0.95
+SMALLEST_RATE = 0.90
+_STRONGEST = 12
+
+
+def real_bars(rows: RealRows, cut: float) -> list[Bar]:
+    """Hold rows against what is expected of them.
+
+    Parameters
+    ----------
+    cut
+        Shipped probability from which on a slice is called.
+    """
+    bars = []
+    found = rates(rows.slices, "", cut)
+    bars.append(at_least("8-bit slices: AUC", found[0].value, SMALLEST_AUC, found[0].text))
+    for name, one in zip(
+        ("sensitivity", "specificity"), rates(rows.slices, "odd", cut)[1:], strict=True
+    ):
+        what = f"8-bit slices, odd half: {name} at {cut:.3f}"
+        bars.append(at_least(what, one.value, SMALLEST_RATE, one.text))
+    bars.append(boxes_bar(rows.boxes))
+    bars += [scan_bar(scan) for scan in rows.scans]
+    bars.append(subdural_bar([row for row in rows.slices if row.group == SUBDURAL], cut))
+    return bars
+
+
+def rates(rows: Sequence[SliceRow], half: str, cut: float) -> tuple[Measured, Measured, Measured]:
+    """Return AUC, sensitivity and specificity of the 8-bit slices of a half, or of both."""
+    truth, scores = png_scores(rows, half)
+    called = scores >= cut
+    return auc(truth, scores), sensitivity(truth, called), specificity(truth, called)
+
+
+def png_scores(rows: Sequence[SliceRow], half: str) -> tuple[Truth, Values]:
+    """Return truth and probability of the 8-bit slices of a half, or of both where it is empty."""
+    chosen = [row for row in rows if row.group == PNG and half in ("", row.half)]
+    truth = np.array([row.bleed for row in chosen], bool)
+    return truth, np.array([row.probabilities[0] for row in chosen])
+
+
+def boxes_bar(rows: Sequence[BoxRow]) -> Bar:
+    """Expect the mask to reach into a box of every slice that has one."""
+    slices = {row.name for row in rows}
+    reached = {row.name for row in rows if row.both}
+    met = len(reached) == len(slices) if slices else None
+    return Bar(
+        "boxed slices: the mask overlaps a box",
+        f"{len(slices)} of {len(slices)}",
+        f"{len(reached)} of {len(slices)}",
+        met,
+    )
+
+
+def scan_bar(row: ScanRow) -> Bar:
+    """Expect no finding in a scan without blood; a refusal is none."""
+    found = ", ".join(row.present) if row.present else row.outcome
+    clean = not row.present and not row.outcome.startswith("failed")
+    return Bar(f"{row.group}, {row.name}", "no finding", found, clean)
+
+
+def subdural_bar(rows: Sequence[SliceRow], cut: float) -> Bar:
+    """Expect the subdural slice to be called, and subdural to be its likeliest subtype."""
+    what, expected = f"{SUBDURAL}: any, and the likeliest subtype", f">= {cut:.3f}, subdural"
+    if not rows:
+        return Bar(what, expected, "", None)
+    any_, *subtypes = rows[0].probabilities
+    likeliest = SUBTYPES[int(np.argmax(subtypes))]
+    met = bool(any_ >= cut and likeliest == "subdural")
+    return Bar(what, expected, f"{any_:.3f}, {likeliest}", met)
+
+
+def real_tables(rows: RealRows, cut: float) -> dict[str, list[list[str]]]:
+    """Return the figures beside the bars, as tables by title, the first line its head."""
+    return {
+        "8-bit slices": _png_table(rows.slices, cut),
+        "Boxed slices": [
+            ["slice", "box", "mask in the box, px", "box, px", "whole mask, px"],
+            *([_short(r.name), r.label, str(r.both), str(r.box), str(r.mask)] for r in rows.boxes),
+        ],
+        "Scans without blood": [
+            ["scan", "outcome", "findings", "any", "mL", "slices called"],
+            *(_scan_line(scan) for scan in rows.scans),
+        ],
+        "Other slices with a bleed, and the strongest that are called without one": [
+            ["data", "slice", "bleed", *CLASSES],
+            *(_slice_line(row) for row in _worth_showing(rows.slices, cut)),
+        ],
+    }
+
+
+def _png_table(rows: Sequence[SliceRow], cut: float) -> list[list[str]]:
+    table = [["half", "AUC", "sensitivity", "specificity", "cut", "best balanced cut"]]
+    for half in ("odd", "even", ""):
+        truth, scores = png_scores(rows, half)
+        best = f"{balanced_cut(truth, scores):.3f}" if len(truth) else "-"
+        texts = [one.text for one in rates(rows, half, cut)]
+        table.append([half or "both", *texts, f"{cut:.3f}", best])
+    return table
+
+
+def _scan_line(row: ScanRow) -> list[str]:
+    seen = row.slices > 0
+    return [
+        f"{row.group}, {row.name}",
+        row.outcome,
+        ", ".join(row.present) or "none",
+        f"{row.probability:.3f}" if seen else "-",
+        f"{row.volume_ml:.1f}" if seen else "-",
+        f"{row.flagged} of {row.slices}" if seen else "-",
+    ]
+
+
+def _worth_showing(rows: Sequence[SliceRow], cut: float) -> list[SliceRow]:
+    others = [row for row in rows if row.group != PNG]
+    called = [row for row in others if row.bleed is False and row.probabilities[0] >= cut]
+    called.sort(key=lambda row: -row.probabilities[0])
+    return [row for row in others if row.bleed is not False] + called[:_STRONGEST]
+
+
+def _slice_line(row: SliceRow) -> list[str]:
+    known = {True: "yes", False: "no", None: "not said"}[row.bleed]
+    return [row.group, _short(row.name), known, *(f"{p:.3f}" for p in row.probabilities)]
+
+
+def _short(name: str) -> str:
+    return name if len(name) < 20 else f"...{name[-12:]}"
