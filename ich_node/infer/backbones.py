@@ -33,10 +33,14 @@ class Widths:
     blocks: tuple[int, int, int, int] = (1, 1, 1, 1)
     evidence: bool = False
 
+    @property
+    def pooled(self) -> int:
+        """How many features the deepest map gives."""
+        return (2 if self.pool is MaximumAndAverage else 1) * self.encoder[4]
+
     def features(self, n_classes: int) -> int:
         """Return how many features a slice has."""
-        twice = 2 if self.pool is MaximumAndAverage else 1
-        return twice * self.encoder[4] + (n_classes if self.evidence else 0)
+        return self.pooled + (n_classes if self.evidence else 0)
 
 
 class MaximumAndAverage(nn.Module):

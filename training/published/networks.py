@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ich_node.infer.backbones import BACKBONES, build_encoder, build_pool
+from ich_node.infer.backbones import BACKBONES, build_encoder
 from ich_node.infer.network import SegDecoder, VolumeClassifier, VolumeSegmenter
 
 
@@ -23,9 +23,9 @@ class PublishedClassifier(VolumeClassifier):
 
     def __init__(self, backbone: str, n_classes: int) -> None:
         widths = BACKBONES[backbone]
-        super().__init__(widths.encoder[4], widths.recurrent, n_classes)
+        super().__init__(widths.pooled, widths.recurrent, n_classes)
         self.encoder = build_encoder(backbone)
-        self.pool = build_pool(backbone)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
     def forward(self, volumes: Tensor, depths: Tensor) -> Tensor:
         """Return logits (B, n) for volumes (B, slices, 256, 256) of `depths` (B,) true slices."""

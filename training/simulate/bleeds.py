@@ -314,8 +314,8 @@ def _soft(rng: np.random.Generator, grid: Grid, mask: Mask) -> Volume:
 def _density(rng: np.random.Generator, subtype: str) -> float:
     if subtype == "subdural" and rng.random() < 0.15:
         return float(rng.uniform(34, 46))  # subacute, down to isodense
-    if rng.random() < 0.4:
-        return float(rng.uniform(42, 56))
+    if rng.random() < 0.25:
+        return float(rng.uniform(45, 56))
     return float(rng.uniform(54, 84))
 
 

@@ -22,14 +22,14 @@ from training.simulate.tissue import paint_brain, paint_holder, paint_petrous, p
 SMALLEST_ML = 0.2
 # Blood that changes a voxel by less than this, or lies in what shines like bone, is not to be seen:
 # no label.
-SEEN_HU = 4.0
+SEEN_HU = 6.0
 VISIBLE_HU = 105.0
 # How often a head drawn by its seed alone holds 0, 1, 2, 3 bleeds.
 _COUNTS = (0.38, 0.36, 0.18, 0.08)
 _SHARES = (0.12, 0.22, 0.20, 0.31, 0.15)
 _DRAWS = 12
 _ATTEMPTS = 5
-_THIN_MM = 1.8
+_THIN_MM = 2.2
 # Heads are drawn on no finer matrix; larger ones are interpolated.
 _FINEST = 256
 
