@@ -312,8 +312,11 @@ def _soft(rng: np.random.Generator, grid: Grid, mask: Mask) -> Volume:
 
 
 def _density(rng: np.random.Generator, subtype: str) -> float:
-    if subtype == "subdural" and rng.random() < 0.15:
+    age = rng.random()
+    if subtype == "subdural" and age < 0.12:
         return float(rng.uniform(34, 46))  # subacute, down to isodense
+    if subtype == "subdural" and age < 0.34:
+        return float(rng.uniform(14, 32))  # chronic: darker than brain, brighter than fluid
     if rng.random() < 0.25:
         return float(rng.uniform(45, 56))
     return float(rng.uniform(54, 84))

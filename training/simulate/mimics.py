@@ -67,12 +67,12 @@ def _infarct(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
 
 
 def _old_fluid(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
-    """A chronic subdural collection or hygroma: as dark as fluid, or nearly."""
+    """A hygroma: fluid between brain and skull, as dark as in the ventricles."""
     side = rng.choice([-1, 1])
     thick = rng.uniform(3, 16)
     off = np.clip(((head.y - rng.uniform(-30, 30)) / 75) ** 2 + ((head.z - 40) / 60) ** 2, 0, 1)
     layer = (head.depth_mm < thick * (1 - off)) & (head.x * side > 2) & head.inside
-    hu[layer] = rng.uniform(4, 26)
+    hu[layer] = rng.uniform(0, 11)
 
 
 def _contrast(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
