@@ -23,7 +23,7 @@ class PublishedClassifier(VolumeClassifier):
 
     def __init__(self, backbone: str, n_classes: int) -> None:
         widths = BACKBONES[backbone]
-        super().__init__(widths.pooled, widths.recurrent, n_classes)
+        super().__init__(widths.encoder[4], widths.recurrent, n_classes)
         self.encoder = build_encoder(backbone)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
