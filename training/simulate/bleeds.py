@@ -313,6 +313,8 @@ def _soft(rng: np.random.Generator, grid: Grid, mask: Mask) -> Volume:
 
 def _density(rng: np.random.Generator, subtype: str) -> float:
     age = rng.random()
+    if subtype == "intraparenchymal" and age < 0.12:
+        return float(rng.uniform(42, 50))  # bleeding into softened brain: faint, patchy
     if subtype == "subdural" and age < 0.12:
         return float(rng.uniform(34, 46))  # subacute, down to isodense
     if subtype == "subdural" and age < 0.34:
