@@ -26,7 +26,8 @@ def _within_bone(hu):
         points = np.argwhere(plane > 250)[:, ::-1].astype(np.int32)
         if len(points):
             cv2.fillConvexPoly(filled, cv2.convexHull(points), 1)
-    return found > 0
+    wider = [cv2.dilate(plane, np.ones((3, 3), np.uint8)) for plane in found]  # its border too
+    return np.stack(wider) > 0
 
 
 def test_same_seed_gives_the_same_head():
