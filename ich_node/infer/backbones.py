@@ -138,28 +138,6 @@ class BasicBlock(nn.Module):
         return out
 
 
-class SmallEncoder(nn.Module):
-    """A residual encoder that a CPU can run: one block for each size."""
-
-    def __init__(self, widths: tuple[int, int, int, int, int]) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, widths[0], 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
-        self.relu = nn.ReLU(inplace=True)
-        self.layer1 = BasicBlock(widths[0], widths[1], 2)
-        self.layer2 = BasicBlock(widths[1], widths[2], 2)
-        self.layer3 = BasicBlock(widths[2], widths[3], 2)
-        self.layer4 = BasicBlock(widths[3], widths[4], 2)
-
-    def forward(self, x: Tensor) -> Features:
-        """Return the maps of the stem and of the four layers."""
-        stem = self.relu(self.bn1(self.conv1(x)))
-        one = self.layer1(stem)
-        two = self.layer2(one)
-        three = self.layer3(two)
-        return stem, one, two, three, self.layer4(three)
-
-
 class LeanEncoder(nn.Module):
     """A residual encoder that a CPU can run: most of its work is done on small maps."""
 
@@ -185,6 +163,15 @@ class LeanEncoder(nn.Module):
         two = self.layer2(one)
         three = self.layer3(two)
         return stem, one, two, three, self.layer4(three)
+
+
+class SmallEncoder(LeanEncoder):
+    """The same with one block for each size, its layers named as such and not as lists of one."""
+
+    def __init__(self, widths: tuple[int, int, int, int, int]) -> None:
+        super().__init__(widths, (1, 1, 1, 1))
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            setattr(self, name, getattr(self, name)[0])
 
 
 BACKBONES: dict[str, Widths] = {

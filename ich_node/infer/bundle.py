@@ -122,7 +122,9 @@ def _thresholds(stated: dict[str, Any]) -> dict[str, float]:
     return {name: float(stated[name]) for name in CLASSES}
 
 
-def _preprocessing(stated: dict[str, Any]) -> Preprocessing:
+def _preprocessing(stated: object) -> Preprocessing:
+    if not isinstance(stated, dict):
+        raise ValueError(f"preprocessing = {stated!r}, expected a table")
     known = {item.name: item.type for item in fields(Preprocessing)}
     for name, value in stated.items():
         if type(value).__name__ != known.get(name):

@@ -164,3 +164,15 @@ def test_an_entry_in_two_files_is_refused(folder):
     _restate(folder, lambda stated: stated["ich_node"].update(sha256=sha256_of(folder)))
     with pytest.raises(BundleError, match="another weight file"):
         load_network(read_bundle(folder))
+
+
+@pytest.mark.parametrize(
+    "stated",
+    ["published", [192], {"size": "192"}, {"size": 200}, {"size": 16}, {"blur": True}],
+    ids=["text", "list", "no number", "no multiple", "too small", "unknown"],
+)
+def test_a_preprocessing_that_is_none_is_refused(folder, stated):
+    """What a network was taught to read is no matter of guessing."""
+    _restate(folder, lambda metadata: metadata["ich_node"].update(preprocessing=stated))
+    with pytest.raises(BundleError, match="preprocessing"):
+        read_bundle(folder)
