@@ -145,7 +145,7 @@ class Recipe(_Part):
     ``start``: a published checkpoint that the encoder begins with; empty for none.
     """
 
-    backbone: Literal["resnet50", "lean", "small", "tiny"] = "lean"
+    backbone: Literal["resnet50", "lite", "lean", "small", "tiny"] = "lean"
     start: str = ""
     seed: int = 42
     preprocessing: Kind = "ours"

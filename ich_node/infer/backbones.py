@@ -165,6 +165,70 @@ class LeanEncoder(nn.Module):
         return stem, one, two, three, self.layer4(three)
 
 
+class InvertedResidual(nn.Module):
+    """Block of EfficientNet-Lite: 1x1 to more channels, a convolution of each channel alone, 1x1."""
+
+    def __init__(self, inside: int, outside: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        wide = inside * expand
+        self.expand: nn.Module = nn.Identity()
+        if expand != 1:
+            self.expand = nn.Sequential(
+                nn.Conv2d(inside, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(inplace=True)
+            )
+        self.depthwise = nn.Sequential(
+            nn.Conv2d(wide, wide, kernel, stride, kernel // 2, groups=wide, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU6(inplace=True),
+        )
+        self.project = nn.Sequential(
+            nn.Conv2d(wide, outside, 1, bias=False), nn.BatchNorm2d(outside)
+        )
+        self.kept = stride == 1 and inside == outside
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's map, at 1/stride of the size."""
+        out: Tensor = self.project(self.depthwise(self.expand(x)))
+        return out + x if self.kept else out
+
+
+class LiteEncoder(nn.Module):
+    """EfficientNet-Lite0 to its 1/16, and a map at full size that it does not have.
+
+    Its own stem halves the slice at once, so a convolution beside it keeps what is small.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int, int]) -> None:
+        super().__init__()
+        self.conv0 = nn.Conv2d(1, widths[0], 3, 1, 1, bias=False)
+        self.bn0 = nn.BatchNorm2d(widths[0])
+        self.relu = nn.ReLU(inplace=True)
+        self.conv1 = nn.Conv2d(1, 32, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.relu6 = nn.ReLU6(inplace=True)
+        self.layer1 = self._layer(32, 16, 3, 1, 1, expand=1)
+        self.layer2 = self._layer(16, 24, 3, 2, 2)
+        self.layer3 = self._layer(24, 40, 5, 2, 2)
+        self.layer4 = nn.Sequential(
+            *self._layer(40, 80, 3, 3, 2), *self._layer(80, 112, 5, 3, 1)
+        )
+
+    @staticmethod
+    def _layer(
+        inside: int, outside: int, kernel: int, blocks: int, stride: int, expand: int = 6
+    ) -> nn.Sequential:
+        rest = [InvertedResidual(outside, outside, kernel, 1, expand) for _ in range(blocks - 1)]
+        return nn.Sequential(InvertedResidual(inside, outside, kernel, stride, expand), *rest)
+
+    def forward(self, x: Tensor) -> Features:
+        """Return the maps of the stem and of the four layers."""
+        stem = self.relu(self.bn0(self.conv0(x)))
+        one = self.layer1(self.relu6(self.bn1(self.conv1(2 * x - 1))))  # -1..1, as it was taught
+        two = self.layer2(one)
+        three = self.layer3(two)
+        return stem, one, two, three, self.layer4(three)
+
+
 class SmallEncoder(LeanEncoder):
     """The same with one block for each size, its layers named as such and not as lists of one."""
 
@@ -188,6 +252,14 @@ BACKBONES: dict[str, Widths] = {
         blocks=(1, 2, 3, 3),
         evidence=True,
     ),
+    "lite": Widths(
+        encoder=(8, 16, 24, 40, 112),
+        decoder=(64, 32, 24, 12),
+        maps=8,
+        recurrent=64,
+        pool=MaximumAndAverage,
+        evidence=True,
+    ),
     "tiny": Widths((2, 4, 8, 8, 8), (8, 8, 4, 4), 4, 8, MaximumAndAverage, evidence=True),
 }
 
@@ -205,6 +277,8 @@ def build_encoder(name: str) -> nn.Module:
         return ResNet50()
     if name == "small":
         return SmallEncoder(widths.encoder)
+    if name == "lite":
+        return LiteEncoder(widths.encoder)
     return LeanEncoder(widths.encoder, widths.blocks)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ich_node.infer.network import SliceNet
+from training.published.lite import EfficientNetLite0
 from training.published.main_branch import MainSliceNet, MainVolumeClassifier, MainVolumeSegmenter
 from training.published.networks import PublishedClassifier, PublishedSegmenter, imagenet_resnet50
 
@@ -81,7 +82,22 @@ IMAGENET = Layout(
     "fc.weight",
     imagenet_resnet50,
 )
-LAYOUTS = (SLICES_1, CLASSIFIER_1, SEGMENTER_1, SLICES_3, CLASSIFIER_3, SEGMENTER_3, IMAGENET)
+LITE = Layout(
+    "EfficientNet-Lite0",
+    ("_conv_stem.", "_blocks.15.", "_fc."),
+    "_fc.weight",
+    EfficientNetLite0,
+)
+LAYOUTS = (
+    SLICES_1,
+    CLASSIFIER_1,
+    SEGMENTER_1,
+    SLICES_3,
+    CLASSIFIER_3,
+    SEGMENTER_3,
+    IMAGENET,
+    LITE,
+)
 
 # What is known and not read: first match. Those whose names hold another's come before it.
 _FOREIGN: tuple[tuple[str, tuple[str, ...]], ...] = (

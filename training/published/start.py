@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ich_node.infer.backbones import ResNet50
+from ich_node.infer.backbones import LiteEncoder, ResNet50
 from ich_node.infer.network import SliceNet, SmartNet
 from training.published.checkpoints import Checkpoint, CheckpointError
-from training.published.layouts import IMAGENET, SLICES_1
+from training.published.layouts import IMAGENET, LITE, SLICES_1
+from training.published.lite import lite_encoder_state
 
 _ENCODER = "encoder."
 
@@ -42,8 +43,16 @@ def start_encoder(net: SliceNet | SmartNet, checkpoint: Checkpoint) -> None:
     Raises
     ------
     CheckpointError
-        The network's backbone is not ``resnet50``.
+        The network's backbone is not that of the checkpoint.
     """
+    if checkpoint.layout is LITE:
+        if not isinstance(net.encoder, LiteEncoder):
+            raise CheckpointError(
+                f"{checkpoint.path} holds an EfficientNet-Lite0; start a network of backbone "
+                f"'lite' from it, not one with {type(net.encoder).__name__}"
+            )
+        net.encoder.load_state_dict(lite_encoder_state(checkpoint.state, net.encoder))
+        return
     if not isinstance(net.encoder, ResNet50):
         raise CheckpointError(
             f"{checkpoint.path} holds a ResNet-50; start a network of backbone 'resnet50' from it, "

@@ -298,7 +298,7 @@ def paint_bleed(
         level = plan.place[1] + rng.uniform(-0.4, 0.4) * plan.size_mm
         clot -= rng.uniform(10, 25) * (head.y < level)
     if plan.subtype == "subarachnoid":
-        share = rng.uniform(0.55, 1.0)
+        share = rng.uniform(0.65, 1.0)
         clot = share * clot + (1 - share) * hu
     part = _soft(rng, grid, mask) if plan.subtype != "epidural" else mask.astype(np.float32)
     hu += part * (clot - hu)

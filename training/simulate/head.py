@@ -20,6 +20,8 @@ from training.simulate.scanner import expose
 from training.simulate.tissue import paint_brain, paint_holder, paint_petrous, paint_skull
 
 SMALLEST_ML = 0.2
+# What is spread thin has to be more before anyone would name it.
+_LEAST_ML = {"subarachnoid": 1.0, "subdural": 0.8, "epidural": 0.5, "intraventricular": 0.4}
 # Blood that changes a voxel by less than this, or lies in what shines like bone, is not to be seen:
 # no label.
 SEEN_HU = 6.0
@@ -121,8 +123,13 @@ def _draw_head(
 
 def _all_seen(labels: npt.NDArray[np.uint8], names: Sequence[str], voxel_ml: float) -> bool:
     """Tell whether enough of every bleed can be seen."""
-    found = [(labels == 1 + SUBTYPES.index(name)).sum() * voxel_ml for name in names]
-    return min(found, default=SMALLEST_ML) >= SMALLEST_ML
+    found = ((labels == 1 + SUBTYPES.index(name)).sum() * voxel_ml for name in names)
+    return all(ml >= least_ml(name) for ml, name in zip(found, names, strict=True))
+
+
+def least_ml(name: str) -> float:
+    """Return the smallest volume of a subtype that a head is asked to show, mL."""
+    return _LEAST_ML.get(name, SMALLEST_ML)
 
 
 def _to_matrix(
@@ -217,7 +224,7 @@ def _draw(
     """Draw a bleed, again elsewhere until it is large enough to be one."""
     mask = plan.draw(rng, head) & ~taken
     for _ in range(_DRAWS):
-        if mask.sum() * voxel_ml >= SMALLEST_ML:
+        if mask.sum() * voxel_ml >= least_ml(plan.subtype):
             break
         mask = plan_bleed(rng, atlas, plan.subtype).draw(rng, head) & ~taken
     return mask

@@ -57,7 +57,8 @@ def _streak_angles(rng: np.random.Generator) -> list[tuple[float, np.float32]]:
     """Directions in which bone darkens or brightens what lies between, and by how much."""
     if rng.random() < 0.35:
         return []
-    found = [(float(rng.normal(0, 8)), np.float32(rng.normal(-0.05, 0.04)))]
+    strength = 0.04 if rng.random() < 0.75 else 0.12
+    found = [(float(rng.normal(0, 8)), np.float32(rng.normal(-0.05, strength)))]
     more = range(int(rng.integers(0, 3)))
     found += [(float(rng.uniform(0, 180)), np.float32(rng.normal(0, 0.03))) for _ in more]
     return found

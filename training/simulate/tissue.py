@@ -9,6 +9,8 @@ from training.simulate.anatomy import Anatomy
 from training.simulate.atlas import Mask, Volume
 
 AIR = -1000.0
+# From this part on a voxel counts as bone.
+_MOSTLY = 0.3
 
 
 def smoothstep(value: Volume, low: float, high: float) -> Volume:
@@ -81,6 +83,7 @@ def tent_region(head: Anatomy) -> Mask:
 def paint_skull(rng: np.random.Generator, head: Anatomy, hu: Volume) -> Mask:
     """Paint skull, scalp, face and air; return the bone."""
     grid = head.grid
+    inner = hu.copy()
     outside = head.depth_mm <= 0
     thick = rng.uniform(4.0, 9.0) + rng.uniform(0.5, 1.6) * grid.noise(rng, 35.0)
     thick = np.clip(thick, 2.5, 14.0)
@@ -97,15 +100,28 @@ def paint_skull(rng: np.random.Generator, head: Anatomy, hu: Volume) -> Mask:
     if swollen:
         _scalp_blood(rng, head, hu, outside & (out < thick + scalp - 1.5) & (out > thick))
     bone = _base(rng, head, hu, thick + scalp)
-    table = outside & (out < thick) & ((head.z > -38) | (head.y > 20))
+    vault = (head.z > -38) | (head.y > 20)
     if head.average_hu is not None:
-        table &= head.z > -12 - 0.35 * (head.y - 20)
+        vault &= head.z > -12 - 0.35 * (head.y - 20)
+    table = outside & (out < thick) & vault
     cortical = rng.uniform(900, 1500)
     hu[table] = cortical
     middle = np.abs(out / thick - 0.5) < rng.uniform(0.1, 0.3)
     diploe = table & middle & (thick > 4)
     hu[diploe] = rng.uniform(250, 800)
+    part = below(head, 0.0)
+    mixed = vault & (part > 0) & (part < 1)
+    hu[mixed] = (part * inner + (1 - part) * np.float32(cortical))[mixed]
     return np.asarray(bone | table, bool)
+
+
+def below(head: Anatomy, surface_mm: Volume | float) -> Volume:
+    """Return how much of each voxel lies deeper than a surface below the inner table, 0..1.
+
+    A slice that bone runs through at a slant shows a band as grey as blood beside it.
+    """
+    reach = np.abs(np.gradient(head.depth_mm, axis=0)) + np.float32(0.5 * head.grid.spacing_mm[1])
+    return np.asarray(np.clip(0.5 + (head.depth_mm - surface_mm) / reach, 0, 1), np.float32)
 
 
 def _scalp_blood(rng: np.random.Generator, head: Anatomy, hu: Volume, where: Mask) -> None:
@@ -169,23 +185,25 @@ def _drawn_base(rng: np.random.Generator, head: Anatomy, hu: Volume, cover: Volu
 
 def paint_petrous(rng: np.random.Generator, head: Anatomy, hu: Volume) -> Mask:
     """Ridges and processes of bone that reach into the cavity."""
-    found = np.zeros(head.grid.shape, bool)
+    part = np.zeros(head.grid.shape, np.float32)
+    slice_mm = head.grid.spacing_mm[0]
     for side in (-1, 1):
         line = head.y - 22 + rng.uniform(0.5, 0.9) * (np.abs(head.x) - 30)
         half = rng.uniform(1.5, 5.5) * np.clip((np.abs(head.x) - 10) / 25, 0.2, 1.3)
         ridge = np.abs(line + 2.5 * head.grid.noise(rng, 9.0)) < half
         top = rng.uniform(-36, -26) + 2 * head.grid.noise(rng, 12.0)
-        ridge &= (head.x * side > rng.uniform(12, 20)) & (head.z < top)
-        found |= ridge & (head.z > -52) & (head.depth_mm > -2) & (head.depth_mm < 16)
+        ridge &= head.x * side > rng.uniform(12, 20)
+        ridge &= (head.z > -52) & (head.depth_mm > -2) & (head.depth_mm < 16)
+        part = np.maximum(part, ridge * np.clip(0.5 + (top - head.z) / slice_mm, 0, 1))
         clinoid = (head.z + 17) ** 2 + (head.y + 6) ** 2 + (head.x - side * 12) ** 2
-        found |= clinoid < rng.uniform(2, 4.5) ** 2
-    rough = head.depth_mm < rng.uniform(0.3, 2.2) + 1.2 * head.grid.noise(rng, 9.0)
-    floor = (head.z < -14 - 0.3 * (head.y - 10)) & rough & head.inside
-    found |= floor
-    found &= head.depth_mm > -3
+        part = np.maximum(part, clinoid < rng.uniform(2, 4.5) ** 2)
+    rough = rng.uniform(0.3, 2.2) + rng.uniform(0.8, 2.2) * head.grid.noise(rng, 9.0)
+    low = (head.z < -14 - 0.3 * (head.y - 10)) & head.inside
+    part = np.maximum(part, low * (1 - below(head, rough)))
+    part = np.asarray(part * (head.depth_mm > -3), np.float32)
     density = np.clip(rng.uniform(500, 1200) + 250 * head.grid.noise(rng, 6.0), 150, 1800)
-    hu[found] = density[found]
-    return found
+    hu += part * (density - hu)
+    return np.asarray(part > _MOSTLY, bool)
 
 
 def paint_holder(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
