@@ -29,6 +29,9 @@ AeTitle = Annotated[
 Name = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+Millimetres = Annotated[float, Field(ge=0, le=1000)]
+Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r".*[A-Za-z0-9+].*")]
+Words = tuple[Word, ...]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -132,6 +135,59 @@ class Completion(_Section):
     quiet_seconds: Seconds = 30.0
 
 
+class Selection(_Section):
+    """Which series are read, by their headers; every other one is given its reason.
+
+    A word matches whole words of a header, whatever their case; ``*`` stands for any letters or
+    digits, ``?`` for one of them.
+    """
+
+    min_age: Annotated[float, Field(ge=0, le=120)] = 18.0
+    min_thickness_mm: Millimetres = 0.4
+    max_thickness_mm: Millimetres = 10.0
+    wait_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    soft_kernels: Words = ()
+    bone_kernels: Words = ()
+    head_words: Words = (
+        *("head*", "brain*", "skull*", "cran*", "cereb*", "neuro*", "stroke", "kopf*", "tete"),
+        *("schadel*", "schaedel*", "cabeza", "testa", "hoofd"),
+    )
+    other_body_words: Words = (
+        *("neck", "chest", "thora*", "lung*", "cardiac", "heart", "coronary", "abdom*", "liver"),
+        *("pelvi*", "hip", "hips", "spine", "?spine", "c spine", "t spine", "l spine"),
+        *("knee", "foot", "ankle", "leg", "hand", "wrist", "elbow", "shoulder", "extremity"),
+        *("arm", "body"),
+    )
+    bone_words: Words = ("bone*", "knochen*", "osseous", "hueso*", "bot")
+    perfusion_words: Words = (
+        *("perf*", "ctp", "vpct", "cbf", "cbv", "mtt", "tmax", "ttp", "tta", "4d"),
+    )
+    contrast_words: Words = (
+        *("cta", "ctv", "angio*", "venogra*", "contrast*", "kontrast*", "enhanced", "cect", "c+"),
+        *("+c", "mit km", "nach km", "post km", "+km", "bolus", "arterial", "venous"),
+        *("monitoring", "premonitoring", "smartprep*", "circle of willis"),
+    )
+    no_contrast_words: Words = (
+        *("no", "non", "not", "none", "nil", "without", "wo", "w o", "w out", "plain", "pre"),
+        *("unenhanced", "noncon*", "nc", "ncct", "nect", "nativ*", "ohne", "sans", "sin"),
+    )
+    reformat_words: Words = ("mpr*", "mip*", "minip*", "cor", "coronal*", "sag", "sagit*", "vrt*")
+    localizer_words: Words = ("scout*", "topo*", "surview*", "locali?er*", "scano*")
+    dose_report_words: Words = (
+        *("dose report", "dose info*", "dose record*", "patient protocol", "exam summary"),
+    )
+
+    @model_validator(mode="after")
+    def _thickness_is_a_range(self) -> Selection:
+        if self.min_thickness_mm > self.max_thickness_mm:
+            msg = (
+                f"min_thickness_mm = {self.min_thickness_mm:g} is above max_thickness_mm = "
+                f"{self.max_thickness_mm:g}"
+            )
+            raise ValueError(msg)
+        return self
+
+
 class Model(_Section):
     """Which model reads, and on what."""
 
@@ -177,6 +233,7 @@ class Settings(BaseSettings):
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
     completion: Completion = Completion()
+    selection: Selection = Selection()
     model: Model = Model()
     tls: Tls = Tls()
     retention: Retention = Retention()

@@ -32,12 +32,16 @@ class SeriesState(StrEnum):
 class SeriesEvent(StrEnum):
     """What happens to a series, or to the revision of it that is analysed.
 
-    ``image`` an image came; ``requeued`` its job was lost and another carries it; ``retry``,
-    ``reprocess`` and ``resend`` an administrator asked; the others are the ends of the stages.
+    ``image`` an image came; ``waits`` a better series of its study may be coming; ``chosen`` it was
+    passed over and is to be read after all; ``requeued`` its job was lost and another carries it;
+    ``retry``, ``reprocess`` and ``resend`` an administrator asked; the others are the ends of the
+    stages.
     """
 
     IMAGE = "image"
     COMPLETE = "complete"
+    WAITS = "waits"
+    CHOSEN = "chosen"
     ASSEMBLED = "assembled"
     INFERRED = "inferred"
     REPORTED = "reported"
@@ -91,6 +95,8 @@ _BUILT = (_S.REPORTED, _S.DELIVERED, _S.CONFIRMED)
 SERIES: Mapping[tuple[SeriesState, SeriesEvent], SeriesState] = {
     **{(state, _E.IMAGE): _S.RECEIVING for state in _S},
     (_S.RECEIVING, _E.COMPLETE): _S.COMPLETE,
+    (_S.COMPLETE, _E.WAITS): _S.COMPLETE,
+    (_S.REFUSED, _E.CHOSEN): _S.COMPLETE,
     (_S.COMPLETE, _E.ASSEMBLED): _S.ASSEMBLED,
     (_S.ASSEMBLED, _E.ASSEMBLED): _S.ASSEMBLED,
     (_S.ASSEMBLED, _E.INFERRED): _S.INFERRED,
@@ -138,4 +144,5 @@ def after(table: Mapping[tuple[State, Event], State], state: State, event: Event
 
 
 UNFINISHED = _UNDER_WAY
+READ = (_S.ASSEMBLED, _S.INFERRED, *_BUILT)
 DUE = _DUE

@@ -209,9 +209,7 @@ class LiteEncoder(nn.Module):
         self.layer1 = self._layer(32, 16, 3, 1, 1, expand=1)
         self.layer2 = self._layer(16, 24, 3, 2, 2)
         self.layer3 = self._layer(24, 40, 5, 2, 2)
-        self.layer4 = nn.Sequential(
-            *self._layer(40, 80, 3, 3, 2), *self._layer(80, 112, 5, 3, 1)
-        )
+        self.layer4 = nn.Sequential(*self._layer(40, 80, 3, 3, 2), *self._layer(80, 112, 5, 3, 1))
 
     @staticmethod
     def _layer(

@@ -8,9 +8,9 @@ from the stored originals, which gives the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,16 @@ from dbos import error as dbos_error
 from ich_node import faults, logs
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.infer.predictor import Predictor
-from ich_node.pipeline import kept, outcome, stages
+from ich_node.pipeline import choice, kept, outcome, stages
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
-from ich_node.states import SeriesEvent
-from ich_node.store import deliveries, revisions
+from ich_node.settings import Selection
+from ich_node.states import UNFINISHED, IllegalTransition, SeriesEvent
+from ich_node.store import deliveries, members, revisions
 from ich_node.store.engine import DatabaseError, Engine, writing
 from ich_node.store.jobs import ANALYSE_WORKFLOW, Jobs
+from ich_node.store.members import Member
 
 _log = logs.get(__name__)
 
@@ -43,7 +45,8 @@ _AGAIN: Any = {
 }
 
 Timings = dict[str, float]
-Step = dict[str, Any]  # {"timings_s", and where the series ends here: "refusal" or "failure"}
+# {"timings_s", and where the job ends here: "refusal", "failure", or "later": another one goes on}
+Step = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Worker:
     predictor: Predictor
     results_dir: Path
     destinations: tuple[str, ...]
+    rules: Selection = field(default_factory=Selection)
     at_hand: AtHand = field(default_factory=AtHand)
     volumes: dict[str, CtVolume] = field(default_factory=dict)
     predictions: dict[str, Prediction] = field(default_factory=dict)
@@ -79,6 +83,8 @@ def register(worker: Worker) -> None:
 
     @DBOS.step(name="assemble", **_AGAIN)
     def assemble(key: str) -> Step:
+        if revisions.state_of(worker.engine, key) not in UNFINISHED:
+            return {"timings_s": {}, "later": True}  # another job of it has come to the end
         return _step(worker, key, "assemble", lambda revision: _assemble(worker, revision))
 
     @DBOS.step(name="infer", **_AGAIN)
@@ -102,6 +108,8 @@ def register(worker: Worker) -> None:
             for step in (assemble, infer, lambda key: report(key, timings)):
                 ended = _ended(step, key)
                 timings.update(ended["timings_s"])
+                if "later" in ended:
+                    break
                 if "refusal" in ended or "failure" in ended:
                     close(key, ended, timings)
                     break
@@ -140,6 +148,8 @@ def _step(worker: Worker, key: str, name: str, stage: Callable[[Revision], Timin
             timings = stage(revisions.load(worker.engine, key))
         faults.point(f"{name}.committed", key)
         return {"timings_s": timings}
+    except _Waits:
+        return {"timings_s": {}, "later": True}
     except SeriesRefused as refused:
         said = {"reason": str(refused.reason), "text": refused.text}
         return {"timings_s": {"assemble": time.monotonic() - began}, "refusal": said}
@@ -160,7 +170,55 @@ def _crashed(stage: str, died: int) -> Step:
     return {"timings_s": {}, "failure": text, "reason": outcome.CRASHED}
 
 
+class _Waits(Exception):
+    """A series waits for a better one; the job that takes it up again is enqueued."""
+
+
+def _choose(worker: Worker, revision: Revision) -> None:
+    """Go on if this series of its study is one to read now.
+
+    Raises
+    ------
+    SeriesRefused
+        It is none, or another one is better.
+    _Waits
+        A better one may be coming.
+    """
+    found = members.of_study(worker.engine, revision.study_instance_uid)
+    this_one = _this_one(found, revision)
+    mine = choice.facts_of_paths(revision.paths, worker.rules)
+    if mine is None:  # assembling says what is wrong with the files
+        return
+    made = choice.decide(
+        mine,
+        choice.siblings_of(found, revision.series_instance_uid, worker.rules),
+        worker.rules,
+        waited_s=time.time() - this_one.completed_at,
+        was_read=this_one.was_read,
+    )
+    if made.refusal is not None:
+        raise SeriesRefused(made.refusal.reason, made.refusal.text)
+    if made.wait_s:
+        _wait(worker, this_one, made.wait_s)
+
+
+def _wait(worker: Worker, member: Member, wait_s: float) -> None:
+    if member.item is None:
+        raise ValueError("a series without a revision has no job")
+    text = f"waits up to {wait_s:.0f} s: a better series of its study may be coming"
+    with writing(worker.engine) as connection:
+        revisions.requeue(
+            connection, worker.jobs, member.item, text, wait_s, event=SeriesEvent.WAITS
+        )
+    raise _Waits
+
+
+def _this_one(found: Sequence[Member], revision: Revision) -> Member:
+    return next(one for one in found if one.series_instance_uid == revision.series_instance_uid)
+
+
 def _assemble(worker: Worker, revision: Revision) -> Timings:
+    _choose(worker, revision)
     first, last, complete = revisions.moments(worker.engine, revision.key)
     queued = time.time() - complete
     volume, took = stages.timed(lambda: stages.volume_of(revision.paths))
@@ -192,7 +250,7 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     # By the slices that are read: a localizer more in the series gives no other result.
     sources = [str(header.SOPInstanceUID) for header in volume.headers]
     folder = worker.results_dir / kept.result_key(sources, worker.predictor.identity)
-    context = Context(revision.series_instance_uid, revision.evidence, timings_s)
+    context = _context(worker, revision, timings_s)
 
     def build(part: Path) -> None:
         stages.build_analysed(context, volume, _prediction(worker, revision), part)
@@ -213,8 +271,26 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     return {"report": took}
 
 
+def _context(worker: Worker, revision: Revision, timings_s: Timings) -> Context:
+    """What is known of a series that is read, and of the others of its study."""
+    found = members.of_study(worker.engine, revision.study_instance_uid)
+    mine = choice.facts_of_paths(revision.paths, worker.rules)
+    context = Context(revision.series_instance_uid, revision.evidence, timings_s)
+    if mine is None:
+        return context
+    return replace(
+        context,
+        other_series=choice.others(found, mine, worker.rules),
+        notes=choice.notes(found, mine, worker.rules),
+    )
+
+
 def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) -> None:
-    """Give a series that ends early its state, its reason and, where due, its SR."""
+    """Give a series that ends early its state and its reason; then look at its study.
+
+    Where the series passed over has its turn now, it gets it; where nothing of the study could be
+    read, the PACS is told, once.
+    """
     context = Context(revision.series_instance_uid, revision.evidence, timings_s)
     died = revisions.begin(worker.engine, revision.key, worker.process)
     if died >= _MAX_DEATHS and "failure" not in ended:
@@ -234,19 +310,60 @@ def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) 
         )
     else:
         _refuse(worker, revision, context, ended["refusal"])
+    found = members.of_study(worker.engine, revision.study_instance_uid)
+    _give_turn(worker, choice.heir(found, worker.rules))
+    _tell(worker, revision.study_instance_uid)
     faults.point("close.committed", revision.key)
 
 
 def _refuse(worker: Worker, revision: Revision, context: Context, said: Mapping[str, str]) -> None:
     refusal = Refusal(Reason(said["reason"]), said["text"])
+    told = outcome.refused(context, refusal)
+    faults.point("close.done", revision.key)
+    _advance(
+        worker,
+        revision,
+        SeriesEvent.REFUSED,
+        refusal.text,
+        reason=told["reason"],
+        reason_text=told["reason_text"],
+        outcome=told,
+    )
+
+
+def _give_turn(worker: Worker, heir: Member | None) -> None:
+    """Have a series read that was passed over for one that could not be read."""
+    if heir is None or heir.item is None:
+        return
+    text = "chosen after all: the series chosen in its place could not be read"
+    try:
+        with writing(worker.engine) as connection:
+            revisions.requeue(connection, worker.jobs, heir.item, text, event=SeriesEvent.CHOSEN)
+    except IllegalTransition:  # another process was faster
+        return
+    _log.info("chosen", revision=heir.item.key, text=text)
+
+
+def _tell(worker: Worker, study_instance_uid: str) -> None:
+    """Build and send the one not-analysed SR of a study that held a head CT and was not read."""
+    found = members.of_study(worker.engine, study_instance_uid)
+    speaks = choice.spokesman(found, worker.rules)
+    if speaks is None or speaks[0].item is None:
+        return
+    key, refusal = speaks[0].item.key, speaks[1]
+    revision = revisions.load(worker.engine, key)
     folder = worker.results_dir / kept.result_key(revision.sop_instance_uids, refusal)
+    context = Context(revision.series_instance_uid, revision.evidence)
 
     def build(part: Path) -> None:
         stages.build_refused(context, revision.paths, refusal, part)
 
     kept.build_once(folder, build)
-    faults.point("close.done", revision.key)
-    _finish(worker, revision, SeriesEvent.REFUSED, refusal.text, folder)
+    objects = kept.kept_files(folder)
+    with writing(worker.engine) as connection:
+        if objects and members.tell(connection, key, objects):
+            deliveries.open_deliveries(connection, worker.jobs, key, worker.destinations)
+            _log.info("told", revision=key, reason=str(refusal.reason))
 
 
 def _volume(worker: Worker, revision: Revision) -> CtVolume:

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset
-
 from ich_node import logs
-from ich_node.complete.choose import SeriesFacts, choose_series, facts_of
+from ich_node.complete import choose
+from ich_node.complete.facts import SeriesFacts
 from ich_node.errors import SeriesRefused
 from ich_node.pipeline import outcome, stages
 from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal
+from ich_node.settings import Selection
 
 _log = logs.get(__name__)
 
 _WRITTEN = ("seg.dcm", "sr.dcm", "summary.png", outcome.RESULT_JSON)
+_DEFAULTS = Selection()
 
 Predict = Callable[[CtVolume], Prediction]
 Progress = Callable[[str], None]
+Refused = tuple[SeriesFacts, Refusal]
 
 
-def analyze_folder(folder: Path, out: Path, predict: Predict, progress: Progress) -> dict[str, Any]:
+def analyze_folder(
+    folder: Path, out: Path, predict: Predict, progress: Progress, rules: Selection = _DEFAULTS
+) -> dict[str, Any]:
     """Choose the series of a folder, analyse it, write the objects and `result.json`.
+
+    Where the best series turns out not to be one to read, the next best takes its place.
 
     Parameters
     ----------
@@ -39,6 +45,8 @@ def analyze_folder(folder: Path, out: Path, predict: Predict, progress: Progress
         From volume to prediction; called only when there is a volume.
     progress
         Told the name of each stage as it begins.
+    rules
+        Which series are read.
 
     Returns
     -------
@@ -56,38 +64,67 @@ def analyze_folder(folder: Path, out: Path, predict: Predict, progress: Progress
     if not series:
         text = f"no DICOM file in {folder.name} ({passed_over} files looked at)"
         return _write(outcome.failed(context, outcome.ERROR, text), out)
-    chosen, others = choose_series([facts_of(_headers(paths)) for paths in series.values()])
-    subject, refusal = (chosen, None) if chosen is not None else _nearest(others)
-    context = replace(
-        context,
-        series_instance_uid=subject.series_instance_uid,
-        other_series=[_listed(facts, why) for facts, why in others if facts is not subject],
-    )
-    paths = series[subject.series_instance_uid]
-    if refusal is not None:
-        return stages.build_refused(context, paths, refusal, out)
-    return _analyse(context, paths, out, predict, progress)
+    found = [stages.facts_of_files(paths, rules) for paths in series.values()]
+    ranked, refused = choose.choose_series([facts for facts in found if facts], rules)
+    for index, facts in enumerate(ranked):
+        progress("assemble")
+        began = time.monotonic()
+        others = [(other, choose.passed_over(other, facts)) for other in ranked[index + 1 :]]
+        of_this = _about(context, facts, [*refused, *others], choose.notes(facts, rules))
+        try:
+            volume = stages.volume_of(series[facts.series_instance_uid])
+        except SeriesRefused as why:
+            refused.append((facts, Refusal(why.reason, why.text)))
+            continue
+        except Exception as error:
+            return _failed(of_this, error, out)
+        of_this = _timed(of_this, assemble=time.monotonic() - began)
+        return _analyse(of_this, volume, out, predict, progress)
+    return _refuse(context, refused, series, out)
+
+
+def _about(
+    context: Context, facts: SeriesFacts, others: Sequence[Refused], notes: Sequence[str] = ()
+) -> Context:
+    listed = [stages.listed(other.series_instance_uid, why) for other, why in others]
+    uid = facts.series_instance_uid
+    return replace(context, series_instance_uid=uid, other_series=listed, notes=notes)
+
+
+def _timed(context: Context, **seconds: float) -> Context:
+    return replace(context, timings_s={**context.timings_s, **seconds})
 
 
 def _analyse(
-    context: Context, paths: Sequence[Path], out: Path, predict: Predict, progress: Progress
+    context: Context, volume: CtVolume, out: Path, predict: Predict, progress: Progress
 ) -> dict[str, Any]:
     try:
-        progress("assemble")
-        volume, assembled = stages.timed(lambda: stages.volume_of(paths))
         progress("infer")
         prediction, inferred = stages.timed(lambda: predict(volume))
         progress("report")
-        timings = {**context.timings_s, "assemble": assembled, "infer": inferred}
-        return stages.build_analysed(replace(context, timings_s=timings), volume, prediction, out)
-    except SeriesRefused as refused:
-        return stages.build_refused(context, paths, Refusal(refused.reason, refused.text), out)
+        return stages.build_analysed(_timed(context, infer=inferred), volume, prediction, out)
     except Exception as error:
-        cause = logs.cause(error)
-        _log.error("analysis failed", **cause)
-        for name in _WRITTEN:  # an object that failed its check must not be found here
-            (out / name).unlink(missing_ok=True)
-        return _write(outcome.failed(context, outcome.ERROR, cause["error"]), out)
+        return _failed(context, error, out)
+
+
+def _failed(context: Context, error: Exception, out: Path) -> dict[str, Any]:
+    cause = logs.cause(error)
+    _log.error("analysis failed", **cause)
+    for name in _WRITTEN:  # an object that failed its check must not be found here
+        (out / name).unlink(missing_ok=True)
+    return _write(outcome.failed(context, outcome.ERROR, cause["error"]), out)
+
+
+def _refuse(
+    context: Context, refused: Sequence[Refused], series: Mapping[str, Sequence[Path]], out: Path
+) -> dict[str, Any]:
+    """Nothing was read: one refusal speaks for the folder, in an SR if it held a head CT."""
+    told = choose.speaker(refused)
+    facts, refusal = told or max(refused, key=lambda one: one[0].instances)
+    context = _about(context, facts, [one for one in refused if one[0] is not facts])
+    if told is None:
+        return _write(outcome.refused(context, refusal), out)
+    return stages.build_refused(context, series[facts.series_instance_uid], refusal, out)
 
 
 def series_of(folder: Path) -> tuple[dict[str, list[Path]], int]:
@@ -104,24 +141,6 @@ def series_of(folder: Path) -> tuple[dict[str, list[Path]], int]:
         else:
             passed_over += 1
     return series, passed_over
-
-
-def _headers(paths: Sequence[Path]) -> list[Dataset]:
-    return [found for path in paths if (found := stages.header(path)) is not None]
-
-
-def _nearest(others: Sequence[tuple[SeriesFacts, Refusal]]) -> tuple[SeriesFacts, Refusal]:
-    """Where nothing was chosen, the verdict on the largest refused series speaks for the folder."""
-    spoken_for = [other for other in others if other[1].reason not in stages.SILENT]
-    return max(spoken_for or others, key=lambda other: other[0].instances)
-
-
-def _listed(facts: SeriesFacts, refusal: Refusal) -> dict[str, str]:
-    return {
-        "series_instance_uid": facts.series_instance_uid,
-        "reason": str(refusal.reason),
-        "reason_text": refusal.text,
-    }
 
 
 def _write(told: dict[str, Any], out: Path) -> dict[str, Any]:

@@ -22,13 +22,15 @@ ERROR, CRASHED = "error", "crashed"
 class Context:
     """What is known of a series besides its pixels.
 
-    ``timings_s`` are seconds per stage; ``other_series`` those of the folder that were not chosen.
+    ``timings_s`` are seconds per stage; ``other_series`` those of the folder or study that were not
+    chosen; ``notes`` are what people should know of a series that is read.
     """
 
     series_instance_uid: str
     evidence: str
     timings_s: Mapping[str, float] = field(default_factory=dict)
     other_series: Sequence[Mapping[str, str]] = ()
+    notes: Sequence[str] = ()
 
 
 def analysed(
@@ -87,6 +89,7 @@ def _frame(status: Status, context: Context) -> dict[str, Any]:
         "geometry": None,
         "evidence": context.evidence,
         "other_series": [dict(entry) for entry in context.other_series],
+        "notes": list(context.notes),
         "software_version": __version__,
         "intended_use": "Research use only. Not a medical device.",
     }

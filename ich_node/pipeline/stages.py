@@ -16,19 +16,18 @@ from pydicom.errors import InvalidDicomError
 
 from ich_node import logs
 from ich_node.assemble.assemble import assemble
-from ich_node.complete.choose import facts_of, refuse
-from ich_node.errors import IchNodeError, Reason, SeriesRefused
+from ich_node.complete.facts import SeriesFacts, facts_of
+from ich_node.errors import IchNodeError
 from ich_node.pipeline import outcome
 from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal
 from ich_node.report.build import build_not_analysed, build_results, draw_summary
+from ich_node.settings import Selection
 
 T = TypeVar("T")
 
 _log = logs.get(__name__)
 
-# A series that nobody would expect to be read needs no object in the PACS to say so.
-SILENT = frozenset({Reason.NOT_CT, Reason.LOCALIZER, Reason.NOT_ORIGINAL})
 _UNREADABLE = (InvalidDicomError, OSError, EOFError, ValueError)
 
 
@@ -47,18 +46,34 @@ def header(path: Path) -> pydicom.Dataset | None:
         return None
 
 
+def headers_of(paths: Sequence[Path]) -> list[pydicom.Dataset]:
+    """Return the headers of those files that are DICOM."""
+    return [found for path in paths if (found := header(path)) is not None]
+
+
+def facts_of_files(paths: Sequence[Path], rules: Selection) -> SeriesFacts | None:
+    """Return what the headers of one series say; None where no file has one."""
+    headers = headers_of(paths)
+    return facts_of(headers, rules) if headers else None
+
+
+def listed(series_instance_uid: str, refusal: Refusal) -> dict[str, str]:
+    """One entry of `other_series`."""
+    return {
+        "series_instance_uid": series_instance_uid,
+        "reason": str(refusal.reason),
+        "reason_text": refusal.text,
+    }
+
+
 def volume_of(paths: Sequence[Path]) -> CtVolume:
-    """Choose and assemble: a checked volume, or the reason why not.
+    """Assemble: a checked volume, or the reason why not.
 
     Raises
     ------
     SeriesRefused
-        The headers show that it is not one to read, or the geometry or pixels do.
+        The geometry or the pixels show that it is not one to read.
     """
-    headers = [found for path in paths if (found := header(path)) is not None]
-    refusal = refuse(facts_of(headers)) if headers else None
-    if refusal is not None:
-        raise SeriesRefused(refusal.reason, refusal.text)
     return assemble(paths)
 
 
@@ -86,9 +101,9 @@ def build_analysed(
 def build_refused(
     context: Context, paths: Sequence[Path], refusal: Refusal, folder: Path
 ) -> dict[str, Any]:
-    """Build the not-analysed SR where the reason deserves one; return the outcome."""
-    headers = [found for path in paths if (found := header(path)) is not None]
-    if headers and refusal.reason not in SILENT:
+    """Build the SR which says why nothing was analysed; return the outcome."""
+    headers = headers_of(paths)
+    if headers:
         try:
             build_not_analysed(headers, refusal, folder)
         except (IchNodeError, ValueError, AttributeError, TypeError) as error:

@@ -13,7 +13,7 @@ from ich_node.store.engine import Connection, Engine, reading
 from ich_node.store.tables import delivery, event, instance, result, revision, series, study
 
 # Keys of `result.json` that are null until the analysis has ended.
-_LATER = ("status", "findings", "slice_probabilities", "model", "geometry", "other_series")
+_LATER = ("status", "findings", "slice_probabilities", "model", "geometry", "other_series", "notes")
 
 
 @dataclass(frozen=True)

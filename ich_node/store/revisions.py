@@ -190,7 +190,7 @@ def apply(
     state = after(SERIES, before, event)
     if event is not SeriesEvent.REQUEUED:  # any other ends the stage at hand
         values["starts"] = 0
-    if event is SeriesEvent.RETRY:
+    if event in (SeriesEvent.RETRY, SeriesEvent.CHOSEN):
         values |= {"forgiven": 0, "reason": None, "reason_text": None, "outcome": None}
     connection.execute(
         sa.update(revision).where(revision.c.key == key).values(state=state, **values)
@@ -210,8 +210,8 @@ def apply(
     return state
 
 
-# Asked for by somebody: worth a line even where the state stays.
-_ASKED = (SeriesEvent.REQUEUED, SeriesEvent.RESEND)
+# Worth a line even where the state stays.
+_ASKED = (SeriesEvent.REQUEUED, SeriesEvent.WAITS, SeriesEvent.RESEND)
 
 
 @dataclass(frozen=True)

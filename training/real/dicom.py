@@ -18,12 +18,14 @@ from ich_node.assemble import checks
 from ich_node.assemble.pixels import hounsfield
 from ich_node.assemble.source import SourceImage, numbers
 from ich_node.assemble.stack import SAME_POSITION_MM
-from ich_node.complete.choose import choose_series, facts_of
+from ich_node.complete.choose import choose_series
+from ich_node.complete.facts import facts_of
 from ich_node.errors import SeriesRefused
 from ich_node.geometry import plane_axes, plane_map_of
 from ich_node.pipeline.folder import series_of
 from ich_node.pipeline.stages import header, volume_of
 from ich_node.records import CtVolume
+from ich_node.settings import Selection
 from training.real.records import DataError
 
 
@@ -87,12 +89,13 @@ def chosen_volume(folder: Path) -> CtVolume:
         uid: [found for path in paths if (found := header(path)) is not None]
         for uid, paths in series.items()
     }
-    chosen, passed_over = choose_series([facts_of(found) for found in headers.values()])
-    if chosen is None:
-        reasons = "; ".join(sorted({refusal.text for _, refusal in passed_over}))
+    rules = Selection()
+    readable, refused = choose_series([facts_of(one, rules) for one in headers.values()], rules)
+    if not readable:
+        reasons = "; ".join(sorted({refusal.text for _, refusal in refused}))
         raise DataError(f"the node would read none of its {len(series)} series: {reasons}")
     try:
-        return volume_of(series[chosen.series_instance_uid])
+        return volume_of(series[readable[0].series_instance_uid])
     except SeriesRefused as refused:
         raise DataError(
             f"the node refuses the series that it would choose of {len(series)}: {refused.text}"

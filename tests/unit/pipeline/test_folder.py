@@ -8,12 +8,12 @@ import pydicom
 import pytest
 
 from ich_node.codes import CLASSES, SUBTYPES
-from ich_node.errors import CheckFailed
+from ich_node.errors import CheckFailed, Reason
 from ich_node.pipeline import stages
 from ich_node.pipeline.folder import analyze_folder
 from ich_node.records import ClassScore, CtVolume, ModelIdentity, Prediction
 from tests.support.mutations import BROKEN, SOUND
-from tests.support.series import head_series, write
+from tests.support.series import head_series, set_each, write
 from tests.support.validators import dciodvfy_errors
 
 BLOOD_HU = (60, 70)
@@ -85,7 +85,7 @@ def test_a_series_that_must_not_be_read_says_why(tmp_path: Path, name: str) -> N
     assert (told["status"], told["reason"]) == ("refused", str(reason))
     assert told["findings"] is None
     assert "SIMULATED" not in told["reason_text"]
-    if reason in stages.SILENT:
+    if reason in (Reason.NOT_CT, Reason.LOCALIZER):
         assert names(tmp_path) == {"result.json"}
         return
     assert names(tmp_path) == {"sr.dcm", "result.json"}
@@ -123,6 +123,29 @@ def test_the_other_series_are_listed_with_their_reasons(tmp_path: Path) -> None:
     told = analyze(tmp_path)
     assert told["status"] == "analysed"
     assert [other["reason"] for other in told["other_series"]] == ["localizer"]
+
+
+def test_the_next_best_series_is_read_where_the_best_cannot_be(tmp_path: Path) -> None:
+    """The 5 mm series lacks slices: the thinner one is analysed, and the other says why not."""
+    broken = BROKEN["two slices missing"][1](head_series(seed=1))
+    write(broken, tmp_path / "in" / "best")
+    thin = set_each(SliceThickness="2.5", StudyInstanceUID=broken[0].StudyInstanceUID)
+    write(thin(head_series(seed=2)), tmp_path / "in" / "thin")
+    told = analyze(tmp_path)
+    assert (told["status"], told["notes"][0][:17]) == ("analysed", "the patient's age")
+    [other] = told["other_series"]
+    assert other["series_instance_uid"] == broken[0].SeriesInstanceUID
+    assert other["reason"] == "missing_slices"
+
+
+def test_a_passed_over_series_says_for_which(tmp_path: Path) -> None:
+    write(head_series(seed=1), tmp_path / "in" / "best")
+    write(set_each(SliceThickness="2.5")(head_series(seed=2)), tmp_path / "in" / "thin")
+    told = analyze(tmp_path)
+    assert told["series_instance_uid"] == head_series(seed=1)[0].SeriesInstanceUID
+    [other] = told["other_series"]
+    assert other["reason"] == "not_chosen"
+    assert told["series_instance_uid"] in other["reason_text"]
 
 
 def test_an_object_that_fails_its_check_does_not_stay(

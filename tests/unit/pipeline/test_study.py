@@ -1,0 +1,173 @@
+"""A study of several series in a worker: one is read, one SR at most says that none was."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbos import DBOS
+
+from deploy.demo.running import wait_for
+from ich_node import node
+from ich_node.pipeline import analysis
+from ich_node.pipeline import engine as durable
+from ich_node.settings import Selection, Settings
+from ich_node.store import jobs as job_port
+from ich_node.store import overview, revisions
+from ich_node.store.engine import Engine
+from ich_node.store.jobs import Jobs
+from tests.support.mutations import BROKEN
+from tests.support.series import Series, head_series, set_each, write
+from tests.unit.pipeline.test_analysis import StandIn, add, settings
+
+__all__ = ["settings"]
+
+_DEADLINE_S = 60.0
+_ENDED = ("reported", "refused", "failed")
+STUDY = "1.2.3.4"
+
+
+def series(seed: int, mutate: Callable[[Series], Series] = lambda one: one, **values) -> Series:
+    """One series of the study."""
+    return set_each(StudyInstanceUID=STUDY, **values)(mutate(head_series(seed)))
+
+
+@dataclass
+class Desk:
+    """A worker's database, to which series come."""
+
+    engine: Engine
+    jobs: Jobs
+    spool: Path
+
+    def receive(self, *every: Series) -> list[str]:
+        """Store series that are still coming; return their UIDs."""
+        for one in every:
+            for path in write(one, self.spool / str(one[0].SeriesInstanceUID)):
+                add(self.engine, path)
+        return [str(one[0].SeriesInstanceUID) for one in every]
+
+    def complete(self, *uids: str) -> None:
+        for found in revisions.receiving(self.engine):
+            if found.series_instance_uid in uids:
+                revisions.open_revision(self.engine, self.jobs, found, "test")
+
+    def story(self) -> dict[str, dict]:
+        listed = overview.show(self.engine, STUDY)["series"]
+        return {one["series_instance_uid"]: one for one in listed}
+
+    def ended(self, *uids: str) -> dict[str, dict]:
+        def look() -> dict[str, dict] | None:
+            story = self.story()
+            return story if all(story[uid]["state"] in _ENDED for uid in uids) else None
+
+        return wait_for(look, _DEADLINE_S, "end of every series")
+
+    def told(self) -> list[str]:
+        """UIDs of the series with an SR."""
+        return [
+            uid
+            for uid, one in self.story().items()
+            for revision in one["revisions"]
+            if any(built["kind"] == "sr" for built in revision["results"])
+        ]
+
+
+@contextmanager
+def desk(settings: Settings, wait_seconds: float) -> Iterator[Desk]:
+    engine = node.prepare(settings)
+    jobs = job_port.open_jobs(settings.database_url)
+    durable.configure(settings.database_url, executor_id="test")
+    rules = Selection(wait_seconds=wait_seconds)
+    analysis.register(
+        analysis.Worker("test:1:0", engine, jobs, StandIn(), settings.results_dir, ("pacs",), rules)
+    )
+    durable.launch({job_port.ANALYSE_QUEUE: 1})
+    try:
+        yield Desk(engine, jobs, settings.spool_dir)
+    finally:
+        DBOS.destroy()
+        jobs.destroy()
+        engine.dispose()
+
+
+def test_the_best_series_is_read_and_the_others_say_why_not(settings: Settings) -> None:
+    with desk(settings, wait_seconds=30) as it:
+        best, thin, bone = it.receive(
+            series(1), series(2, SliceThickness="2.5"), series(3, ConvolutionKernel="YA")
+        )
+        it.complete(best, thin, bone)
+        story = it.ended(best, thin, bone)
+        told = it.told()
+    assert [story[uid]["reason"] for uid in (best, thin, bone)] == [
+        None,
+        "not_chosen",
+        "bone_kernel",
+    ]
+    assert told == [best]
+    listed = story[best]["revisions"][0]["other_series"]
+    assert {one["series_instance_uid"] for one in listed} == {thin, bone}
+
+
+def test_a_better_series_that_comes_later_is_read_too(settings: Settings) -> None:
+    with desk(settings, wait_seconds=0.2) as it:
+        (thin,) = it.receive(series(2, SliceThickness="2.5"))
+        it.complete(thin)
+        it.ended(thin)
+        (best,) = it.receive(series(1))
+        it.complete(best)
+        story = it.ended(best)
+        told = it.told()
+    assert sorted(told) == sorted([thin, best])
+    said = story[best]["revisions"][0]["notes"]
+    assert any(thin in note and "was analysed too" in note for note in said)
+
+
+def test_a_series_waits_for_a_better_one_that_is_coming(settings: Settings) -> None:
+    with desk(settings, wait_seconds=60) as it:
+        thin, best = it.receive(series(2, SliceThickness="2.5"), series(1)[:4])
+        it.complete(thin)
+
+        def waits() -> bool:
+            events = overview.show(it.engine, STUDY)["events"]
+            return any(event["kind"] == "waits" for event in events)
+
+        wait_for(waits, _DEADLINE_S, "series that waits")
+        it.receive(series(1)[4:])
+        it.complete(best)
+        story = it.ended(best)
+    assert (story[best]["state"], story[thin]["state"]) == ("reported", "complete")
+
+
+def test_where_the_best_cannot_be_read_the_next_best_is(settings: Settings) -> None:
+    with desk(settings, wait_seconds=30) as it:
+        best, thin = it.receive(
+            series(1, BROKEN["two slices missing"][1]), series(2, SliceThickness="2.5")
+        )
+        it.complete(best, thin)
+        story = it.ended(best, thin)
+        told = it.told()
+    assert (story[best]["reason"], story[thin]["state"]) == ("missing_slices", "reported")
+    assert told == [thin]
+
+
+def test_a_study_of_which_nothing_is_read_gives_one_report(settings: Settings) -> None:
+    with desk(settings, wait_seconds=0.2) as it:
+        uids = it.receive(
+            series(1, BROKEN["two slices missing"][1]),
+            series(2, ConvolutionKernel="YA"),
+            series(3, ContrastBolusAgent="OMNIPAQUE"),
+            series(4, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+        )
+        it.complete(*uids)
+        story = it.ended(*uids)
+        wait_for(it.told, _DEADLINE_S, "report")
+        assert it.told() == uids[:1]
+        story = it.story()
+    assert [story[uid]["reason"] for uid in uids] == [
+        "missing_slices",
+        "bone_kernel",
+        "contrast",
+        "localizer",
+    ]
+    assert len(story[uids[0]]["revisions"][0]["deliveries"]) == 1
