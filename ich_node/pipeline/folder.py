@@ -15,13 +15,13 @@ from ich_node.complete.choose import SeriesFacts, choose_series, facts_of
 from ich_node.errors import SeriesRefused
 from ich_node.pipeline import outcome, stages
 from ich_node.pipeline.outcome import Context
-from ich_node.records import CtVolume, Prediction, Refusal
+from ich_node.pipeline.stages import Predict
+from ich_node.records import Refusal
 
 _log = logs.get(__name__)
 
 _WRITTEN = ("seg.dcm", "sr.dcm", "summary.png", outcome.RESULT_JSON)
 
-Predict = Callable[[CtVolume], Prediction]
 Progress = Callable[[str], None]
 
 
@@ -76,7 +76,7 @@ def _analyse(
         progress("assemble")
         volume, assembled = stages.timed(lambda: stages.volume_of(paths))
         progress("infer")
-        prediction, inferred = stages.timed(lambda: predict(volume))
+        prediction, inferred = stages.timed(lambda: stages.predict(predict, volume))
         progress("report")
         timings = {**context.timings_s, "assemble": assembled, "infer": inferred}
         return stages.build_analysed(replace(context, timings_s=timings), volume, prediction, out)
