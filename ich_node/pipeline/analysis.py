@@ -224,7 +224,7 @@ def _assemble(worker: Worker, revision: Revision) -> Timings:
     volume, took = stages.timed(lambda: stages.volume_of(revision.paths))
     worker.volumes[revision.key] = volume
     faults.point("assemble.done", revision.key)
-    facts = f"{len(volume.headers)} slices assembled in {took:.2f} s"
+    facts = f"{len(volume.source.headers)} slices assembled in {took:.2f} s"
     _advance(worker, revision, SeriesEvent.ASSEMBLED, facts)
     return {
         "receive": last - first,
@@ -236,7 +236,7 @@ def _assemble(worker: Worker, revision: Revision) -> Timings:
 
 def _infer(worker: Worker, revision: Revision) -> Timings:
     volume = _volume(worker, revision)
-    prediction, took = stages.timed(lambda: worker.predictor.predict(volume))
+    prediction, took = stages.timed(lambda: stages.predict(worker.predictor.predict, volume))
     worker.predictions[revision.key] = prediction
     faults.point("infer.done", revision.key)
     model = prediction.model
@@ -248,7 +248,7 @@ def _infer(worker: Worker, revision: Revision) -> Timings:
 def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     volume = _volume(worker, revision)
     # By the slices that are read: a localizer more in the series gives no other result.
-    sources = [str(header.SOPInstanceUID) for header in volume.headers]
+    sources = [str(header.SOPInstanceUID) for header in volume.source.headers]
     folder = worker.results_dir / kept.result_key(sources, worker.predictor.identity)
     context = _context(worker, revision, timings_s)
 
@@ -374,7 +374,9 @@ def _volume(worker: Worker, revision: Revision) -> CtVolume:
 
 def _prediction(worker: Worker, revision: Revision) -> Prediction:
     if revision.key not in worker.predictions:
-        worker.predictions[revision.key] = worker.predictor.predict(_volume(worker, revision))
+        worker.predictions[revision.key] = stages.predict(
+            worker.predictor.predict, _volume(worker, revision)
+        )
     return worker.predictions[revision.key]
 
 

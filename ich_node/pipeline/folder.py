@@ -14,7 +14,8 @@ from ich_node.complete.facts import SeriesFacts
 from ich_node.errors import SeriesRefused
 from ich_node.pipeline import outcome, stages
 from ich_node.pipeline.outcome import Context
-from ich_node.records import CtVolume, Prediction, Refusal
+from ich_node.pipeline.stages import Predict
+from ich_node.records import CtVolume, Refusal
 from ich_node.settings import Selection
 
 _log = logs.get(__name__)
@@ -22,7 +23,6 @@ _log = logs.get(__name__)
 _WRITTEN = ("seg.dcm", "sr.dcm", "summary.png", outcome.RESULT_JSON)
 _DEFAULTS = Selection()
 
-Predict = Callable[[CtVolume], Prediction]
 Progress = Callable[[str], None]
 Refused = tuple[SeriesFacts, Refusal]
 
@@ -100,7 +100,7 @@ def _analyse(
 ) -> dict[str, Any]:
     try:
         progress("infer")
-        prediction, inferred = stages.timed(lambda: predict(volume))
+        prediction, inferred = stages.timed(lambda: stages.predict(predict, volume))
         progress("report")
         return stages.build_analysed(_timed(context, infer=inferred), volume, prediction, out)
     except Exception as error:

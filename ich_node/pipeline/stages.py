@@ -16,6 +16,7 @@ from pydicom.errors import InvalidDicomError
 
 from ich_node import logs
 from ich_node.assemble.assemble import assemble
+from ich_node.assemble.grid import onto_source
 from ich_node.complete.facts import SeriesFacts, facts_of
 from ich_node.errors import IchNodeError
 from ich_node.pipeline import outcome
@@ -25,6 +26,7 @@ from ich_node.report.build import build_not_analysed, build_results, draw_summar
 from ich_node.settings import Selection
 
 T = TypeVar("T")
+Predict = Callable[[CtVolume], Prediction]
 
 _log = logs.get(__name__)
 
@@ -77,10 +79,23 @@ def volume_of(paths: Sequence[Path]) -> CtVolume:
     return assemble(paths)
 
 
+def predict(network: Predict, volume: CtVolume) -> Prediction:
+    """Let the network read a volume; return what it found on the slices that were sent.
+
+    Raises
+    ------
+    CheckFailed
+        The slices do not lie on the volume's grid where they should.
+    """
+    return onto_source(network(volume), volume)
+
+
 def build_analysed(
     context: Context, volume: CtVolume, prediction: Prediction, folder: Path
 ) -> dict[str, Any]:
     """Build and check every object of an analysed series into a folder; return the outcome.
+
+    ``prediction`` is on the slices that were sent, as `predict` gives it.
 
     Raises
     ------

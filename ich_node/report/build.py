@@ -26,7 +26,7 @@ def build_results(volume: CtVolume, prediction: Prediction, out_dir: Path) -> Re
     Parameters
     ----------
     volume, prediction
-        What was analysed and found; on the same grid.
+        What was analysed, and what was found on the slices of its source.
     out_dir
         An existing folder; receives ``sr.dcm`` and, where a mask has a voxel, ``seg.dcm``.
 
@@ -42,7 +42,7 @@ def build_results(volume: CtVolume, prediction: Prediction, out_dir: Path) -> Re
     """
     headers = source_headers(volume)
     work = work_of((header.SOPInstanceUID for header in headers), prediction.model)
-    volumes = volumes_ml(prediction.labels, volume.voxel_ml)
+    volumes = volumes_ml(prediction.labels, volume.source.voxels_ml)
     evidence: list[Dataset] = list(headers)
     seg_path = None
     if segmented(prediction.labels):

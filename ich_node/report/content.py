@@ -189,14 +189,12 @@ def _regions(
     name: str, volume: CtVolume, labels: npt.NDArray[np.uint8]
 ) -> Sequence[hd.sr.ImageRegion]:
     value = 1 + SUBTYPES.index(name)
-    source = volume.plane_map.to_source(labels)
+    source, headers = volume.source.plane_map.to_source(labels), volume.source.headers
     return [
         hd.sr.ImageRegion(
             hd.sr.GraphicTypeValues.POLYLINE,
             outline,
-            hd.sr.SourceImageForRegion(
-                volume.headers[index].SOPClassUID, volume.headers[index].SOPInstanceUID
-            ),
+            hd.sr.SourceImageForRegion(headers[index].SOPClassUID, headers[index].SOPInstanceUID),
         )
         for index in slices_of(name, labels)
         for outline in outlines(source[index] == value)

@@ -42,7 +42,9 @@ def build_sr(
         Gives UIDs and equipment.
     """
     masked = segmented(prediction.labels)
-    images = content.key_images(volume.headers[index] for index in _key_slices(prediction, masked))
+    images = content.key_images(
+        volume.source.headers[index] for index in _key_slices(prediction, masked)
+    )
     evaluations = content.evaluations(prediction, volumes_ml, work)
     if not masked:
         tree = content.root(codes.EVALUATION_REPORT, work, images, evaluations)

@@ -80,6 +80,15 @@ def cylinder(datasets: Series, wall: float, inside: float, organs: float | None 
     return set_hu(datasets, hu)
 
 
+def moved_each(step: tuple[float, float, float]) -> Mutation:
+    """Every slice farther by one more step."""
+
+    def mutate(datasets: Series) -> Series:
+        return place(datasets, positions(datasets) + np.outer(np.arange(len(datasets)), step))
+
+    return mutate
+
+
 BROKEN: dict[str, tuple[Reason, Mutation]] = {
     "secondary capture": (Reason.NOT_CT, set_one(SOPClassUID=SecondaryCaptureImageStorage)),
     "enhanced": (Reason.MULTIFRAME, set_each(SOPClassUID=EnhancedCTImageStorage)),
@@ -123,9 +132,10 @@ BROKEN: dict[str, tuple[Reason, Mutation]] = {
         Reason.LOCALIZER,
         set_each(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
     ),
-    "tilt of 20 degrees": (Reason.GANTRY_TILT, lambda datasets: tilted(datasets, 20)),
-    "tilt of -20 degrees": (Reason.GANTRY_TILT, lambda datasets: tilted(datasets, -20)),
-    "tilt of 1 degree": (Reason.GANTRY_TILT, lambda datasets: tilted(datasets, 1)),
+    "sheared more than a gantry tips": (
+        Reason.GANTRY_TILT,
+        moved_each((0, 4, 0)),
+    ),
     "two images at one place": (
         Reason.DUPLICATE_POSITIONS,
         lambda datasets: [*datasets, copy_of(datasets[5])],
@@ -138,10 +148,12 @@ BROKEN: dict[str, tuple[Reason, Mutation]] = {
         ],
     ),
     "two images of one uid": (Reason.DUPLICATE_POSITIONS, shared_uid),
-    "a slice missing": (Reason.MISSING_SLICES, without(5)),
     "two slices missing": (Reason.MISSING_SLICES, lambda datasets: datasets[:4] + datasets[6:]),
-    "spacing changes": (Reason.UNEVEN_SPACING, stretched),
-    "one slice out of place": (Reason.UNEVEN_SPACING, moved((0, 0, 1.0), slice(5, 6))),
+    "a slice missing in two places": (
+        Reason.MISSING_SLICES,
+        lambda datasets: datasets[:3] + datasets[4:7] + datasets[8:],
+    ),
+    "a gap of 16 mm": (Reason.MISSING_SLICES, moved((0, 0, 11.0), slice(6, None))),
     "one slice sideways": (Reason.UNEVEN_SPACING, moved((2.0, 0, 0), slice(5, 6))),
     "upper half sideways": (Reason.UNEVEN_SPACING, moved((4.0, 0, 0), slice(6, None))),
     "no rescale": (Reason.NOT_HU, set_one(RescaleSlope=None, RescaleIntercept=None)),
@@ -220,6 +232,23 @@ def localizer_first(datasets: Series) -> Series:
 def instance_twice(datasets: Series) -> Series:
     return [*datasets, datasets[4], datasets[7]]
 
+
+# Honest, but no regular grid: resampled, with what `geometry` says of it.
+PLACED: dict[str, tuple[str, Mutation]] = {
+    "tilt of 20 degrees": ("gantry tilt of +20.0 degrees", lambda ds: tilted(ds, 20)),
+    "tilt of -20 degrees": ("gantry tilt of -20.0 degrees", lambda ds: tilted(ds, -20)),
+    "tilt of 1 degree": ("gantry tilt of +1.0 degrees", lambda ds: tilted(ds, 1)),
+    "a slice missing": ("missing slices: 1, between 20.00 and 30.00 mm", without(5)),
+    "a slice missing at a tilt": (
+        "missing slices: 1, between 19.32 and 28.98 mm",
+        lambda ds: tilted(without(5)(ds), 15),
+    ),
+    "spacing changes": ("steps of 5 x 3.00 mm, 6 x 7.00 mm", stretched),
+    "one slice out of place": (
+        "steps of 4 x 5.00 mm, 1 x 6.00 mm, 1 x 4.00 mm, 5 x 5.00 mm",
+        moved((0, 0, 1.0), slice(5, 6)),
+    ),
+}
 
 SOUND: dict[str, Mutation] = {
     "as built": lambda datasets: datasets,

@@ -101,7 +101,7 @@ def test_any_order_of_files_gives_the_same_volume(order: list[int]) -> None:
         random.Random(0).shuffle(paths)
         volume = assemble(paths)
     assert_is_the_head(volume)
-    assert [int(header.InstanceNumber) for header in volume.headers] == list(range(1, 13))
+    assert [int(header.InstanceNumber) for header in volume.source.headers] == list(range(1, 13))
 
 
 @pytest.mark.parametrize("feet_first", [False, True], ids=["head first", "feet first"])
@@ -112,8 +112,8 @@ def test_any_turn_of_the_slices_gives_the_same_volume(
     """Prone, supine, decubitus, head or feet first: HU and patient coordinates are the same."""
     volume = assembled(series.turned(series.head_series(), plane_map, feet_first))
     assert_is_the_head(volume)
-    assert volume.plane_map == plane_map
-    for plane, header in zip(volume.hu, volume.headers, strict=True):
+    assert volume.source.plane_map == plane_map
+    for plane, header in zip(volume.hu, volume.source.headers, strict=True):
         assert plane_map.to_source(plane).shape == (header.Rows, header.Columns)
 
 
@@ -122,7 +122,7 @@ def test_header_and_volume_agree_where_a_source_pixel_lies(plane_map: PlaneMap) 
     """PS3.3 C.7.6.2.1.1 applied to the header gives the volume's place for the same pixel."""
     volume = assembled(series.turned(series.head_series(), plane_map))
     index, row, column = 3, 5, 9
-    header = volume.headers[index]
+    header = volume.source.headers[index]
     cosines = np.array(header.ImageOrientationPatient, float)
     row_mm, column_mm = header.PixelSpacing
     said = (
@@ -142,11 +142,46 @@ def test_header_and_volume_agree_where_a_source_pixel_lies(plane_map: PlaneMap) 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, series.SLICES - 2))
-def test_any_single_inner_slice_removed_is_refused(index: int) -> None:
-    refused = refusal_of(series.without(index)(series.head_series()))
-    assert refused.reason == Reason.MISSING_SLICES
-    below, above = -27.5 + 5 * (index - 1), -27.5 + 5 * (index + 1)
-    assert f"missing slices: 1, between {below:.2f} and {above:.2f} mm" in refused.text
+def test_any_single_inner_slice_removed_is_bridged_and_said(index: int) -> None:
+    """All others are as they were sent; the missing one is the mean of its neighbours."""
+    datasets = series.without(index)(series.head_series())
+    volume = assembled(datasets)
+    expected = series.head_hu()
+    expected[index] = (expected[index - 1] + expected[index + 1]) / 2
+    assert np.array_equal(volume.hu, expected)
+    assert volume.source.hu.shape[0] == series.SLICES - 1
+    assert volume.geometry["interpolated_mm"] == [5.0 * index]
+    assert f"{5 * (index - 1):.2f} and {5 * (index + 1):.2f} mm" in volume.geometry["done"][0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sets(st.integers(1, series.SLICES - 2), min_size=2, max_size=series.SLICES - 8))
+def test_more_than_one_inner_slice_removed_is_refused(gone: set[int]) -> None:
+    datasets = [each for index, each in enumerate(series.head_series()) if index not in gone]
+    steps = np.diff(series.positions(datasets)[:, 2])
+    if len(set(np.rint(steps).tolist())) > 1:  # else they are even again, and nothing shows
+        assert refusal_of(datasets).reason == Reason.MISSING_SLICES
+
+
+@pytest.mark.parametrize("name", mutations.PLACED)
+def test_honest_series_that_is_no_grid_is_placed_and_it_is_said(name: str) -> None:
+    said, mutate = mutations.PLACED[name]
+    volume = assembled(mutate(series.head_series()))
+    assert said in "; ".join(volume.geometry["done"])
+    assert volume.geometry["resampled"]
+    assert json.loads(json.dumps(volume.geometry)) == volume.geometry
+    for plane, header in zip(volume.source.hu, volume.source.headers, strict=True):
+        index = int(header.InstanceNumber) - 1
+        assert np.array_equal(plane, series.head_hu()[index])
+
+
+def test_no_missing_slice_is_bridged_where_none_may_be() -> None:
+    with (
+        written(series.without(5)(series.head_series())) as paths,
+        pytest.raises(SeriesRefused, match="missing slices: 1, between") as raised,
+    ):
+        assemble(paths, max_missing=0)
+    assert raised.value.reason == Reason.MISSING_SLICES
 
 
 @settings(max_examples=20, deadline=None)
@@ -164,10 +199,9 @@ def test_jitter_of_positions_up_to_0_02_mm_is_accepted(jitter: list[float]) -> N
 @settings(max_examples=20, deadline=None)
 @given(st.floats(1, 30) | st.floats(-30, -1))
 @example(1.25)  # half-way between two tenths: either may be said
-def test_any_tilt_from_one_degree_is_refused_with_its_angle(degrees: float) -> None:
-    refused = refusal_of(series.tilted(series.head_series(), degrees))
-    assert refused.reason == Reason.GANTRY_TILT
-    said = re.search(r"([+-]\d+\.\d) degrees", refused.text)
+def test_any_tilt_from_one_degree_is_taken_out_and_said(degrees: float) -> None:
+    volume = assembled(series.tilted(series.head_series(), degrees))
+    said = re.search(r"([+-]\d+\.\d) degrees", volume.geometry["done"][0])
     assert said is not None
     # Positions are written to a thousandth of a mm, the angle to a tenth of a degree.
     assert float(said.group(1)) == pytest.approx(degrees, abs=0.051)
@@ -260,10 +294,10 @@ def test_geometry_says_what_was_found_and_done() -> None:
 
 def test_headers_are_the_slices_in_order_without_pixels() -> None:
     volume = assembled(series.head_series()[::-1])
-    assert [float(header.SliceLocation) for header in volume.headers] == [
+    assert [float(header.SliceLocation) for header in volume.source.headers] == [
         -27.5 + 5 * index for index in range(12)
     ]
-    assert all("PixelData" not in header for header in volume.headers)
+    assert all("PixelData" not in header for header in volume.source.headers)
 
 
 @pytest.mark.parametrize(
