@@ -12,25 +12,24 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ich_node import faults, locks, logs
+from ich_node import locks, logs
 from ich_node.bell import Bell
-from ich_node.complete.quiet import SeriesSnapshot, decide
 from ich_node.errors import StoreError
 from ich_node.notify import ALIVE, READY, STOPPING, notify
 from ich_node.pipeline import reconcile
 from ich_node.pipeline.at_hand import AtHand
+from ich_node.pipeline.completion import Completion
 from ich_node.pipeline.reconcile import Takeover
 from ich_node.settings import Settings
 from ich_node.store import jobs as job_port
 from ich_node.store import revisions
 from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
-from ich_node.store.jobs import Jobs
 from ich_node.supervise import Cause, supervise
 
 _log = logs.get(__name__)
@@ -95,13 +94,14 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
 
         bell, asleep_until, at_hand = _bell(settings), 0.0, AtHand()
+        completion = Completion(engine, jobs, began)
 
         def look() -> None:
             nonlocal asleep_until
             open_series, now = receiver.open_series(), time.monotonic()
             if not open_series and now < asleep_until:
                 return
-            if complete_series(engine, jobs, open_series, began) > 0:
+            if completion.look(open_series, time.time()) > 0:
                 asleep_until = now
                 bell.ring()
             else:
@@ -114,36 +114,6 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         _until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
     _leave()
-
-
-def complete_series(
-    engine: Engine, jobs: Jobs, open_series: Mapping[str, int], listening_since: float
-) -> int:
-    """Declare every series complete that the evidence calls complete.
-
-    While nobody listened nothing could come: that time is no quiet time.
-
-    Returns
-    -------
-    int
-        How many series were being received.
-    """
-    now = time.time()
-    receiving = revisions.receiving(engine)
-    for found in receiving:
-        snapshot = SeriesSnapshot(
-            instances=found.instances,
-            last_received=max(found.last_received_at, listening_since),
-            open_associations=open_series.get(found.series_instance_uid, 0),
-        )
-        decision = decide(snapshot, now, found.quiet_seconds)
-        if decision is not None:
-            faults.point("complete.begun", found.series_instance_uid)
-            key = revisions.open_revision(engine, jobs, found, decision.evidence)
-            faults.point("complete.committed", found.series_instance_uid)
-            if key is not None:
-                _log.info("complete", revision=key, evidence=decision.evidence)
-    return len(receiving)
 
 
 def run_worker(settings: Settings, parent: int | None) -> None:

@@ -16,12 +16,28 @@ from ich_node.geometry import PlaneMap
 
 
 @dataclass(frozen=True)
+class Placing:
+    """What the header of an image says of its place in the series, as it stands there.
+
+    Image Type, Image Position (Patient) and Image Orientation (Patient) are DICOM's own text with
+    backslashes, empty where they are missing; Acquisition Number and Images in Acquisition are
+    None there.
+    """
+
+    image_type: str = ""
+    position: str = ""
+    orientation: str = ""
+    acquisition: int | None = None
+    in_acquisition: int | None = None
+
+
+@dataclass(frozen=True)
 class Received:
     """One instance as it lies in the spool: the header pass, without pixels.
 
     ``path`` is the stored file; ``sha256`` is of the data set's bytes as they came (without file
     meta information); ``number`` is Instance Number or None; ``source`` is the configured name of
-    the peer.
+    the peer; ``placing`` is what tells where the image belongs.
     """
 
     sop_class_uid: str
@@ -39,6 +55,19 @@ class Received:
     patient_id: str
     study_date: str
     series_description: str
+    placing: Placing = field(default_factory=Placing)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One instance of a series that is being received. ``received_at`` in seconds of the epoch."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    number: int | None
+    path: Path
+    received_at: float
+    placing: Placing
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,12 @@ instance = sa.Table(
     sa.Column("received_at", sa.Float, nullable=False),
     # The file was not where it should be when it was last looked for.
     sa.Column("missing", sa.Boolean, nullable=False, server_default=sa.false()),
+    # As the header says, for telling whether the series is all here; null in rows of old versions.
+    sa.Column("image_type", sa.Text),
+    sa.Column("position", sa.Text),
+    sa.Column("orientation", sa.Text),
+    sa.Column("acquisition", sa.Integer),
+    sa.Column("in_acquisition", sa.Integer),
 )
 
 revision = sa.Table(
