@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,8 +27,9 @@ from ich_node.notify import ALIVE, READY, STOPPING, notify
 from ich_node.pipeline import reconcile
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.completion import Completion
+from ich_node.pipeline.counting import Ask
 from ich_node.pipeline.reconcile import Takeover
-from ich_node.settings import Settings
+from ich_node.settings import Destination, Settings
 from ich_node.store import jobs as job_port
 from ich_node.store import revisions
 from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
@@ -38,6 +41,7 @@ PROCESSES = ("receive", "work", "deliver")
 # Executor ids: two living processes must never share one. The first belongs to `serve`.
 WORKERS = tuple(f"worker-{slot}" for slot in range(16))
 _LOOK_S, _IDLE_LOOK_S = 0.25, 2.0
+_COMPLETE_S = 0.1  # of what is being received
 _BEAT_S = 5.0
 _DRAIN_S = 20
 _LEAVE_S = 10.0
@@ -94,7 +98,7 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
 
         bell, asleep_until, at_hand = _bell(settings), 0.0, AtHand()
-        completion = Completion(engine, jobs, began)
+        completion = Completion(engine, jobs, began, _pacs(settings))
 
         def look() -> None:
             nonlocal asleep_until
@@ -110,10 +114,26 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
         recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
         _in_background([whole, recent])  # a large spool takes minutes, or hours
-        _in_background([_Duty(_LOOK_S, look)], at_hand)
+        _in_background([_Duty(_COMPLETE_S, look)], at_hand)
         _until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
     _leave()
+
+
+def _pacs(settings: Settings) -> dict[str, Ask]:
+    """Return how to ask the PACS of each source; one that hangs holds up its own sources only."""
+    if not any(source.query for source in settings.sources):
+        return {}
+    from ich_node.deliver.query import count_instances  # a receiver that asks nobody needs no SCU
+
+    def asker(destination: Destination) -> Ask:
+        thread = ThreadPoolExecutor(1, thread_name_prefix=f"query-{destination.name}")
+        count = partial(count_instances, destination, settings.dicom.ae_title)
+        return lambda study, series: thread.submit(count, study, series)
+
+    asked = {source.query for source in settings.sources}
+    askers = {item.name: asker(item) for item in settings.destinations if item.name in asked}
+    return {source.name: askers[source.query] for source in settings.sources if source.query}
 
 
 def run_worker(settings: Settings, parent: int | None) -> None:

@@ -13,6 +13,7 @@ from pydicom import Dataset
 
 from ich_node.errors import Reason
 from ich_node.geometry import PlaneMap
+from ich_node.states import AnnouncementState
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,44 @@ class Arrival:
 
     sop_instance_uid: str
     sop_class_uid: str
+    transfer_syntax_uid: str
     number: int | None
     path: Path
     received_at: float
     placing: Placing
+
+
+@dataclass(frozen=True)
+class Referenced:
+    """An instance that a list names, and its series where the list says so."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str | None = None
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """A list of instances that a sender says there are: the request of one service.
+
+    ``uid`` is the Transaction UID of a storage commitment, else the SOP Instance UID.
+    """
+
+    uid: str
+    kind: str
+    state: AnnouncementState
+    calling_ae: str
+    members: tuple[Referenced, ...]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What lists of some kinds say of a series: listed instances, missing ones, unlisted ones."""
+
+    kinds: tuple[str, ...]
+    listed: int
+    missing: int
+    unlisted: int
 
 
 @dataclass(frozen=True)

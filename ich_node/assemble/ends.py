@@ -1,7 +1,7 @@
 """`python -m ich_node.assemble.ends LOW WIDE HIGH ...` tells of stacks whether they are whole.
 
-The receiver asks before a series is called complete, in a process of its own: what a decoder does
-to it, and how long it takes, must not hold up receiving.
+The receiver asks before a series is called complete. What a decoder of compressed pixels does to
+its process must not end receiving: so it may be asked in a process of its own.
 """
 
 from __future__ import annotations

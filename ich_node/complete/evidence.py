@@ -7,7 +7,7 @@ against it: then only the quiet time decides.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ich_node.complete.quiet import quiet
 from ich_node.complete.snapshot import Decision, SeriesSnapshot
@@ -17,6 +17,10 @@ from ich_node.complete.stack import Stack
 # pause that it has made in this series.
 GRACE_S = 1.0
 GRACE_PAUSES = 1.25
+# So far apart, s, two equal answers of a PACS show that it is not receiving the series itself.
+AGREE_S = 0.4
+# A peer that keeps its association open may be done with a series all the same.
+STILL_S = 5.0
 # A whole head is 120 to 180 mm high; less is a part of one.
 WHOLE_HEAD_MM = 100.0
 
@@ -25,6 +29,7 @@ WHOLE_HEAD_MM = 100.0
 class Opinion:
     """What one kind of evidence says: the series is ``complete``, or it cannot be yet; and why."""
 
+    kind: str
     complete: bool
     text: str
 
@@ -55,16 +60,62 @@ def decide(snapshot: SeriesSnapshot, now: float, quiet_seconds: float) -> Decisi
     return quiet(snapshot, now, quiet_seconds)
 
 
-def against(snapshot: SeriesSnapshot, now: float) -> list[str]:
+def against(snapshot: SeriesSnapshot, now: float) -> list[Opinion]:
     """Return what speaks against a series being complete, for the log."""
     opinions = [kind(snapshot, now) for kinds in EVIDENCE for kind in kinds]
-    return [found.text for found in opinions if found is not None and not found.complete]
+    return [found for found in opinions if found is not None and not found.complete]
 
 
 def is_settled(snapshot: SeriesSnapshot, now: float, part: float = 1.0) -> bool:
     """Tell whether the sender has stopped, as far as its own pace tells, or a part of this time."""
     grace = max(GRACE_S, GRACE_PAUSES * snapshot.longest_pause_s)
     return snapshot.open_associations == 0 and now - snapshot.last_received >= part * grace
+
+
+def may_ask(snapshot: SeriesSnapshot, now: float) -> bool:
+    """Tell whether a PACS may be asked: the sender seems to be done."""
+    return snapshot.open_associations == 0 or now - snapshot.last_received >= STILL_S
+
+
+def listed(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
+    """Every instance that a list of the sender names is here, and no other.
+
+    A list that names only a part of what is here may be one of several, and says nothing.
+    """
+    expected = snapshot.expected
+    if expected is None or expected.unlisted or not snapshot.stack.worth_reading:
+        return None
+    said = f"{' and '.join(expected.kinds)} lists {expected.listed} instances"
+    if expected.missing:
+        return Opinion("list", False, f"{said}, {expected.missing} of them have not come")
+    # Who asks for a commitment keeps its association open until it is answered.
+    released = replace(snapshot, open_associations=0)
+    return Opinion("list", True, f"{said}, all came") if is_settled(released, now) else None
+
+
+def query(snapshot: SeriesSnapshot, _now: float) -> Opinion | None:
+    """The PACS has as many instances, twice in a row, and those here have no gap.
+
+    A PACS that is fed in parallel may itself still be receiving. One that has none has not heard of
+    the series, and cannot tell.
+    """
+    counts, stack = snapshot.counts, snapshot.stack
+    if not counts or counts[-1].instances == 0 or not stack.worth_reading:
+        return None
+    latest = counts[-1]
+    said = f"C-FIND counts {latest.instances} instances in the PACS"
+    if latest.instances != snapshot.instances:
+        return Opinion("C-FIND", False, f"{said}, {snapshot.instances} came")
+    if stack.gap:
+        return Opinion("C-FIND", False, f"{said} and as many came, but there is {stack.gap}")
+    since = latest.asked_at
+    for count in reversed(counts):
+        if count.instances != latest.instances:
+            break
+        since = count.asked_at
+    if latest.asked_at - since < AGREE_S:
+        return None
+    return Opinion("C-FIND", True, f"{said}, all came")
 
 
 def acquisition(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
@@ -74,10 +125,12 @@ def acquisition(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
         return None
     said = f"Images in Acquisition says {stack.in_acquisition} images"
     if stack.in_acquisition > stack.slices:
-        return Opinion(False, f"{said}, {stack.slices} came")
+        return Opinion("images in acquisition", False, f"{said}, {stack.slices} came")
     if stack.gap:
-        return Opinion(False, f"{said} and as many came, but there is {stack.gap}")
-    return Opinion(True, f"{said}, all came")
+        return Opinion(
+            "images in acquisition", False, f"{said} and as many came, but there is {stack.gap}"
+        )
+    return Opinion("images in acquisition", True, f"{said}, all came")
 
 
 def is_worth_a_look(snapshot: SeriesSnapshot, now: float) -> bool:
@@ -106,6 +159,7 @@ def geometry(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
     if not is_settled(snapshot, now):
         return None
     return Opinion(
+        "geometry",
         True,
         f"geometry: {snapshot.instances} instances numbered 1 to {snapshot.instances}, "
         f"{snapshot.stack.height_mm:.0f} mm without a gap from the skull base to above the vertex, "
@@ -114,4 +168,4 @@ def geometry(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
 
 
 # Kinds of one row must not contradict one another; a row decides before those below it.
-EVIDENCE: tuple[tuple[Evidence, ...], ...] = ((acquisition, geometry),)
+EVIDENCE: tuple[tuple[Evidence, ...], ...] = ((listed, query), (acquisition, geometry))

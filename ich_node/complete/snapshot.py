@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ich_node.complete.stack import Stack
+from ich_node.records import Expected
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many instances the PACS has, and when it was asked, seconds since the epoch."""
+
+    asked_at: float
+    instances: int
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,10 @@ class SeriesSnapshot:
     ends_outside
         Whether the lowest and the highest slice show no brain, and one between them does; None
         before a look at their pixels.
+    counts
+        What the PACS answered since the last image came, the first answer first.
+    expected
+        What lists of instances say, if any speaks of the series.
     """
 
     instances: int
@@ -34,6 +47,8 @@ class SeriesSnapshot:
     longest_pause_s: float
     stack: Stack
     ends_outside: bool | None = None
+    counts: tuple[Count, ...] = ()
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True)

@@ -6,61 +6,24 @@ for in the background, and a look takes what has been answered by then.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 
 from ich_node import faults, logs
-from ich_node.complete.evidence import against, decide, is_settled, is_worth_a_look
+from ich_node.complete.evidence import against, decide, is_settled, is_worth_a_look, may_ask
 from ich_node.complete.snapshot import SeriesSnapshot
 from ich_node.complete.stack import stack_of
+from ich_node.pipeline.counting import Ask, Counting
+from ich_node.pipeline.looking import BATCH, NATIVE, Ends, LookAtEnds, look_at_ends
 from ich_node.records import Arrival
-from ich_node.store import instances, revisions
+from ich_node.store import announcements, instances, revisions
 from ich_node.store.engine import Engine
 from ich_node.store.jobs import Jobs
 from ich_node.store.revisions import Receiving
 
 _log = logs.get(__name__)
-
-# So many series are looked at by one process, and so long it may take for them, s.
-_BATCH, _ENDS_S = 32, 60.0
-
-Ends = tuple[Path, Path, Path]
-LookAtEnds = Callable[[Sequence[Ends]], list[bool]]
-
-
-def look_at_ends(stacks: Sequence[Ends]) -> list[bool]:
-    """Ask a process of its own whether stacks end outside the brain.
-
-    Parameters
-    ----------
-    stacks
-        Of each, its lowest slice, one in the wide brain, and its highest.
-
-    Returns
-    -------
-    list of bool
-        One for each stack; False too for one that ended the process or took too long. Those
-        behind it have none.
-    """
-    paths = [str(path) for ends in stacks for path in ends]
-    command = [sys.executable, "-m", "ich_node.assemble.ends", *paths]
-    try:
-        done = subprocess.run(  # noqa: S603  our own interpreter and module
-            command, capture_output=True, text=True, timeout=_ENDS_S, check=False
-        )
-        said = done.stdout
-    except subprocess.TimeoutExpired as error:
-        said = error.stdout.decode() if isinstance(error.stdout, bytes) else ""
-    answers = [line == "whole" for line in said.splitlines()]
-    if len(answers) < len(stacks):
-        _log.warning("the end slices of a series cannot be looked at; it waits for its quiet time")
-        answers.append(False)
-    return answers[: len(stacks)]
 
 
 @dataclass
@@ -70,19 +33,22 @@ class _Known:
     found: Receiving
     arrivals: Mapping[str, Arrival]
     snapshot: SeriesSnapshot
-    ends: Future[list[bool]] | None = None
+    counting: Counting | None = None
+    ends: Future[list[bool | None]] | None = None
     place_in_batch: int = 0
+    lists_read: bool = False
     logged: set[str] = field(default_factory=set)
 
     def ends_outside(self) -> bool | None:
         """What the look at the end slices said; None where it is not over, or must be repeated."""
         if self.ends is None or not self.ends.done():
             return None
-        answers = [] if self.ends.exception() else self.ends.result()
-        if self.place_in_batch < len(answers):
-            return answers[self.place_in_batch]
-        self.ends = None
-        return None
+        if self.ends.exception() is not None:  # no process could be had: not whole, until it grows
+            return False
+        answer = self.ends.result()[self.place_in_batch]
+        if answer is None:
+            self.ends = None
+        return answer
 
 
 @dataclass
@@ -93,6 +59,8 @@ class Completion:
     ----------
     listening_since
         While nobody listened nothing could come: that time is no quiet time. Epoch, s.
+    pacs
+        By name of the source, how to ask its PACS for its number of instances.
     look_at_ends
         As the function of this name.
     """
@@ -100,7 +68,9 @@ class Completion:
     engine: Engine
     jobs: Jobs
     listening_since: float
+    pacs: Mapping[str, Ask] = field(default_factory=dict)
     look_at_ends: LookAtEnds = look_at_ends
+    _lists_version: float = -1.0
     _known: dict[str, _Known] = field(default_factory=dict)
     _background: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="ends")
@@ -122,14 +92,23 @@ class Completion:
             How many series were being received.
         """
         receiving = revisions.receiving(self.engine)
-        known = [self._update(found, open_series) for found in receiving]
+        self._forget_lists()
+        known = [self._update(found, open_series, now) for found in receiving]
         self._known = {series.found.series_instance_uid: series for series in known}
         self._ask_for_ends(known, now)
         for series in known:
             self._decide(series, now)
         return len(receiving)
 
-    def _update(self, found: Receiving, open_series: Mapping[str, int]) -> _Known:
+    def _forget_lists(self) -> None:
+        """Let lists be read again after one came."""
+        version = announcements.version(self.engine)
+        if version != self._lists_version:
+            self._lists_version = version
+            for known in self._known.values():
+                known.lists_read = False
+
+    def _update(self, found: Receiving, open_series: Mapping[str, int], now: float) -> _Known:
         uid = found.series_instance_uid
         open_associations = open_series.get(uid, 0)
         known = self._known.get(uid)
@@ -140,6 +119,12 @@ class Completion:
             open_associations=open_associations,
             ends_outside=known.ends_outside(),
         )
+        if not known.lists_read:
+            expected = announcements.expected(self.engine, uid)
+            known.snapshot, known.lists_read = replace(known.snapshot, expected=expected), True
+        if known.counting is not None and may_ask(known.snapshot, now):
+            known.counting.look(found, now)
+            known.snapshot = replace(known.snapshot, counts=known.counting.counts)
         return known
 
     def _read(self, found: Receiving, before: _Known | None) -> _Known:
@@ -154,7 +139,10 @@ class Completion:
             stack=stack,
         )
         by_uid = {item.sop_instance_uid: item for item in arrivals}
-        return _Known(found, by_uid, snapshot, logged=before.logged if before else set())
+        ask = self.pacs.get(found.source)
+        counting = Counting(ask) if ask is not None and stack.worth_reading else None
+        logged = before.logged if before else set()
+        return _Known(found, by_uid, snapshot, counting, logged=logged)
 
     def _ask_for_ends(self, known: Sequence[_Known], now: float) -> None:
         wanted = [
@@ -163,7 +151,7 @@ class Completion:
             if series.ends is None
             and series.snapshot.ends_outside is None
             and is_worth_a_look(series.snapshot, now)
-        ][:_BATCH]
+        ][:BATCH]
         if not wanted:
             return
         stacks = [_ends(series) for series in wanted]
@@ -185,16 +173,17 @@ class Completion:
     def _log_against(self, series: _Known, now: float) -> None:
         if not is_settled(series.snapshot, now):
             return
-        for text in against(series.snapshot, now):
-            if text not in series.logged:
-                series.logged.add(text)
+        for opinion in against(series.snapshot, now):
+            if opinion.kind not in series.logged:
+                series.logged.add(opinion.kind)
                 _log.warning(
                     "evidence against; the quiet time decides",
                     series=series.found.series_instance_uid,
-                    evidence=text,
+                    evidence=opinion.text,
                 )
 
 
 def _ends(series: _Known) -> Ends:
-    lowest, wide, highest = (series.arrivals[uid].path for uid in series.snapshot.stack.ends)
-    return lowest, wide, highest
+    slices = [series.arrivals[uid] for uid in series.snapshot.stack.ends]
+    lowest, wide, highest = (item.path for item in slices)
+    return Ends((lowest, wide, highest), all(item.transfer_syntax_uid in NATIVE for item in slices))

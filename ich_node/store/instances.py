@@ -103,6 +103,7 @@ def arrivals(engine: Engine, series_instance_uid: str) -> list[Arrival]:
             Arrival(
                 sop_instance_uid=row["sop_instance_uid"],
                 sop_class_uid=row["sop_class_uid"],
+                transfer_syntax_uid=row["transfer_syntax_uid"],
                 number=row["number"],
                 path=Path(row["path"]),
                 received_at=row["received_at"],

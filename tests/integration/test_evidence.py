@@ -10,6 +10,7 @@ import pytest
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
 from ich_node.selftest.head import load_head
 from ich_node.selftest.series import write_series
+from tests.support.orthanc import AE_TITLE, Orthanc
 from tests.support.sender import store
 
 _QUIET_S = 300.0
@@ -79,3 +80,32 @@ def test_one_association_per_image_2_s_apart_is_analysed_once_and_whole(
     assert series["instances"] == len(paths) == 11
     assert len(series["revisions"]) == 1
     assert series["evidence"].startswith("geometry: 11 instances")
+
+
+@pytest.mark.orthanc
+def test_an_equal_count_in_the_pacs_starts_the_analysis_within_1_s(
+    tmp_path: Path, tiny_bundle: Path, orthanc: Orthanc
+) -> None:
+    """The router's way: the PACS has the series, and sends it on."""
+    port = free_port()
+    config = configuration(
+        tmp_path / "node",
+        port,
+        [("orthanc", AE_TITLE, orthanc.dicom_port)],
+        quiet_seconds=_QUIET_S,
+        bundle=str(tiny_bundle),
+        query="orthanc",
+    )
+    found = []
+    with running_node(config, port) as node:
+        for seed in range(3):
+            paths = head_files(tmp_path / f"{seed}", seed)[:20]  # geometry alone sees no whole head
+            assert set(store(orthanc.dicom_port, paths, called=AE_TITLE)) == {0}
+            assert set(store(port, paths)) == {0}
+            found.append(analysed(node, paths))
+    took = [seconds_to_start(series) for series in found[1:]]  # the worker loads its model first
+    print(f"by C-FIND: {', '.join(f'{seconds:.2f} s' for seconds in took)}")
+    assert {series["evidence"] for series in found} == {
+        "C-FIND counts 20 instances in the PACS, all came"
+    }
+    assert max(took) < 1.0

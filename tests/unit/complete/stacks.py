@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydicom.uid import CTImageStorage
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from ich_node.complete.snapshot import SeriesSnapshot
 from ich_node.complete.stack import stack_of
@@ -16,7 +16,15 @@ def arrival(number: int | None, height: float | None, name: int | None = None, *
     position = "" if height is None else f"-125\\-120\\{height:g}"
     uid = f"1.2.{number if name is None else name}"
     known = {"image_type": "ORIGINAL\\PRIMARY\\AXIAL", "position": position, "orientation": AXIAL}
-    return Arrival(uid, CTImageStorage, number, Path(uid), 0.0, Placing(**(known | placing)))
+    return Arrival(
+        uid,
+        CTImageStorage,
+        ExplicitVRLittleEndian,
+        number,
+        Path(uid),
+        0.0,
+        Placing(**(known | placing)),
+    )
 
 
 def head(slices: int = 32, step: float = 5.0) -> list[Arrival]:

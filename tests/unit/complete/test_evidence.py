@@ -1,11 +1,14 @@
 """Evidence decides before the quiet time, and never on the beginning of a series."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ich_node.complete.evidence import against, decide
-from ich_node.records import Arrival
+from ich_node.complete.evidence import against, decide, may_ask
+from ich_node.complete.snapshot import Count
+from ich_node.records import Arrival, Expected
 from tests.unit.complete.stacks import arrival, head, snapshot
 
 QUIET_S = 300.0
@@ -71,7 +74,8 @@ def test_images_in_acquisition_decide_without_a_look_at_pixels() -> None:
 def test_a_scanner_that_made_more_images_speaks_against_geometry() -> None:
     seen = snapshot(with_counts(30, 32))
     assert decide(seen, 1299.0, QUIET_S) is None
-    assert against(seen, 1002.0) == ["Images in Acquisition says 32 images, 30 came"]
+    [opinion] = against(seen, 1002.0)
+    assert opinion.text == "Images in Acquisition says 32 images, 30 came"
     assert decide(seen, 1300.0, QUIET_S) is not None
 
 
@@ -86,3 +90,89 @@ def test_what_is_complete_stays_complete_as_time_goes_by(
 
 def test_series_without_instances_is_never_complete() -> None:
     assert decide(snapshot([]), 1e9, QUIET_S) is None
+
+
+def counts(*answers: tuple[float, int]) -> tuple[Count, ...]:
+    return tuple(Count(1000.0 + at, number) for at, number in answers)
+
+
+@pytest.mark.parametrize(
+    ("answers", "complete"),
+    [
+        ([(0.1, 30)], False),
+        ([(0.1, 30), (0.4, 30)], False),
+        ([(0.1, 30), (0.6, 30)], True),
+        ([(0.1, 30), (0.3, 30), (0.6, 30)], True),
+        ([(0.1, 29), (0.6, 30)], False),
+        ([(0.1, 29), (0.5, 30), (1.0, 30)], True),
+        ([(0.1, 30), (0.5, 31)], False),
+        ([(0.1, 30), (0.5, 29), (1.0, 30)], False),
+        ([(0.1, 0), (0.5, 0)], False),
+    ],
+)
+def test_the_pacs_must_have_as_many_twice_in_a_row_0_4_s_apart(
+    answers: list[tuple[float, int]], complete: bool
+) -> None:
+    seen = snapshot(head(30), counts=counts(*answers), ends_outside=None)
+    found = decide(seen, 1001.0, QUIET_S)
+    assert (found is not None) is complete
+    if found is not None:
+        assert found.evidence == "C-FIND counts 30 instances in the PACS, all came"
+
+
+def test_an_equal_count_decides_nothing_where_slices_are_missing() -> None:
+    """The PACS may be fed in parallel, and lack the same slice."""
+    seen = snapshot([item for item in head() if item.number != 16], counts=counts((0, 31), (1, 31)))
+    assert decide(seen, 1299.0, QUIET_S) is None
+    [opinion] = against(seen, 1002.0)
+    assert opinion.text == (
+        "C-FIND counts 31 instances in the PACS and as many came, but there is "
+        "a gap of 10.0 mm beside steps of 5.0 mm"
+    )
+
+
+@pytest.mark.parametrize("number", [33, 31])
+def test_a_pacs_with_another_number_speaks_against_geometry(number: int) -> None:
+    seen = snapshot(head(), counts=counts((0.1, number), (0.6, number)))
+    assert decide(seen, 1299.0, QUIET_S) is None
+    assert decide(seen, 1300.0, QUIET_S) is not None
+
+
+def test_a_pacs_that_does_not_know_the_series_leaves_it_to_geometry() -> None:
+    assert decide(snapshot(head(), counts=counts((0.1, 0))), 1002.0, QUIET_S) is not None
+
+
+def test_a_pacs_is_asked_when_the_sender_seems_done() -> None:
+    assert may_ask(snapshot(head()), 1000.0)
+    assert not may_ask(snapshot(head(), open_associations=1), 1004.0)
+    assert may_ask(snapshot(head(), open_associations=1), 1005.0)
+
+
+@pytest.mark.parametrize(
+    ("expected", "complete"),
+    [
+        (Expected(("MPPS",), 32, 0, 0), True),
+        (Expected(("MPPS",), 34, 2, 0), False),
+        (Expected(("MPPS",), 30, 0, 2), False),
+    ],
+)
+def test_a_list_must_name_all_that_is_here_and_nothing_else(
+    expected: Expected, complete: bool
+) -> None:
+    seen = snapshot(head(), expected=expected, ends_outside=None, open_associations=1)
+    assert (decide(seen, 1001.1, QUIET_S) is not None) is complete
+
+
+def test_a_list_says_what_has_not_come_and_no_count_or_geometry_helps() -> None:
+    expected = Expected(("storage commitment",), 34, 2, 0)
+    seen = snapshot(head(), expected=expected, counts=counts((0, 32), (1, 32)))
+    assert decide(seen, 1299.0, QUIET_S) is None
+    [opinion] = against(seen, 1010.0)
+    assert opinion.text == "storage commitment lists 34 instances, 2 of them have not come"
+
+
+def test_a_commitment_for_each_image_is_not_taken_for_the_end() -> None:
+    """The list grows with the series: the sender's own pace tells that it goes on."""
+    seen = snapshot(head(20), expected=Expected(("storage commitment",), 20, 0, 0))
+    slow = replace(seen, longest_pause_s=2.0)
+    assert decide(slow, 1002.0, QUIET_S) is None

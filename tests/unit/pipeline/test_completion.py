@@ -9,10 +9,9 @@ import pytest
 import sqlalchemy as sa
 from pydicom.uid import CTImageStorage
 
-from ich_node.pipeline.completion import Completion, Ends, look_at_ends
+from ich_node.pipeline.completion import Completion
+from ich_node.pipeline.looking import Ends
 from ich_node.records import Placing
-from ich_node.selftest.head import load_head
-from ich_node.selftest.series import write_series
 from ich_node.states import SeriesState
 from ich_node.store import instances, overview, revisions, tables
 from ich_node.store import jobs as job_port
@@ -43,10 +42,10 @@ def jobs(engine: Engine) -> Iterator[Jobs]:
 class Looker:
     """Stands for the process that looks at end slices."""
 
-    answers: list[bool]
+    answers: list[bool | None]
     asked: list[list[Ends]] = field(default_factory=list)
 
-    def __call__(self, stacks: Sequence[Ends]) -> list[bool]:
+    def __call__(self, stacks: Sequence[Ends]) -> list[bool | None]:
         self.asked.append(list(stacks))
         return self.answers[: len(stacks)]
 
@@ -102,7 +101,7 @@ def test_a_whole_head_is_complete_when_its_ends_are_seen_outside_the_brain(
     for number in range(1, 31):
         add(engine, number)
     looker = Looker([True])
-    completion = Completion(engine, jobs, 0.0, looker)
+    completion = Completion(engine, jobs, 0.0, look_at_ends=looker)
     completion.look({}, time.time())
     assert looker.asked == []  # a second has not passed
     completion.look({SERIES: 1}, time.time() + 5)
@@ -110,7 +109,7 @@ def test_a_whole_head_is_complete_when_its_ends_are_seen_outside_the_brain(
     completion.look({}, time.time() + 5)
     completion._background.shutdown()
     completion.look({}, time.time() + 5)
-    assert looker.asked == [[(Path("1.dcm"), Path("18.dcm"), Path("30.dcm"))]]
+    assert looker.asked == [[Ends((Path("1.dcm"), Path("18.dcm"), Path("30.dcm")), native=True)]]
     assert state(engine) == SeriesState.COMPLETE
     assert completion.look({}, time.time() + 5) == 0
 
@@ -119,7 +118,7 @@ def test_the_ends_of_what_grew_since_are_looked_at_again(engine: Engine, jobs: J
     for number in range(1, 31):
         add(engine, number)
     looker = Looker([False])
-    completion = Completion(engine, jobs, 0.0, looker)
+    completion = Completion(engine, jobs, 0.0, look_at_ends=looker)
     for _ in range(3):
         completion.look({}, time.time() + 5)
         completion._background.submit(lambda: None).result()
@@ -127,7 +126,7 @@ def test_the_ends_of_what_grew_since_are_looked_at_again(engine: Engine, jobs: J
     add(engine, 31)
     completion.look({}, time.time() + 5)
     completion._background.submit(lambda: None).result()
-    assert [stacks[0][2] for stacks in looker.asked] == [Path("30.dcm"), Path("31.dcm")]
+    assert [stacks[0].paths[2] for stacks in looker.asked] == [Path("30.dcm"), Path("31.dcm")]
     assert revisions.receiving(engine)
 
 
@@ -137,17 +136,9 @@ def test_series_behind_one_that_ends_the_looking_process_are_asked_for_again(
     for series in ("1.2.3", "1.2.4", "1.2.5"):
         for number in range(1, 31):
             add(engine, number, series=series)
-    looker = Looker([False])  # the process says one word and dies
-    completion = Completion(engine, jobs, 0.0, looker)
+    looker = Looker([False, None, None])  # the process says one word and dies
+    completion = Completion(engine, jobs, 0.0, look_at_ends=looker)
     for _ in range(5):
         completion.look({}, time.time() + 5)
         completion._background.submit(lambda: None).result()
     assert [len(stacks) for stacks in looker.asked] == [3, 2, 1]
-
-
-def test_the_looking_process_tells_a_whole_head_from_half_of_one(tmp_path: Path) -> None:
-    hu = load_head(1).hu[:, ::4, ::4]
-    paths = write_series(hu, tmp_path, spacing_mm=(5.0, 3.6, 3.6), seed=1)
-    whole, half = (paths[0], paths[19], paths[31]), (paths[0], paths[8], paths[16])
-    gone = (tmp_path / "gone.dcm", paths[8], paths[16])
-    assert look_at_ends([whole, half, gone]) == [True, False, False]
