@@ -182,7 +182,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
 
 def run_deliverer(settings: Settings, parent: int | None) -> None:
     """Deliver results until told to stop, each destination in a queue of its own."""
-    from ich_node.pipeline import delivery
+    from ich_node.pipeline import commitment, delivery
     from ich_node.pipeline import engine as durable
 
     with locks.take(_locks(settings), "deliverer-0", wait_s=_patience_s(parent)) as executor:
@@ -205,6 +205,12 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
         bell = _bell(settings)
         bell.ring()  # a start is a busy time: what waited is taken up
         takeover = _takeover(settings, executor, at_hand, queues)
+        ours = settings.dicom.ae_title
+        reports = _Duty(
+            commitment.PERIOD_S,
+            lambda: commitment.report_owed(store, ours, settings.destinations),
+        )
+        _in_background([reports])  # a peer that hangs must not hold up the others
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),

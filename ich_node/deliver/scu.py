@@ -131,14 +131,18 @@ def make_entity(calling_ae: str) -> AE:
     return entity
 
 
-def associate(entity: AE, destination: Destination) -> Any:  # noqa: ANN401
-    """Return an established association, or a `NoAssociation` that says why there is none."""
+def associate(entity: AE, destination: Destination, roles: Sequence[Any] = ()) -> Any:  # noqa: ANN401
+    """Return an established association, or a `NoAssociation` that says why there is none.
+
+    `roles` are items of SCP/SCU role selection (PS3.7 D.3.3.4).
+    """
     where = f"{destination.host}:{destination.port}"
     try:
         association = entity.associate(
             destination.host,
             destination.port,
             ae_title=destination.ae_title,
+            ext_neg=list(roles),
             evt_handlers=[(evt.EVT_ABORTED, _wake)],
         )
     except (OSError, ValueError) as error:  # ValueError: a host that is no name at all

@@ -1,23 +1,16 @@
-"""What senders say that there is: lists of instances, and the answers that are owed for them."""
+"""What senders say that there is: lists of instances."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ich_node.records import Announcement, Expected, Referenced
+from ich_node.records import Announcement, Expected
 from ich_node.states import ANSWERED, AnnouncementState
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.tables import announced, announcement, instance, result
-
-# An answer is owed for so long, s; after that nobody waits for it.
-OWED_S = 86400.0
-# An association that owes an answer and has not said so for this long has died, s.
-_DEAD_S = 120.0
 
 
 def keep(engine: Engine, found: Announcement) -> bool:
@@ -126,73 +119,3 @@ def expected(engine: Engine, series_instance_uid: str) -> Expected | None:
         missing=len(listed - stored),
         unlisted=len(stored - listed),
     )
-
-
-@dataclass(frozen=True)
-class Commitment:
-    """What is true of the instances of a storage commitment request (PS3.4 J.3.3)."""
-
-    uid: str
-    calling_ae: str
-    stored: tuple[Referenced, ...]
-    missing: tuple[Referenced, ...]
-    conflicting: tuple[Referenced, ...]
-
-
-def commitment(engine: Engine, uid: str) -> Commitment:
-    """Return what of a list is stored here now, under the SOP class that the list names."""
-    query = (
-        sa.select(announced, instance.c.sop_class_uid.label("stored_class"))
-        .outerjoin(
-            instance,
-            sa.and_(
-                instance.c.sop_instance_uid == announced.c.sop_instance_uid,
-                instance.c.missing.is_(False),
-            ),
-        )
-        .where(announced.c.announcement_uid == uid)
-        .order_by(announced.c.sop_instance_uid)
-    )
-    calling = sa.select(announcement.c.calling_ae).where(announcement.c.uid == uid)
-    stored, missing, conflicting = [], [], []
-    with reading(engine) as connection:
-        for row in connection.execute(query).mappings():
-            member = Referenced(row["sop_class_uid"], row["sop_instance_uid"])
-            if row["stored_class"] is None:
-                missing.append(member)
-            elif row["stored_class"] == member.sop_class_uid:
-                stored.append(member)
-            else:
-                conflicting.append(member)
-        calling_ae = str(connection.execute(calling).scalar_one())
-    return Commitment(uid, calling_ae, tuple(stored), tuple(missing), tuple(conflicting))
-
-
-def owed(engine: Engine) -> list[tuple[str, str]]:
-    """Return UID and calling AE title of each commitment that waits for a report of its own."""
-    now = time.time()
-    due = sa.or_(
-        announcement.c.state == AnnouncementState.OWED,
-        sa.and_(
-            announcement.c.state == AnnouncementState.ASKED,
-            announcement.c.received_at < now - _DEAD_S,
-        ),
-    )
-    query = sa.select(announcement.c.uid, announcement.c.calling_ae).where(
-        due, announcement.c.received_at > now - OWED_S
-    )
-    with reading(engine) as connection:
-        return [(uid, calling_ae) for uid, calling_ae in connection.execute(query)]
-
-
-def settle(engine: Engine, uids: Sequence[str], state: AnnouncementState) -> None:
-    """Note that commitments were reported, or that their association ended before they were."""
-    with writing(engine) as connection:
-        changed = connection.execute(
-            sa.update(announcement)
-            .where(announcement.c.uid.in_(uids), announcement.c.state != AnnouncementState.REPORTED)
-            .values(state=state)
-        )
-        if changed.rowcount:
-            text = f"storage commitment {state} for {changed.rowcount} requests"
-            events.insert(connection, "commitment", text, data={"uids": list(uids)})

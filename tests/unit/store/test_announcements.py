@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ich_node.records import Announcement, Expected, Received, Referenced
 from ich_node.states import AnnouncementState
-from ich_node.store import announcements, instances
+from ich_node.store import announcements, commitments, instances
 from ich_node.store.engine import Engine, writing
 from ich_node.store.tables import announcement
 from tests.unit.store.conftest import FIRST
@@ -104,7 +104,7 @@ def test_a_commitment_is_answered_truly(engine: Engine, received: Make) -> None:
     stored(engine, received, range(1, 3))
     members = (Referenced(CT, "1.2.3.1"), Referenced("1.1", "1.2.3.2"), Referenced(CT, "1.2.3.3"))
     announcements.keep(engine, Announcement("9.1", COMMITMENT, ASKED, "SENDER", members))
-    truth = announcements.commitment(engine, "9.1")
+    truth = commitments.commitment(engine, "9.1")
     assert truth.calling_ae == "SENDER"
     assert truth.stored == members[:1]
     assert truth.conflicting == members[1:2]
@@ -113,12 +113,12 @@ def test_a_commitment_is_answered_truly(engine: Engine, received: Make) -> None:
 
 def test_an_answer_is_owed_until_it_was_given_or_a_day_has_passed(engine: Engine) -> None:
     announcements.keep(engine, listing(range(1, 3), COMMITMENT, ASKED))
-    assert announcements.owed(engine) == []  # its association is there
-    announcements.settle(engine, ["9.1"], AnnouncementState.OWED)
-    assert announcements.owed(engine) == [("9.1", "SENDER")]
-    announcements.settle(engine, ["9.1"], AnnouncementState.REPORTED)
-    announcements.settle(engine, ["9.1"], AnnouncementState.OWED)
-    assert announcements.owed(engine) == []
+    assert commitments.owed(engine) == []  # its association is there
+    commitments.settle(engine, ["9.1"], AnnouncementState.OWED)
+    assert commitments.owed(engine) == [("9.1", "SENDER")]
+    commitments.settle(engine, ["9.1"], AnnouncementState.REPORTED)
+    commitments.settle(engine, ["9.1"], AnnouncementState.OWED)
+    assert commitments.owed(engine) == []
 
 
 @pytest.mark.parametrize(("age_s", "waits"), [(100, False), (200, True), (90_000, False)])
@@ -128,4 +128,4 @@ def test_an_association_that_died_with_us_leaves_its_answer_owed(
     announcements.keep(engine, listing(range(1, 3), COMMITMENT, ASKED))
     with writing(engine) as connection:
         connection.execute(sa.update(announcement).values(received_at=time.time() - age_s))
-    assert bool(announcements.owed(engine)) is waits
+    assert bool(commitments.owed(engine)) is waits
