@@ -12,25 +12,27 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ich_node import faults, locks, logs
+from ich_node import locks, logs
 from ich_node.bell import Bell
-from ich_node.complete.quiet import SeriesSnapshot, decide
 from ich_node.errors import StoreError
 from ich_node.notify import ALIVE, READY, STOPPING, notify
 from ich_node.pipeline import reconcile
 from ich_node.pipeline.at_hand import AtHand
+from ich_node.pipeline.completion import Completion
+from ich_node.pipeline.counting import Ask
 from ich_node.pipeline.reconcile import Takeover
-from ich_node.settings import Settings
+from ich_node.settings import Destination, Settings
 from ich_node.store import jobs as job_port
 from ich_node.store import revisions
 from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
-from ich_node.store.jobs import Jobs
 from ich_node.supervise import Cause, supervise
 
 _log = logs.get(__name__)
@@ -39,6 +41,7 @@ PROCESSES = ("receive", "work", "deliver")
 # Executor ids: two living processes must never share one. The first belongs to `serve`.
 WORKERS = tuple(f"worker-{slot}" for slot in range(16))
 _LOOK_S, _IDLE_LOOK_S = 0.25, 2.0
+_COMPLETE_S = 0.1  # of what is being received
 _BEAT_S = 5.0
 _DRAIN_S = 20
 _LEAVE_S = 10.0
@@ -95,13 +98,14 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
 
         bell, asleep_until, at_hand = _bell(settings), 0.0, AtHand()
+        completion = Completion(engine, jobs, began, _pacs(settings))
 
         def look() -> None:
             nonlocal asleep_until
             open_series, now = receiver.open_series(), time.monotonic()
             if not open_series and now < asleep_until:
                 return
-            if complete_series(engine, jobs, open_series, began) > 0:
+            if completion.look(open_series, time.time()) > 0:
                 asleep_until = now
                 bell.ring()
             else:
@@ -110,40 +114,26 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
         recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
         _in_background([whole, recent])  # a large spool takes minutes, or hours
-        _in_background([_Duty(_LOOK_S, look)], at_hand)
+        _in_background([_Duty(_COMPLETE_S, look)], at_hand)
         _until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
     _leave()
 
 
-def complete_series(
-    engine: Engine, jobs: Jobs, open_series: Mapping[str, int], listening_since: float
-) -> int:
-    """Declare every series complete that the evidence calls complete.
+def _pacs(settings: Settings) -> dict[str, Ask]:
+    """Return how to ask the PACS of each source; one that hangs holds up its own sources only."""
+    if not any(source.query for source in settings.sources):
+        return {}
+    from ich_node.deliver.query import count_instances  # a receiver that asks nobody needs no SCU
 
-    While nobody listened nothing could come: that time is no quiet time.
+    def asker(destination: Destination) -> Ask:
+        thread = ThreadPoolExecutor(1, thread_name_prefix=f"query-{destination.name}")
+        count = partial(count_instances, destination, settings.dicom.ae_title)
+        return lambda study, series: thread.submit(count, study, series)
 
-    Returns
-    -------
-    int
-        How many series were being received.
-    """
-    now = time.time()
-    receiving = revisions.receiving(engine)
-    for found in receiving:
-        snapshot = SeriesSnapshot(
-            instances=found.instances,
-            last_received=max(found.last_received_at, listening_since),
-            open_associations=open_series.get(found.series_instance_uid, 0),
-        )
-        decision = decide(snapshot, now, found.quiet_seconds)
-        if decision is not None:
-            faults.point("complete.begun", found.series_instance_uid)
-            key = revisions.open_revision(engine, jobs, found, decision.evidence)
-            faults.point("complete.committed", found.series_instance_uid)
-            if key is not None:
-                _log.info("complete", revision=key, evidence=decision.evidence)
-    return len(receiving)
+    asked = {source.query for source in settings.sources}
+    askers = {item.name: asker(item) for item in settings.destinations if item.name in asked}
+    return {source.name: askers[source.query] for source in settings.sources if source.query}
 
 
 def run_worker(settings: Settings, parent: int | None) -> None:
@@ -193,7 +183,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
 
 def run_deliverer(settings: Settings, parent: int | None) -> None:
     """Deliver results until told to stop, each destination in a queue of its own."""
-    from ich_node.pipeline import delivery
+    from ich_node.pipeline import commitment, delivery
     from ich_node.pipeline import engine as durable
 
     with locks.take(_locks(settings), "deliverer-0", wait_s=_patience_s(parent)) as executor:
@@ -216,6 +206,12 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
         bell = _bell(settings)
         bell.ring()  # a start is a busy time: what waited is taken up
         takeover = _takeover(settings, executor, at_hand, queues)
+        ours = settings.dicom.ae_title
+        reports = _Duty(
+            commitment.PERIOD_S,
+            lambda: commitment.report_owed(store, ours, settings.destinations),
+        )
+        _in_background([reports])  # a peer that hangs must not hold up the others
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),

@@ -166,7 +166,7 @@ class LeanEncoder(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Block of EfficientNet-Lite: 1x1 to more channels, a convolution of each channel alone, 1x1."""
+    """Block of EfficientNet-Lite: 1x1 to more channels, each convolved alone, 1x1 to fewer."""
 
     def __init__(self, inside: int, outside: int, kernel: int, stride: int, expand: int) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ class Receiving:
 
     series_instance_uid: str
     study_instance_uid: str
-    instances: int
+    source: str
     last_received_at: float
     quiet_seconds: float
 
@@ -41,18 +41,13 @@ class KeptResult:
 
 def receiving(engine: Engine) -> list[Receiving]:
     """Return every series in state `receiving`."""
-    query = (
-        sa.select(
-            series.c.series_instance_uid,
-            series.c.study_instance_uid,
-            sa.func.count(instance.c.sop_instance_uid),
-            series.c.last_received_at,
-            series.c.quiet_seconds,
-        )
-        .join(instance, instance.c.series_instance_uid == series.c.series_instance_uid)
-        .where(series.c.state == SeriesState.RECEIVING)
-        .group_by(series.c.series_instance_uid)
-    )
+    query = sa.select(
+        series.c.series_instance_uid,
+        series.c.study_instance_uid,
+        series.c.source,
+        series.c.last_received_at,
+        series.c.quiet_seconds,
+    ).where(series.c.state == SeriesState.RECEIVING)
     with reading(engine) as connection:
         return [Receiving(*row) for row in connection.execute(query)]
 
