@@ -171,6 +171,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
                 predictor=predictor,
                 results_dir=settings.results_dir,
                 destinations=tuple(item.name for item in settings.destinations),
+                max_missing=settings.assembly.max_missing,
                 at_hand=at_hand,
             )
         )
@@ -387,4 +388,5 @@ def analyze(
         out,
         lambda volume: load_predictor(model.bundle, model.device, model.precision).predict(volume),
         progress,
+        settings.assembly.max_missing,
     )

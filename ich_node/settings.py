@@ -132,6 +132,12 @@ class Completion(_Section):
     quiet_seconds: Seconds = 30.0
 
 
+class Assembly(_Section):
+    """What may be made up for when slices are put together."""
+
+    max_missing: Annotated[int, Field(ge=0, le=3)] = 1
+
+
 class Model(_Section):
     """Which model reads, and on what."""
 
@@ -177,6 +183,7 @@ class Settings(BaseSettings):
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
     completion: Completion = Completion()
+    assembly: Assembly = Assembly()
     model: Model = Model()
     tls: Tls = Tls()
     retention: Retention = Retention()

@@ -18,6 +18,7 @@ from dbos import DBOS, PortableWorkflowError
 from dbos import error as dbos_error
 
 from ich_node import faults, logs
+from ich_node.assemble.stack import MAX_MISSING
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.infer.predictor import Predictor
 from ich_node.pipeline import kept, outcome, stages
@@ -50,8 +51,8 @@ Step = dict[str, Any]  # {"timings_s", and where the series ends here: "refusal"
 class Worker:
     """What an analysing process holds while it lives.
 
-    ``process`` names this life of it, ``EXECUTOR:PID:...``. ``volumes`` and ``predictions`` hand
-    over between the steps of the revision at hand.
+    ``process`` names this life of it, ``EXECUTOR:PID:...``; ``max_missing`` slices may be bridged.
+    ``volumes`` and ``predictions`` hand over between the steps of the revision at hand.
     """
 
     process: str
@@ -60,6 +61,7 @@ class Worker:
     predictor: Predictor
     results_dir: Path
     destinations: tuple[str, ...]
+    max_missing: int = MAX_MISSING
     at_hand: AtHand = field(default_factory=AtHand)
     volumes: dict[str, CtVolume] = field(default_factory=dict)
     predictions: dict[str, Prediction] = field(default_factory=dict)
@@ -163,7 +165,7 @@ def _crashed(stage: str, died: int) -> Step:
 def _assemble(worker: Worker, revision: Revision) -> Timings:
     first, last, complete = revisions.moments(worker.engine, revision.key)
     queued = time.time() - complete
-    volume, took = stages.timed(lambda: stages.volume_of(revision.paths))
+    volume, took = stages.timed(lambda: stages.volume_of(revision.paths, worker.max_missing))
     worker.volumes[revision.key] = volume
     faults.point("assemble.done", revision.key)
     facts = f"{len(volume.source.headers)} slices assembled in {took:.2f} s"
@@ -251,7 +253,7 @@ def _refuse(worker: Worker, revision: Revision, context: Context, said: Mapping[
 
 def _volume(worker: Worker, revision: Revision) -> CtVolume:
     if revision.key not in worker.volumes:
-        worker.volumes[revision.key] = stages.volume_of(revision.paths)
+        worker.volumes[revision.key] = stages.volume_of(revision.paths, worker.max_missing)
     return worker.volumes[revision.key]
 
 

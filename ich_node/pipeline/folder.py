@@ -11,6 +11,7 @@ from typing import Any
 from pydicom import Dataset
 
 from ich_node import logs
+from ich_node.assemble.stack import MAX_MISSING
 from ich_node.complete.choose import SeriesFacts, choose_series, facts_of
 from ich_node.errors import SeriesRefused
 from ich_node.pipeline import outcome, stages
@@ -25,7 +26,13 @@ _WRITTEN = ("seg.dcm", "sr.dcm", "summary.png", outcome.RESULT_JSON)
 Progress = Callable[[str], None]
 
 
-def analyze_folder(folder: Path, out: Path, predict: Predict, progress: Progress) -> dict[str, Any]:
+def analyze_folder(
+    folder: Path,
+    out: Path,
+    predict: Predict,
+    progress: Progress,
+    max_missing: int = MAX_MISSING,
+) -> dict[str, Any]:
     """Choose the series of a folder, analyse it, write the objects and `result.json`.
 
     Parameters
@@ -39,6 +46,8 @@ def analyze_folder(folder: Path, out: Path, predict: Predict, progress: Progress
         From volume to prediction; called only when there is a volume.
     progress
         Told the name of each stage as it begins.
+    max_missing
+        How many missing slices may be bridged.
 
     Returns
     -------
@@ -66,15 +75,20 @@ def analyze_folder(folder: Path, out: Path, predict: Predict, progress: Progress
     paths = series[subject.series_instance_uid]
     if refusal is not None:
         return stages.build_refused(context, paths, refusal, out)
-    return _analyse(context, paths, out, predict, progress)
+    return _analyse(context, paths, out, predict, progress, max_missing)
 
 
 def _analyse(
-    context: Context, paths: Sequence[Path], out: Path, predict: Predict, progress: Progress
+    context: Context,
+    paths: Sequence[Path],
+    out: Path,
+    predict: Predict,
+    progress: Progress,
+    max_missing: int,
 ) -> dict[str, Any]:
     try:
         progress("assemble")
-        volume, assembled = stages.timed(lambda: stages.volume_of(paths))
+        volume, assembled = stages.timed(lambda: stages.volume_of(paths, max_missing))
         progress("infer")
         prediction, inferred = stages.timed(lambda: stages.predict(predict, volume))
         progress("report")

@@ -17,6 +17,7 @@ from pydicom.errors import InvalidDicomError
 from ich_node import logs
 from ich_node.assemble.assemble import assemble
 from ich_node.assemble.grid import onto_source
+from ich_node.assemble.stack import MAX_MISSING
 from ich_node.complete.choose import facts_of, refuse
 from ich_node.errors import IchNodeError, Reason, SeriesRefused
 from ich_node.pipeline import outcome
@@ -49,8 +50,10 @@ def header(path: Path) -> pydicom.Dataset | None:
         return None
 
 
-def volume_of(paths: Sequence[Path]) -> CtVolume:
+def volume_of(paths: Sequence[Path], max_missing: int = MAX_MISSING) -> CtVolume:
     """Choose and assemble: a checked volume, or the reason why not.
+
+    ``max_missing`` slices may be bridged by what lies beside them.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def volume_of(paths: Sequence[Path]) -> CtVolume:
     refusal = refuse(facts_of(headers)) if headers else None
     if refusal is not None:
         raise SeriesRefused(refusal.reason, refusal.text)
-    return assemble(paths)
+    return assemble(paths, max_missing)
 
 
 def predict(network: Predict, volume: CtVolume) -> Prediction:
