@@ -188,6 +188,12 @@ class Selection(_Section):
         return self
 
 
+class Assembly(_Section):
+    """What may be made up for when slices are put together."""
+
+    max_missing: Annotated[int, Field(ge=0, le=3)] = 1
+
+
 class Model(_Section):
     """Which model reads, and on what."""
 
@@ -234,6 +240,7 @@ class Settings(BaseSettings):
     destinations: tuple[Destination, ...] = ()
     completion: Completion = Completion()
     selection: Selection = Selection()
+    assembly: Assembly = Assembly()
     model: Model = Model()
     tls: Tls = Tls()
     retention: Retention = Retention()

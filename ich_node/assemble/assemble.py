@@ -11,6 +11,7 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from ich_node.assemble import carrier, checks
+from ich_node.assemble.acquisitions import one_image_a_place
 from ich_node.assemble.grid import on_grid
 from ich_node.assemble.head import check_head
 from ich_node.assemble.pixels import hounsfield
@@ -52,13 +53,16 @@ def assemble(paths: Sequence[Path], max_missing: int = MAX_MISSING) -> CtVolume:
     images = _accepted(sent)
     orientation = checks.common_orientation(images)
     checks.check_axial(orientation)
+    dropped = _dropped(sent, images)
+    images, left_out = one_image_a_place(images, orientation)
+    checks.check_enough(images)
     stack = stack_of(images, orientation, max_missing)
     source, placed = _source(stack)
     if not stack.regular:
         placed = {**placed, **on_grid(source, stack)}
     head = check_head(placed["hu"], placed["spacing_mm"])
-    facts = _facts(sent, stack, source.plane_map, placed)
-    return CtVolume(**placed, source=source, geometry={**facts, **head})
+    facts = {**_facts(stack, source.plane_map, placed), **dropped, **left_out, **head}
+    return CtVolume(**placed, source=source, geometry=facts)
 
 
 def _source(stack: Stack) -> tuple[SourceSlices, dict[str, Any]]:
@@ -93,6 +97,14 @@ def _accepted(sent: Sequence[SourceImage]) -> list[SourceImage]:
     return images
 
 
+def _dropped(sent: Sequence[SourceImage], images: Sequence[SourceImage]) -> dict[str, int]:
+    distinct = {source.uid for source in sent}
+    return {
+        "duplicates_dropped": len(sent) - len(distinct),
+        "localizers_dropped": len(distinct) - len(images),
+    }
+
+
 def _header(source: SourceImage) -> Dataset:
     header = source.dataset
     del header.PixelData
@@ -100,7 +112,6 @@ def _header(source: SourceImage) -> Dataset:
 
 
 def _facts(
-    sent: Sequence[SourceImage],
     stack: Stack,
     plane_map: PlaneMap,
     placed: dict[str, Any],
@@ -108,7 +119,6 @@ def _facts(
     """What was found and done, in words and numbers that JSON can carry."""
     datasets = [source.dataset for source in stack.images]
     first = datasets[0]
-    distinct = {source.uid for source in sent}
     thicknesses = [number(dataset, "SliceThickness") for dataset in datasets]
     known = [thickness for thickness in thicknesses if thickness is not None]
     syntaxes = {UID(text(d.file_meta, "TransferSyntaxUID")).name for d in datasets}
@@ -132,8 +142,6 @@ def _facts(
             "flip_rows": plane_map.flip_rows,
             "flip_cols": plane_map.flip_cols,
         },
-        "duplicates_dropped": len(sent) - len(distinct),
-        "localizers_dropped": len(distinct) - len(datasets),
         "frame_of_reference": bool(text(first, "FrameOfReferenceUID")),
         "lossy": any(text(d, "LossyImageCompression") == "01" for d in datasets),
         "transfer_syntax": sorted(syntaxes),

@@ -220,7 +220,7 @@ def without_copies(images: Sequence[SourceImage]) -> list[SourceImage]:
     kept: dict[str, SourceImage] = {}
     for image in images:
         first = kept.setdefault(image.uid, image)
-        if first is not image and not _same_image(first.dataset, image.dataset):
+        if first is not image and not same_image(first.dataset, image.dataset):
             raise SeriesRefused(
                 Reason.DUPLICATE_POSITIONS,
                 f"files {first.name} and {image.name} have the same SOP Instance UID (0008,0018) "
@@ -229,7 +229,8 @@ def without_copies(images: Sequence[SourceImage]) -> list[SourceImage]:
     return list(kept.values())
 
 
-def _same_image(first: Dataset, second: Dataset) -> bool:
+def same_image(first: Dataset, second: Dataset) -> bool:
+    """Whether two data sets show the same stored values at the same position."""
     if numbers(first, "ImagePositionPatient", 3) != numbers(second, "ImagePositionPatient", 3):
         return False
     if first.get("PixelData") == second.get("PixelData"):

@@ -110,7 +110,7 @@ def stack_of(
     Parameters
     ----------
     images
-        In any order; at least two.
+        In any order; at least two, no two at one place.
     orientation
         The six direction cosines of the series.
     max_missing
@@ -119,7 +119,7 @@ def stack_of(
     Raises
     ------
     SeriesRefused
-        DUPLICATE_POSITIONS, GANTRY_TILT, MISSING_SLICES or UNEVEN_SPACING.
+        GANTRY_TILT, MISSING_SLICES or UNEVEN_SPACING.
     """
     along_row, along_column, normal = plane_axes(orientation)
     superior = normal if normal[2] > 0 else -normal
@@ -130,7 +130,6 @@ def stack_of(
     images = [images[index] for index in order]
     positions = positions[order]
     heights = positions @ superior
-    _check_one_image_a_place(images, heights)
     posterior = along_column if abs(along_column[1]) >= abs(along_row[1]) else along_row
     tilt = _tilt_deg(positions, superior, posterior * math.copysign(1.0, posterior[1]))
     sideways = _check_in_line(images, positions, superior, tilt)
@@ -177,18 +176,6 @@ def _grid(heights: Vector) -> tuple[float, int]:
     usual = steps[(steps < GAP_RATIO * dense) & (steps > dense / GAP_RATIO)].mean()
     between = max(1, round(span / float(usual)))
     return span / between, between + 1
-
-
-def _check_one_image_a_place(images: Sequence[SourceImage], heights: Vector) -> None:
-    close = np.flatnonzero(np.diff(heights) < SAME_POSITION_MM)
-    if close.size:
-        first = int(close[0])
-        raise SeriesRefused(
-            Reason.DUPLICATE_POSITIONS,
-            f"{close.size} of {len(images)} slices share a place with another: at "
-            f"{heights[first]:.2f} mm along the normal lie files {images[first].name} and "
-            f"{images[first + 1].name}; send each acquisition as a series of its own",
-        )
 
 
 def _tilt_deg(positions: Vector, superior: Vector, posterior: Vector) -> float:

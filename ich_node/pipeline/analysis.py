@@ -18,6 +18,7 @@ from dbos import DBOS, PortableWorkflowError
 from dbos import error as dbos_error
 
 from ich_node import faults, logs
+from ich_node.assemble.stack import MAX_MISSING
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.infer.predictor import Predictor
 from ich_node.pipeline import choice, kept, outcome, stages
@@ -53,8 +54,8 @@ Step = dict[str, Any]
 class Worker:
     """What an analysing process holds while it lives.
 
-    ``process`` names this life of it, ``EXECUTOR:PID:...``. ``volumes`` and ``predictions`` hand
-    over between the steps of the revision at hand.
+    ``process`` names this life of it, ``EXECUTOR:PID:...``; ``max_missing`` slices may be bridged.
+    ``volumes`` and ``predictions`` hand over between the steps of the revision at hand.
     """
 
     process: str
@@ -64,6 +65,7 @@ class Worker:
     results_dir: Path
     destinations: tuple[str, ...]
     rules: Selection = field(default_factory=Selection)
+    max_missing: int = MAX_MISSING
     at_hand: AtHand = field(default_factory=AtHand)
     volumes: dict[str, CtVolume] = field(default_factory=dict)
     predictions: dict[str, Prediction] = field(default_factory=dict)
@@ -221,7 +223,7 @@ def _assemble(worker: Worker, revision: Revision) -> Timings:
     _choose(worker, revision)
     first, last, complete = revisions.moments(worker.engine, revision.key)
     queued = time.time() - complete
-    volume, took = stages.timed(lambda: stages.volume_of(revision.paths))
+    volume, took = stages.timed(lambda: stages.volume_of(revision.paths, worker.max_missing))
     worker.volumes[revision.key] = volume
     faults.point("assemble.done", revision.key)
     facts = f"{len(volume.source.headers)} slices assembled in {took:.2f} s"
@@ -368,7 +370,7 @@ def _tell(worker: Worker, study_instance_uid: str) -> None:
 
 def _volume(worker: Worker, revision: Revision) -> CtVolume:
     if revision.key not in worker.volumes:
-        worker.volumes[revision.key] = stages.volume_of(revision.paths)
+        worker.volumes[revision.key] = stages.volume_of(revision.paths, worker.max_missing)
     return worker.volumes[revision.key]
 
 

@@ -17,6 +17,7 @@ from pydicom.errors import InvalidDicomError
 from ich_node import logs
 from ich_node.assemble.assemble import assemble
 from ich_node.assemble.grid import onto_source
+from ich_node.assemble.stack import MAX_MISSING
 from ich_node.complete.facts import SeriesFacts, facts_of
 from ich_node.errors import IchNodeError
 from ich_node.pipeline import outcome
@@ -68,15 +69,17 @@ def listed(series_instance_uid: str, refusal: Refusal) -> dict[str, str]:
     }
 
 
-def volume_of(paths: Sequence[Path]) -> CtVolume:
+def volume_of(paths: Sequence[Path], max_missing: int = MAX_MISSING) -> CtVolume:
     """Assemble: a checked volume, or the reason why not.
+
+    ``max_missing`` slices may be bridged by what lies beside them.
 
     Raises
     ------
     SeriesRefused
         The geometry or the pixels show that it is not one to read.
     """
-    return assemble(paths)
+    return assemble(paths, max_missing)
 
 
 def predict(network: Predict, volume: CtVolume) -> Prediction:

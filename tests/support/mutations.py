@@ -4,6 +4,7 @@
 """
 
 import numpy as np
+from pydicom import Dataset
 from pydicom.uid import EnhancedCTImageStorage, SecondaryCaptureImageStorage
 
 from ich_node.errors import Reason
@@ -89,6 +90,21 @@ def moved_each(step: tuple[float, float, float]) -> Mutation:
     return mutate
 
 
+def other_pixels(dataset: Dataset, add: int = 1) -> Dataset:
+    set_pixels(dataset, pixels(dataset) + add)
+    return dataset
+
+
+def again(acquisition: int, slices: slice = slice(None)) -> Mutation:
+    """Some of the slices a second time, with other noise, as another acquisition."""
+
+    def mutate(datasets: Series) -> Series:
+        second = [copy_of(dataset, AcquisitionNumber=acquisition) for dataset in datasets[slices]]
+        return [*datasets, *(other_pixels(dataset, acquisition) for dataset in second)]
+
+    return mutate
+
+
 BROKEN: dict[str, tuple[Reason, Mutation]] = {
     "secondary capture": (Reason.NOT_CT, set_one(SOPClassUID=SecondaryCaptureImageStorage)),
     "enhanced": (Reason.MULTIFRAME, set_each(SOPClassUID=EnhancedCTImageStorage)),
@@ -138,15 +154,13 @@ BROKEN: dict[str, tuple[Reason, Mutation]] = {
     ),
     "two images at one place": (
         Reason.DUPLICATE_POSITIONS,
-        lambda datasets: [*datasets, copy_of(datasets[5])],
+        lambda datasets: [*datasets, other_pixels(copy_of(datasets[5]))],
     ),
-    "two acquisitions": (
+    "three acquisitions": (
         Reason.DUPLICATE_POSITIONS,
-        lambda datasets: [
-            *datasets,
-            *(copy_of(dataset, AcquisitionNumber=2) for dataset in datasets),
-        ],
+        lambda datasets: [*again(2)(datasets), *again(3)(datasets)[len(datasets) :]],
     ),
+    "two kernels of one acquisition": (Reason.DUPLICATE_POSITIONS, again(1)),
     "two images of one uid": (Reason.DUPLICATE_POSITIONS, shared_uid),
     "two slices missing": (Reason.MISSING_SLICES, lambda datasets: datasets[:4] + datasets[6:]),
     "a slice missing in two places": (
@@ -250,6 +264,17 @@ PLACED: dict[str, tuple[str, Mutation]] = {
     ),
 }
 
+
+def numbered_acquisitions(datasets: Series) -> Series:
+    """As scanners do that stop for every slice; then all of it again."""
+    for index, dataset in enumerate(datasets):
+        dataset.AcquisitionNumber = index + 1
+    second = [
+        copy_of(dataset, AcquisitionNumber=100 + index) for index, dataset in enumerate(datasets)
+    ]
+    return [*datasets, *(other_pixels(dataset) for dataset in second)]
+
+
 SOUND: dict[str, Mutation] = {
     "as built": lambda datasets: datasets,
     "reversed": lambda datasets: datasets[::-1],
@@ -264,6 +289,11 @@ SOUND: dict[str, Mutation] = {
     "padding value of water": set_each(PixelPaddingValue=1024),
     "localizer inside": localizer_first,
     "an instance twice": instance_twice,
+    "an image again under another uid": lambda datasets: [*datasets, copy_of(datasets[5])],
+    "all images again under other uids": lambda datasets: [*datasets, *map(copy_of, datasets)],
+    "a number for every acquisition": numbered_acquisitions,
+    "a second acquisition": again(2),
+    "a second acquisition of a part": again(0, slice(3, 8)),
     "names that differ in case": set_one(PatientName="Simulated^Head^^"),
     "derived from lossy": set_each(LossyImageCompression="01"),
 }

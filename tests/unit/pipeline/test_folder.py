@@ -94,6 +94,12 @@ def test_a_series_that_must_not_be_read_says_why(tmp_path: Path, name: str) -> N
     assert str(reason).encode() in report.read_bytes()
 
 
+def test_no_slice_is_made_up_where_the_site_does_not_want_it(tmp_path: Path) -> None:
+    write(PLACED["a slice missing"][1](head_series()), tmp_path / "in")
+    told = analyze_folder(tmp_path / "in", tmp_path / "out", predict, lambda _: None, 0)
+    assert (told["status"], told["reason"]) == ("refused", "missing_slices")
+
+
 @pytest.mark.parametrize("name", sorted(PLACED))
 def test_a_series_that_is_no_grid_is_analysed_on_its_own_slices(tmp_path: Path, name: str) -> None:
     """One probability a source slice, the same blood as in the regular series, valid objects."""

@@ -44,7 +44,10 @@ def points_of(header: Dataset) -> Array:
 
 
 def edges(plane: Array, centre: Array, count: int = 24) -> Array:
-    """Where rays from a centre leave the skull, (row, column), to a fraction of a pixel, or NaN."""
+    """Where rays from a centre leave the skull, (row, column), to a fraction of a pixel.
+
+    NaN where there is no bone, or none so dense just inside that its edge is sharp.
+    """
     smooth = gaussian_filter(plane, 1.5)  # else a grazing ray meets noise before the edge
     found = []
     for angle in np.linspace(0, 2 * np.pi, count, endpoint=False):
@@ -52,7 +55,7 @@ def edges(plane: Array, centre: Array, count: int = 24) -> Array:
         ray = centre[:, None] + np.outer([np.sin(angle), np.cos(angle)], way)
         hu = map_coordinates(smooth, ray, order=1, cval=-1024)
         bone = np.flatnonzero(hu > BONE_HU)
-        if not bone.size:
+        if not bone.size or hu[bone[-1] - 12] < 2 * BONE_HU:  # three pixels further in
             found.append(np.full(2, np.nan))
             continue
         last = int(bone[-1])
@@ -63,7 +66,8 @@ def edges(plane: Array, centre: Array, count: int = 24) -> Array:
 
 def test_skull_landmarks_map_back_to_their_pixels_within_half_a_pixel(folder: Path) -> None:
     volume = assemble(sorted(folder.glob("*.dcm")))
-    on_a_plane, seen = 0, 0
+    on_a_plane = 0
+    seen: list[float] = []
     for header in volume.source.headers:
         points = points_of(header)
         grid = (points - volume.origin_mm) @ np.array(volume.direction) / volume.spacing_mm
@@ -78,10 +82,10 @@ def test_skull_landmarks_map_back_to_their_pixels_within_half_a_pixel(folder: Pa
         shift = grid[row, column, 1:] - (row, column)
         there = edges(volume.hu[index], centre + shift) - shift
         off = np.linalg.norm(there - edges(sent, centre), axis=1)
-        assert np.nanmax(off) < 0.5
-        seen += int(np.isfinite(off).sum())
+        seen.extend(off[np.isfinite(off)].tolist())
     assert on_a_plane >= 14
-    assert seen > 300
+    assert len(seen) > 250
+    assert max(seen) < 0.5
 
 
 def burn(source: Path, folder: Path) -> tuple[float, Array]:
