@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,12 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     # By the slices that are read: a localizer more in the series gives no other result.
     sources = [str(header.SOPInstanceUID) for header in volume.headers]
     folder = worker.results_dir / kept.result_key(sources, worker.predictor.identity)
-    context = Context(revision.series_instance_uid, revision.evidence, timings_s)
+    context = Context(
+        revision.series_instance_uid,
+        revision.evidence,
+        timings_s,
+        supersedes=kept.superseded(worker.engine, revision, folder),
+    )
 
     def build(part: Path) -> None:
         stages.build_analysed(context, volume, _prediction(worker, revision), part)
@@ -240,6 +245,7 @@ def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) 
 def _refuse(worker: Worker, revision: Revision, context: Context, said: Mapping[str, str]) -> None:
     refusal = Refusal(Reason(said["reason"]), said["text"])
     folder = worker.results_dir / kept.result_key(revision.sop_instance_uids, refusal)
+    context = replace(context, supersedes=kept.superseded(worker.engine, revision, folder))
 
     def build(part: Path) -> None:
         stages.build_refused(context, revision.paths, refusal, part)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ich_node import __version__
 from ich_node.codes import CLASSES
-from ich_node.records import CtVolume, Prediction, Refusal
+from ich_node.records import CtVolume, Prediction, Refusal, Superseded
 from ich_node.states import Status
 
 RESULT_JSON = "result.json"
@@ -22,13 +22,15 @@ ERROR, CRASHED = "error", "crashed"
 class Context:
     """What is known of a series besides its pixels.
 
-    ``timings_s`` are seconds per stage; ``other_series`` those of the folder that were not chosen.
+    ``timings_s`` are seconds per stage; ``other_series`` those of the folder that were not chosen;
+    ``supersedes`` the report of an earlier revision.
     """
 
     series_instance_uid: str
     evidence: str
     timings_s: Mapping[str, float] = field(default_factory=dict)
     other_series: Sequence[Mapping[str, str]] = ()
+    supersedes: Superseded | None = None
 
 
 def analysed(
