@@ -279,6 +279,19 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Superseded:
+    """The report of an earlier revision of a series, whose place a new one takes.
+
+    ``revision`` is its number; the UIDs are those of its SR.
+    """
+
+    revision: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True)
 class Results:
     """The objects built for one revision, kept as files and sent byte for byte.
 

@@ -252,7 +252,10 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     # By the slices that are read: a localizer more in the series gives no other result.
     sources = [str(header.SOPInstanceUID) for header in volume.source.headers]
     folder = worker.results_dir / kept.result_key(sources, worker.predictor.identity)
-    context = _context(worker, revision, timings_s)
+    context = replace(
+        _context(worker, revision, timings_s),
+        supersedes=kept.superseded(worker.engine, revision, folder),
+    )
 
     def build(part: Path) -> None:
         stages.build_analysed(context, volume, _prediction(worker, revision), part)
@@ -355,7 +358,11 @@ def _tell(worker: Worker, study_instance_uid: str) -> None:
     key, refusal = speaks[0].item.key, speaks[1]
     revision = revisions.load(worker.engine, key)
     folder = worker.results_dir / kept.result_key(revision.sop_instance_uids, refusal)
-    context = Context(revision.series_instance_uid, revision.evidence)
+    context = Context(
+        revision.series_instance_uid,
+        revision.evidence,
+        supersedes=kept.superseded(worker.engine, revision, folder),
+    )
 
     def build(part: Path) -> None:
         stages.build_refused(context, revision.paths, refusal, part)

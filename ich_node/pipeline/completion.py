@@ -12,7 +12,14 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from ich_node import faults, logs
-from ich_node.complete.evidence import against, decide, is_settled, is_worth_a_look, may_ask
+from ich_node.complete.evidence import (
+    GRACE_S,
+    against,
+    decide,
+    is_settled,
+    is_worth_a_look,
+    may_ask,
+)
 from ich_node.complete.snapshot import SeriesSnapshot
 from ich_node.complete.stack import stack_of
 from ich_node.pipeline.counting import Ask, Counting
@@ -93,12 +100,23 @@ class Completion:
         """
         receiving = revisions.receiving(self.engine)
         self._forget_lists()
-        known = [self._update(found, open_series, now) for found in receiving]
-        self._known = {series.found.series_instance_uid: series for series in known}
+        known = [
+            self._update(found, open_series, now)
+            for found in receiving
+            if self._may_be_over(found, open_series, now)
+        ]
+        there = {found.series_instance_uid for found in receiving}
+        kept = {uid: series for uid, series in self._known.items() if uid in there}
+        self._known = kept | {series.found.series_instance_uid: series for series in known}
         self._ask_for_ends(known, now)
         for series in known:
             self._decide(series, now)
         return len(receiving)
+
+    def _may_be_over(self, found: Receiving, open_series: Mapping[str, int], now: float) -> bool:
+        """Tell whether to look closer: what comes image by image now costs nothing but this."""
+        open_associations = open_series.get(found.series_instance_uid, 0)
+        return open_associations == 0 or now - found.last_received_at >= GRACE_S
 
     def _forget_lists(self) -> None:
         """Let lists be read again after one came."""

@@ -43,7 +43,15 @@ def look_at_ends(stacks: Sequence[Ends]) -> list[bool | None]:
     """
     compressed = [ends for ends in stacks if not ends.native]
     said = iter(_by_process(compressed) if compressed else [])
-    return [ends_outside(*ends.paths) if ends.native else next(said) for ends in stacks]
+    return [_here(ends) if ends.native else next(said) for ends in stacks]
+
+
+def _here(ends: Ends) -> bool:
+    try:
+        return ends_outside(*ends.paths)
+    except Exception as error:  # one series with odd values must not hold up the others
+        _log.warning("end slices cannot be looked at", **logs.cause(error))
+        return False
 
 
 def _by_process(stacks: Sequence[Ends]) -> list[bool | None]:

@@ -186,8 +186,10 @@ def _answer(acceptor: Acceptor, association: _Association, message: Message) -> 
         kind = command.number(message.command, command.COMMAND_FIELD)
         if kind == command.C_CANCEL_RQ:
             return b""  # what could be cancelled is done already
-        if kind & command.RESPONSE:
+        if kind == command.N_EVENT_REPORT_RQ | command.RESPONSE:
             return _confirm(acceptor, association, message)
+        if kind & command.RESPONSE:
+            raise Broken(pdu.UNEXPECTED_PDU)
         if kind in services.REQUESTS:
             return _serve(acceptor, association, message)
         if kind == command.C_STORE_RQ:

@@ -434,6 +434,22 @@ def kept_results(engine: Engine, key: str) -> list[KeptResult]:
         ]
 
 
+def reports_before(engine: Engine, series_instance_uid: str, number: int) -> list[tuple[int, Path]]:
+    """Return number and SR of the revisions of a series before this one, the latest first."""
+    query = (
+        sa.select(revision.c.number, result.c.path)
+        .join(result, result.c.revision_key == revision.c.key)
+        .where(
+            revision.c.series_instance_uid == series_instance_uid,
+            revision.c.number < number,
+            result.c.kind == "sr",
+        )
+        .order_by(revision.c.number.desc())
+    )
+    with reading(engine) as connection:
+        return [(int(row.number), Path(row.path)) for row in connection.execute(query)]
+
+
 def moments(engine: Engine, key: str) -> tuple[float, float, float]:
     """Return when the first and the last image came and the series was complete, epoch s."""
     query = (

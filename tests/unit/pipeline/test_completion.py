@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from pydicom.uid import CTImageStorage
 
 from ich_node.pipeline.completion import Completion
 from ich_node.pipeline.looking import Ends
-from ich_node.records import Placing
-from ich_node.states import SeriesState
-from ich_node.store import instances, overview, revisions, tables
+from ich_node.records import Announcement, Arrival, Placing, Referenced
+from ich_node.states import AnnouncementState, SeriesState
+from ich_node.store import announcements, instances, overview, revisions, tables
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import Engine, migrate, open_engine, writing
 from ich_node.store.jobs import Jobs
@@ -142,3 +143,77 @@ def test_series_behind_one_that_ends_the_looking_process_are_asked_for_again(
         completion.look({}, time.time() + 5)
         completion._background.submit(lambda: None).result()
     assert [len(stacks) for stacks in looker.asked] == [3, 2, 1]
+
+
+def test_a_series_that_comes_in_now_is_not_read_again_and_again(
+    engine: Engine, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take from the receiver's time what the receiver needs to be fast."""
+    read: list[str] = []
+    arrivals = instances.arrivals
+
+    def counted(engine: Engine, series: str) -> list[Arrival]:
+        read.append(series)
+        return arrivals(engine, series)
+
+    monkeypatch.setattr(instances, "arrivals", counted)
+    completion = Completion(engine, jobs, 0.0, look_at_ends=Looker([]))
+    for number in range(1, 11):
+        add(engine, number)
+        assert completion.look({SERIES: 1}, time.time()) == 1
+    assert read == []
+    for _ in range(3):
+        completion.look({}, time.time())
+    assert read == [SERIES]
+
+
+class Pacs:
+    """Answers at once how many instances it has."""
+
+    def __init__(self, *answers: int) -> None:
+        self.answers = list(answers)
+
+    def ask(self, _study: str, _series: str) -> "Future[int]":
+        answer: Future[int] = Future()
+        answer.set_result(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+        return answer
+
+
+def test_two_equal_answers_of_the_sources_pacs_make_a_series_complete(
+    engine: Engine, jobs: Jobs
+) -> None:
+    for number in range(1, 11):
+        add(engine, number)
+    now, pacs = time.time(), Pacs(9, 10)
+    completion = Completion(engine, jobs, 0.0, {FIRST.source: pacs.ask})
+    for step in range(5):
+        assert state(engine) == SeriesState.RECEIVING
+        completion.look({}, now + 0.1 * step)
+    for step in range(5, 30):
+        completion.look({}, now + 0.1 * step)
+    [study] = overview.studies(engine)
+    assert study["series"][0]["evidence"] == "C-FIND counts 10 instances in the PACS, all came"
+
+
+def test_the_pacs_of_another_source_is_not_asked(engine: Engine, jobs: Jobs) -> None:
+    for number in range(1, 11):
+        add(engine, number)
+    completion = Completion(engine, jobs, 0.0, {"other": Pacs(10).ask})
+    for step in range(30):
+        completion.look({}, time.time() + 0.1 * step)
+    assert state(engine) == SeriesState.RECEIVING
+
+
+def test_a_list_that_comes_after_the_last_image_is_seen(engine: Engine, jobs: Jobs) -> None:
+    for number in range(1, 11):
+        add(engine, number)
+    completion = Completion(engine, jobs, 0.0)
+    completion.look({}, time.time() + 2)
+    members = tuple(
+        Referenced(CTImageStorage, f"{SERIES}.{number}", SERIES) for number in range(1, 11)
+    )
+    completed = AnnouncementState.COMPLETED
+    announcements.keep(engine, Announcement("9.1", "MPPS", completed, "CT", members))
+    completion.look({}, time.time() + 2)
+    [study] = overview.studies(engine)
+    assert study["series"][0]["evidence"] == "MPPS lists 10 instances, all came"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from ich_node.pipeline import looking
@@ -31,6 +32,14 @@ def test_a_whole_head_is_told_from_half_of_one(paths: list[Path], native: bool) 
 def test_both_ways_keep_the_order(paths: list[Path]) -> None:
     mixed = [*stacks(paths, native=False), *stacks(paths, native=True)][::2]
     assert look_at_ends(mixed) == [True, False, False]
+
+
+def test_odd_values_in_one_series_do_not_hold_up_another(paths: list[Path], tmp_path: Path) -> None:
+    odd = pydicom.dcmread(paths[0])
+    odd.PixelSpacing = [0, 0]
+    odd.save_as(tmp_path / "odd.dcm")
+    first = Ends((tmp_path / "odd.dcm", paths[19], paths[31]), native=True)
+    assert look_at_ends([first, *stacks(paths, native=True)]) == [False, True, False, False]
 
 
 def test_what_ends_the_process_is_not_whole_and_those_behind_it_are_asked_again(
