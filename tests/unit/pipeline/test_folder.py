@@ -96,7 +96,7 @@ def test_a_series_that_must_not_be_read_says_why(tmp_path: Path, name: str) -> N
 
 def test_no_slice_is_made_up_where_the_site_does_not_want_it(tmp_path: Path) -> None:
     write(PLACED["a slice missing"][1](head_series()), tmp_path / "in")
-    told = analyze_folder(tmp_path / "in", tmp_path / "out", predict, lambda _: None, 0)
+    told = analyze_folder(tmp_path / "in", tmp_path / "out", predict, lambda _: None, max_missing=0)
     assert (told["status"], told["reason"]) == ("refused", "missing_slices")
 
 
