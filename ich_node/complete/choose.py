@@ -33,6 +33,7 @@ WHOLE_HEAD_MM = 100.0
 _AXIAL_COSINE = 0.7
 
 _MULTIFRAME = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+_CT = (CTImageStorage, *_MULTIFRAME)
 # Words of Image Type that say a picture was computed from a volume (PS3.3 C.8.16.1).
 _COMPUTED = frozenset(
     {"MPR", "CPR", "MIP", "MINIP", "MAX_IP", "MIN_IP", "PROJECTION IMAGE", "REFORMATTED", "CSA MPR"}
@@ -108,7 +109,7 @@ class SeriesFacts:
 
 def facts_of(headers: Sequence[Dataset]) -> SeriesFacts:
     """Read the facts out of the headers of one series; at least one header."""
-    ct = [header for header in headers if _get(header, "SOPClassUID") == CTImageStorage]
+    ct = [header for header in headers if _get(header, "SOPClassUID") in _CT]
     slices = [header for header in ct if not _is_localizer(header)]
     shown = slices or ct or list(headers)
     thicknesses = [part for header in slices if (part := _number(header, "SliceThickness"))]
@@ -117,7 +118,7 @@ def facts_of(headers: Sequence[Dataset]) -> SeriesFacts:
     return SeriesFacts(
         series_instance_uid=str(_get(headers[0], "SeriesInstanceUID") or ""),
         instances=len(headers),
-        slices=len({str(_get(header, "SOPInstanceUID") or "") for header in slices}),
+        slices=sum({str(_get(each, "SOPInstanceUID")): _frames(each) for each in slices}.values()),
         ct=len(ct),
         multiframe=sum(_get(header, "SOPClassUID") in _MULTIFRAME for header in headers),
         localizers=len(ct) - len(slices),
@@ -132,12 +133,6 @@ def facts_of(headers: Sequence[Dataset]) -> SeriesFacts:
 
 def refuse(facts: SeriesFacts) -> Refusal | None:
     """Return why a series is not one to read, or None where its headers give no reason."""
-    if facts.multiframe:
-        return Refusal(
-            Reason.MULTIFRAME,
-            f"{facts.multiframe} of {facts.instances} instances are multi-frame CT; "
-            "send the series as single-frame CT Image Storage",
-        )
     if not facts.ct:
         return Refusal(
             Reason.NOT_CT,
@@ -231,6 +226,10 @@ def _passed_over(facts: SeriesFacts, chosen: SeriesFacts | None) -> Refusal:
 def _has_contrast(header: Dataset) -> bool:
     agent = str(_get(header, "ContrastBolusAgent") or "").strip().upper()
     return agent not in ("", "NONE", "NO")
+
+
+def _frames(header: Dataset) -> int:
+    return int(_number(header, "NumberOfFrames") or 1)
 
 
 def _is_localizer(header: Dataset) -> bool:
