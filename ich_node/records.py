@@ -127,6 +127,15 @@ class Revision:
 
 
 @dataclass(frozen=True)
+class FrameName:
+    """How others know a frame of a multi-frame image; ``number`` counts from 1."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    number: int
+
+
+@dataclass(frozen=True)
 class SourceSlices:
     """The slices of a series where they were taken, turned as axial head CT is read.
 
@@ -149,6 +158,9 @@ class SourceSlices:
         Distance between neighbouring rows and between neighbouring columns, mm.
     extents_mm
         Shape (slice,); how much of the patient each slice stands for along the normal, mm.
+    frames
+        For slices that came as frames of a multi-frame image, by the SOP Instance UID in their
+        header, which is our own.
     """
 
     hu: npt.NDArray[np.float32]
@@ -158,6 +170,7 @@ class SourceSlices:
     direction: tuple[tuple[float, float, float], ...]
     pixel_spacing_mm: tuple[float, float]
     extents_mm: npt.NDArray[np.float64]
+    frames: Mapping[str, FrameName] = field(default_factory=dict)
 
     @property
     def voxels_ml(self) -> npt.NDArray[np.float64]:

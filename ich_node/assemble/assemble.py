@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from pydicom.uid import UID
 
 from ich_node.assemble import carrier, checks
 from ich_node.assemble.acquisitions import one_image_a_place
+from ich_node.assemble.frames import as_slices
 from ich_node.assemble.grid import on_grid
 from ich_node.assemble.head import check_head
 from ich_node.assemble.pixels import hounsfield
 from ich_node.assemble.source import SourceImage, number, read, text
 from ich_node.assemble.stack import MAX_MISSING, Stack, gaps_text, stack_of, steps_text
 from ich_node.geometry import PlaneMap, plane_map_of
-from ich_node.records import CtVolume, SourceSlices
+from ich_node.records import CtVolume, FrameName, SourceSlices
 
 
 def assemble(paths: Sequence[Path], max_missing: int = MAX_MISSING) -> CtVolume:
@@ -50,14 +51,14 @@ def assemble(paths: Sequence[Path], max_missing: int = MAX_MISSING) -> CtVolume:
         The geometry found does not stand up to a second computation: an error of ours.
     """
     sent = read(paths)
-    images = _accepted(sent)
+    images, frames = _accepted(sent)
     orientation = checks.common_orientation(images)
     checks.check_axial(orientation)
     dropped = _dropped(sent, images)
     images, left_out = one_image_a_place(images, orientation)
     checks.check_enough(images)
     stack = stack_of(images, orientation, max_missing)
-    source, placed = _source(stack)
+    source, placed = _source(stack, frames)
     if not stack.regular:
         placed = {**placed, **on_grid(source, stack)}
     head = check_head(placed["hu"], placed["spacing_mm"])
@@ -65,7 +66,7 @@ def assemble(paths: Sequence[Path], max_missing: int = MAX_MISSING) -> CtVolume:
     return CtVolume(**placed, source=source, geometry=facts)
 
 
-def _source(stack: Stack) -> tuple[SourceSlices, dict[str, Any]]:
+def _source(stack: Stack, frames: Mapping[str, FrameName]) -> tuple[SourceSlices, dict[str, Any]]:
     """Decode and turn the slices; with them what `CtVolume` has where the stack is regular."""
     plane_map = plane_map_of(stack.along_row, stack.along_column)
     sent = carrier.image_of(hounsfield(stack.images), stack)
@@ -81,20 +82,22 @@ def _source(stack: Stack) -> tuple[SourceSlices, dict[str, Any]]:
         direction=placed["direction"],
         pixel_spacing_mm=placed["spacing_mm"][1:],
         extents_mm=stack.extents_mm,
+        frames={image.uid: frames[image.uid] for image in stack.images if image.uid in frames},
     )
     return source, placed
 
 
-def _accepted(sent: Sequence[SourceImage]) -> list[SourceImage]:
-    """Return the distinct CT slices, having checked that they belong together."""
+def _accepted(sent: Sequence[SourceImage]) -> tuple[list[SourceImage], dict[str, FrameName]]:
+    """Return the distinct CT slices, checked to belong together, and the names of frames."""
     checks.check_each_is_ct(sent)
     checks.check_one_series(sent)
-    images = checks.without_localizers(checks.without_copies(sent))
+    distinct, frames = as_slices(checks.without_copies(sent))
+    images = checks.without_localizers(distinct)
     checks.check_enough(images)
     checks.check_pixels_are_there(images)
     checks.check_geometry_is_there(images)
     checks.check_one_grid(images)
-    return images
+    return images, frames
 
 
 def _dropped(sent: Sequence[SourceImage], images: Sequence[SourceImage]) -> dict[str, int]:

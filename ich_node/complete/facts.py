@@ -26,7 +26,7 @@ from ich_node.settings import Selection
 
 # Cosine of the angle between the normal and the patient's long axis: 45 degrees.
 _AXIAL_COSINE = 0.7
-_MULTIFRAME = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+_CT = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 # Words of Image Type that say a picture was computed from a volume (PS3.3 C.8.16.1).
 _COMPUTED = frozenset(
     {"MPR", "CPR", "MIP", "MINIP", "MAX_IP", "MIN_IP", "PROJECTION IMAGE", "REFORMATTED", "CSA MPR"}
@@ -47,10 +47,10 @@ class SeriesFacts:
     instances
         All instances of the series.
     slices
-        Distinct CT images that are no localizers.
-    ct, multiframe, localizers, computed
-        How many instances are CT Image Storage, are multi-frame CT, are CT localizers, are CT
-        images computed from a volume (reformats, projections, renderings).
+        Distinct CT images that are no localizers; of multi-frame CT each frame.
+    ct, localizers, computed
+        How many instances are CT, are CT localizers, are CT images computed from a volume
+        (reformats, projections, renderings).
     sop_class
         Name of the commonest SOP class.
     axial
@@ -74,7 +74,6 @@ class SeriesFacts:
     instances: int
     slices: int
     ct: int
-    multiframe: int = 0
     localizers: int = 0
     computed: int = 0
     sop_class: str = "CT Image Storage"
@@ -95,7 +94,7 @@ class SeriesFacts:
 
 def facts_of(headers: Sequence[Dataset], rules: Selection) -> SeriesFacts:
     """Read the facts out of the headers of one series; at least one header."""
-    ct = [header for header in headers if _get(header, "SOPClassUID") == CTImageStorage]
+    ct = [header for header in headers if _get(header, "SOPClassUID") in _CT]
     slices = [header for header in ct if not _is_localizer(header)]
     shown = (slices or ct or list(headers))[0]
     middle = (slices or ct or list(headers))[len(slices or ct or headers) // 2]
@@ -106,9 +105,8 @@ def facts_of(headers: Sequence[Dataset], rules: Selection) -> SeriesFacts:
     return SeriesFacts(
         series_instance_uid=str(_get(headers[0], "SeriesInstanceUID") or ""),
         instances=len(headers),
-        slices=len({str(_get(header, "SOPInstanceUID") or "") for header in slices}),
+        slices=sum({str(_get(each, "SOPInstanceUID")): _frames(each) for each in slices}.values()),
         ct=len(ct),
-        multiframe=sum(_get(header, "SOPClassUID") in _MULTIFRAME for header in headers),
         localizers=len(ct) - len(slices),
         computed=sum(_is_computed(header) for header in slices),
         sop_class=str(getattr(commonest, "name", "without a SOP class")),
@@ -170,6 +168,10 @@ def _date(header: Dataset, keyword: str) -> date | None:
         return datetime.strptime(_text(header, keyword)[:8], "%Y%m%d").date()
     except ValueError:
         return None
+
+
+def _frames(header: Dataset) -> int:
+    return int(_number(header, "NumberOfFrames") or 1)
 
 
 def _is_localizer(header: Dataset) -> bool:

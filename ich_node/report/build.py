@@ -9,6 +9,7 @@ from pydicom import Dataset
 
 from ich_node.records import CtVolume, Prediction, Refusal, Results, Superseded
 from ich_node.report.check import check_not_analysed, check_results
+from ich_node.report.frames import name_frames
 from ich_node.report.headers import normalise_header, same_subject, source_headers
 from ich_node.report.identity import work_of
 from ich_node.report.measure import volumes_ml
@@ -54,9 +55,11 @@ def build_results(
     seg_path = None
     if segmented(prediction.labels):
         seg = build_seg(volume, prediction, headers, work)
+        name_frames(seg, volume.source.frames)
         seg_path = write(seg, out_dir / "seg.dcm")
         evidence.append(seg)
     sr = build_sr(volume, prediction, volumes, evidence, work)
+    name_frames(sr, volume.source.frames)
     results = Results(seg_path, write(sr, out_dir / "sr.dcm"), volumes)
     check_results(volume, prediction, results)
     return results

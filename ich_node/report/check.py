@@ -19,6 +19,7 @@ from ich_node.errors import CheckFailed
 from ich_node.records import CtVolume, Prediction, Results, SourceSlices
 from ich_node.report import decode
 from ich_node.report.decode import Frame, Said
+from ich_node.report.frames import frames_named
 from ich_node.report.headers import normalise_header
 from ich_node.report.measure import percent, volumes_ml, voxels
 from ich_node.report.outlines import fill, fill_holes
@@ -50,15 +51,16 @@ def check_results(volume: CtVolume, prediction: Prediction, results: Results) ->
 def _check_built(volume: CtVolume, prediction: Prediction, results: Results) -> None:
     source = volume.source
     sources = [str(header.SOPInstanceUID) for header in source.headers]
+    sources += [name.sop_instance_uid for name in source.frames.values()]
     _check_extents(source)
     _check_presence(prediction, results.volumes_ml, source.voxels_ml)
-    sr = pydicom.dcmread(results.sr)
+    sr = frames_named(pydicom.dcmread(results.sr), source.frames)
     _check_subject("SR", sr, source.headers[0])
     if results.seg is None:
         _check_references("SR", sr, sources)
         _check_report(sr, prediction, results.volumes_ml, {}, {})
         return
-    seg = pydicom.dcmread(results.seg)
+    seg = frames_named(pydicom.dcmread(results.seg), source.frames)
     _check_subject("SEG", seg, source.headers[0])
     _check_frame_of_reference(seg, source.headers[0])
     _check_references("SEG", seg, sources)

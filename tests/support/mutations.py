@@ -231,6 +231,15 @@ def padded_above(datasets: Series) -> Series:
     return datasets
 
 
+def signed_12_bit(datasets: Series) -> Series:
+    """Negative values in the low 12 bits, the others zero, as the standard allows."""
+    for dataset in datasets:
+        stored = pixels(dataset).astype(np.int64) - 1024
+        dataset.PixelRepresentation, dataset.RescaleIntercept = 1, "0"
+        set_pixels(dataset, stored & 0x0FFF)
+    return datasets
+
+
 def overlay_in_high_bits(datasets: Series) -> Series:
     for dataset in datasets:
         stored = pixels(dataset)
@@ -285,6 +294,7 @@ SOUND: dict[str, Mutation] = {
     "no rescale type": set_each(RescaleType=None),
     "padded below": padded_below,
     "padded above": padded_above,
+    "12 bit signed": signed_12_bit,
     "overlay in the high bits": overlay_in_high_bits,
     "padding value of water": set_each(PixelPaddingValue=1024),
     "localizer inside": localizer_first,

@@ -259,6 +259,16 @@ def test_jpeg_lossless_of_another_encoder_gives_the_same_hu(flag: str, tmp_path:
     assert_is_the_head(assemble(list(tmp_path.glob("*.dcm"))))
 
 
+@pytest.mark.parametrize("matrix", [(256, 256), (1024, 1024), (300, 768)], ids=str)
+def test_every_matrix_is_read(matrix: tuple[int, int], tmp_path: Path) -> None:
+    """Cropped and oblong ones, with pixels that are no squares, too."""
+    spacing = (12.0, 216 / matrix[0], 170 / matrix[1])
+    hu = series.head_hu(8, matrix, spacing)
+    volume = assemble(write_series(hu, tmp_path, spacing_mm=spacing))
+    assert np.array_equal(volume.hu, hu)
+    assert volume.spacing_mm == pytest.approx(spacing, rel=1e-4)
+
+
 def test_files_of_several_transfer_syntaxes_make_one_volume(tmp_path: Path) -> None:
     datasets = series.head_series()
     paths = series.write(datasets[:5], tmp_path / "a", RLELossless)
