@@ -29,6 +29,7 @@ from training.plain import simulate_head
 STUDIES = 5
 QUIET_S = 300.0
 _SEED = 900_400
+_SEEDS = (900_400, 900_401, 900_403)  # heads with air above the vertex, as geometry wants it
 _DEADLINE_S = 300.0
 _STAGES = (
     "receive",
@@ -83,7 +84,8 @@ def _one(
     node: RunningNode, folder: Path, port: int, number: int, archive: int | None
 ) -> dict[str, float]:
     """Send one study and wait until it is delivered; return its seconds per stage."""
-    head = simulate_head(_SEED + number, ("intraparenchymal",))
+    seed = _SEEDS[number % len(_SEEDS)]
+    head = simulate_head(seed, ("intraparenchymal",))
     paths = write_series(
         head.hu, folder / f"ct{number}", spacing_mm=head.spacing_mm, seed=_SEED + number
     )
