@@ -15,7 +15,7 @@ from pydicom.uid import (
 )
 
 from ich_node.geometry import PlaneMap
-from tests.support.mutations import BROKEN, SOUND
+from tests.support.mutations import BROKEN, PLACED, SOUND
 from tests.support.series import Mutation, Series, angled, localizer_of, set_each, turned
 
 ANALYSED = "analysed"
@@ -44,6 +44,10 @@ def _said(**values: object) -> Mutation:
 
 def _broken(name: str) -> Mutation:
     return BROKEN[name][1]
+
+
+def _placed(name: str) -> Mutation:
+    return PLACED[name][1]
 
 
 def _only_localizers(datasets: Series) -> Series:
@@ -88,13 +92,13 @@ VARIANTS = (
     Variant("MR", "not_ct", _said(SOPClassUID=MRImageStorage, Modality="MR")),
     Variant("captures", "not_ct", _said(SOPClassUID=SecondaryCaptureImageStorage)),
     Variant("seven slices", "too_few_slices", _broken("seven slices")),
-    # Refused for their geometry, or to be read with it.
-    Variant("gantry tilt", "gantry_tilt", _broken("tilt of 20 degrees")),
-    Variant("thin below, thick above", "uneven_spacing", _broken("spacing changes")),
-    Variant("one slice missing", "missing_slices", _broken("a slice missing")),
+    # No even grid, but honest: read with their true geometry.
+    Variant("gantry tilt", ANALYSED, _placed("tilt of 20 degrees")),
+    Variant("thin below, thick above", ANALYSED, _placed("spacing changes")),
+    Variant("one slice missing", ANALYSED, _placed("a slice missing")),
     Variant("two slices missing", "missing_slices", _broken("two slices missing")),
-    Variant("two acquisitions", "duplicate_positions", _broken("two acquisitions")),
-    Variant("multi-frame", "multiframe", _broken("enhanced")),
+    Variant("three acquisitions", "duplicate_positions", _broken("three acquisitions")),
+    Variant("multi-frame without functional groups", "multiframe", _broken("enhanced")),
     # Refused for good.
     Variant("coronal", "not_axial", _broken("coronal")),
     Variant("one slice turned", "mixed_orientation", _broken("one slice turned")),
