@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from ich_node.assemble.source import SourceImage, number, numbers
+from ich_node.assemble.source import SourceImage, numbers
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.geometry import Vector, plane_axes
 
@@ -34,8 +34,6 @@ MAX_TILT_DEG = 35.0
 MAX_STEP_MM = 15.0
 # A step so many times as long as those around it is a gap where slices are missing.
 GAP_RATIO = 1.5
-# So is one so many times as long as the slices are thick, if elsewhere they touch.
-GAP_OF_THICKNESS = 1.75
 # How many missing slices are bridged by what lies beside them.
 MAX_MISSING = 1
 # In a text, at most this many runs of equal steps are listed.
@@ -133,7 +131,7 @@ def stack_of(
     posterior = along_column if abs(along_column[1]) >= abs(along_row[1]) else along_row
     tilt = _tilt_deg(positions, superior, posterior * math.copysign(1.0, posterior[1]))
     sideways = _check_in_line(images, positions, superior, tilt)
-    missing = _missing_steps(heights, _thicknesses_mm(images))
+    missing = _missing_steps(heights)
     _check_gaps(heights, missing, max_missing)
     step, planes = _grid(heights)
     off = float(np.abs(heights - heights[0] - step * np.arange(len(images))).max())
@@ -213,28 +211,17 @@ def _check_in_line(
     return float(distance.max())
 
 
-def _thicknesses_mm(images: Sequence[SourceImage]) -> Vector:
-    """Return Slice Thickness (0018,0050) of each image, mm; infinite where it is absent."""
-    stated = [number(image.dataset, "SliceThickness") for image in images]
-    return np.array([part if part and part > 0 else np.inf for part in stated], np.float64)
-
-
-def _missing_steps(heights: Vector, thicknesses: Vector) -> tuple[tuple[int, int], ...]:
+def _missing_steps(heights: Vector) -> tuple[tuple[int, int], ...]:
     """Find the steps that are longer than those around them, and how many slices each leaves out.
 
     Two steps on either side are asked, and the longer half of them counts: where a stack goes over
-    from thin slices to thick ones nothing is missing. Several gaps in a row look like thick slices
-    too, but then the slices are thinner than the steps, and elsewhere they are not.
+    from thin slices to thick ones nothing is missing.
     """
     steps = np.diff(heights)
-    thick = np.maximum(thicknesses[:-1], thicknesses[1:])
-    touching = bool((steps < GAP_RATIO * thick).any())
     found = []
     for index, step in enumerate(steps):
         around = np.delete(steps[max(0, index - 2) : index + 3], min(index, 2))
         local = float(np.percentile(around, 50, method="higher"))
-        if touching and step >= GAP_OF_THICKNESS * thick[index]:
-            local = min(local, float(thick[index]))
         if step >= GAP_RATIO * local:
             found.append((index, max(1, round(step / local) - 1)))
     return tuple(found)
