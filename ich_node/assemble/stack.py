@@ -26,6 +26,8 @@ POSITION_TOLERANCE_OF_SPACING = 0.02
 # Up to so far sideways of one another slices lie straight: no viewer shows it.
 STRAIGHT_MM = 0.1
 STRAIGHT_OF_PIXEL = 0.25
+# Up to so far from the planes of an even grid slices that are not even have each one of their own.
+OWN_PLANE_OF_SPACING = 0.25
 # How far a slice may lie off the line from the first to the last: a pixel is about this large.
 SIDEWAYS_TOLERANCE_MM = 0.5
 # No gantry tips farther.
@@ -161,17 +163,20 @@ def tolerance_mm(step_mm: float) -> float:
 def _grid(heights: Vector) -> tuple[float, int]:
     """Return step and number of planes of the even grid from the first slice to the last.
 
-    Where the slices are even, it is theirs. Else its step is the usual one where they lie densest,
-    a quarter of them at least, so that no slice there is passed over.
+    Where the slices are even, or each is nearest to a plane of its own, it has as many planes as
+    they are. Else its step is the usual one where they lie densest, a quarter of them at least: a
+    slice that is no nearer to others than that comes back as itself.
     """
     count = len(heights)
     span = float(heights[-1] - heights[0])
     step = span / (count - 1)
-    if np.abs(heights - heights[0] - step * np.arange(count)).max() <= tolerance_mm(step):
+    if np.abs(heights - heights[0] - step * np.arange(count)).max() <= max(
+        tolerance_mm(step), OWN_PLANE_OF_SPACING * step
+    ):
         return step, count
     steps = np.diff(heights)
     dense = float(np.percentile(steps, 25, method="lower"))
-    usual = steps[(steps < GAP_RATIO * dense) & (steps > dense / GAP_RATIO)].mean()
+    usual = steps[np.abs(steps - dense) <= tolerance_mm(dense)].mean()
     between = max(1, round(span / float(usual)))
     return span / between, between + 1
 

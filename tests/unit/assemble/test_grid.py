@@ -81,7 +81,9 @@ def test_a_slice_stands_for_the_patient_half_way_to_its_neighbours(
         ([2.5] * 10 + [7.5] * 10, 2.5, 0),
         ([5.0] * 5 + [10.0] + [5.0] * 5, 5.0, 1),
         ([10.0] + [5.0] * 9, 5.0, 1),
+        ([5.69] * 10 + [4.11] * 14, 4.11, 0),
         ([0.6, 0.6, 0.7, 0.6] * 20, 0.625, 0),
+        ([5.0, 5.1, 4.9, 5.2, 4.8] * 4, 5.0, 0),
     ],
 )
 def test_the_grid_is_as_fine_as_the_slices_are_where_they_lie_densest(
