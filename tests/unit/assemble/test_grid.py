@@ -21,7 +21,7 @@ def stack(steps: list[float], sideways: float = 0.0, max_missing: int = 1) -> St
     datasets = series.head_series(slices=len(steps) + 1)
     heights = np.concatenate([[0.0], np.cumsum(steps)])
     where = np.stack([0 * heights, sideways * heights, heights], axis=1)
-    placed = series.place(datasets, where)
+    placed = series.set_each(SliceThickness=None)(series.place(datasets, where))
     images = [SourceImage(f"{i}.dcm", dataset) for i, dataset in enumerate(placed)]
     return stack_of(images, AXIAL, max_missing)
 
