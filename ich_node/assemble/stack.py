@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from ich_node.assemble.source import SourceImage, numbers
+from ich_node.assemble.source import SourceImage, number, numbers
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.geometry import Vector, plane_axes
 
@@ -26,6 +26,8 @@ POSITION_TOLERANCE_OF_SPACING = 0.02
 # Up to so far sideways of one another slices lie straight: no viewer shows it.
 STRAIGHT_MM = 0.1
 STRAIGHT_OF_PIXEL = 0.25
+# Up to so far from the planes of an even grid slices that are not even have each one of their own.
+OWN_PLANE_OF_SPACING = 0.25
 # How far a slice may lie off the line from the first to the last: a pixel is about this large.
 SIDEWAYS_TOLERANCE_MM = 0.5
 # No gantry tips farther.
@@ -131,7 +133,7 @@ def stack_of(
     posterior = along_column if abs(along_column[1]) >= abs(along_row[1]) else along_row
     tilt = _tilt_deg(positions, superior, posterior * math.copysign(1.0, posterior[1]))
     sideways = _check_in_line(images, positions, superior, tilt)
-    missing = _missing_steps(heights)
+    missing = _missing_steps(heights, images)
     _check_gaps(heights, missing, max_missing)
     step, planes = _grid(heights)
     off = float(np.abs(heights - heights[0] - step * np.arange(len(images))).max())
@@ -161,17 +163,20 @@ def tolerance_mm(step_mm: float) -> float:
 def _grid(heights: Vector) -> tuple[float, int]:
     """Return step and number of planes of the even grid from the first slice to the last.
 
-    Where the slices are even, it is theirs. Else its step is the usual one where they lie densest,
-    a quarter of them at least, so that no slice there is passed over.
+    Where the slices are even, or each is nearest to a plane of its own, it has as many planes as
+    they are. Else its step is the usual one where they lie densest, a quarter of them at least: a
+    slice that is no nearer to others than that comes back as itself.
     """
     count = len(heights)
     span = float(heights[-1] - heights[0])
     step = span / (count - 1)
-    if np.abs(heights - heights[0] - step * np.arange(count)).max() <= tolerance_mm(step):
+    if np.abs(heights - heights[0] - step * np.arange(count)).max() <= max(
+        tolerance_mm(step), OWN_PLANE_OF_SPACING * step
+    ):
         return step, count
     steps = np.diff(heights)
     dense = float(np.percentile(steps, 25, method="lower"))
-    usual = steps[(steps < GAP_RATIO * dense) & (steps > dense / GAP_RATIO)].mean()
+    usual = steps[np.abs(steps - dense) <= tolerance_mm(dense)].mean()
     between = max(1, round(span / float(usual)))
     return span / between, between + 1
 
@@ -211,17 +216,22 @@ def _check_in_line(
     return float(distance.max())
 
 
-def _missing_steps(heights: Vector) -> tuple[tuple[int, int], ...]:
+def _missing_steps(heights: Vector, images: Sequence[SourceImage]) -> tuple[tuple[int, int], ...]:
     """Find the steps that are longer than those around them, and how many slices each leaves out.
 
-    Two steps on either side are asked, and the longer half of them counts: where a stack goes over
-    from thin slices to thick ones nothing is missing.
+    Three steps on either side are asked, and the longer half of them counts: where a stack goes
+    over from thin slices to thick ones nothing is missing. But where slices do not get thicker with
+    the steps, those that lie densest are asked.
     """
     steps = np.diff(heights)
+    dense = float(np.percentile(steps, 25, method="lower"))
+    thick = [number(image.dataset, "SliceThickness") or math.inf for image in images]
     found = []
     for index, step in enumerate(steps):
-        around = np.delete(steps[max(0, index - 2) : index + 3], min(index, 2))
+        around = np.delete(steps[max(0, index - 3) : index + 4], min(index, 3))
         local = float(np.percentile(around, 50, method="higher"))
+        if step > GAP_RATIO * max(thick[index], thick[index + 1]):
+            local = min(local, dense)
         if step >= GAP_RATIO * local:
             found.append((index, max(1, round(step / local) - 1)))
     return tuple(found)
@@ -230,7 +240,7 @@ def _missing_steps(heights: Vector) -> tuple[tuple[int, int], ...]:
 def _check_gaps(heights: Vector, missing: Sequence[tuple[int, int]], max_missing: int) -> None:
     """Nothing larger than may be bridged lies between slices."""
     steps = np.diff(heights)
-    count = sum(number for _, number in missing)
+    count = sum(slices for _, slices in missing)
     if count > max_missing:
         raise SeriesRefused(
             Reason.MISSING_SLICES,

@@ -45,7 +45,8 @@ def build_sr(
     images = content.key_images(
         volume.source.headers[index] for index in _key_slices(prediction, masked)
     )
-    evaluations = content.evaluations(prediction, volumes_ml, work)
+    done = volume.geometry.get("done", ())
+    evaluations = content.evaluations(prediction, volumes_ml, done, work)
     if not masked:
         tree = content.root(codes.EVALUATION_REPORT, work, images, evaluations)
         return _document(tree, evidence, work, "ICH AI evaluation")

@@ -33,8 +33,8 @@ class Cut:
     nod: float = 0.0
     turn: float = 0.0
     plane_map: PlaneMap = UPRIGHT
-    pixel_mm: tuple[float, float] = (2.0, 2.0)
-    matrix: tuple[int, int] = (96, 90)
+    pixel_mm: tuple[float, float] = (1.5, 1.6)
+    matrix: tuple[int, int] = (128, 112)
 
     @property
     def axes(self) -> Points:

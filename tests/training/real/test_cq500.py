@@ -76,10 +76,19 @@ def test_two_series_in_one_folder_are_told_apart(tmp_path):
 
 def test_a_scan_that_the_node_refuses_says_why(tmp_path):
     write_reads(tmp_path, {"CQ500-CT-7": [BLEED] * 3})
+    datasets = series_of(1)
+    write_scan(tmp_path, datasets[:4] + datasets[6:])
+    (case,) = cq500.find(tmp_path).cases
+    with pytest.raises(DataError, match=r"refuses .* missing slices: 2"):
+        cq500.load(case)
+
+
+def test_a_tilted_scan_is_read_upright_as_the_node_reads_it(tmp_path):
+    write_reads(tmp_path, {"CQ500-CT-7": [BLEED] * 3})
     write_scan(tmp_path, tilted(series_of(1), 15))
     (case,) = cq500.find(tmp_path).cases
-    with pytest.raises(DataError, match=r"refuses .* gantry tilt of \+15.0 degrees"):
-        cq500.load(case)
+    rows = cq500.load(case).hu.shape[1]
+    assert rows > series_of(1)[0].Rows
 
 
 def test_a_folder_without_a_series_to_read_says_why(tmp_path):

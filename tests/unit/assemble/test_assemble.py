@@ -158,9 +158,32 @@ def test_any_single_inner_slice_removed_is_bridged_and_said(index: int) -> None:
 @given(st.sets(st.integers(1, series.SLICES - 2), min_size=2, max_size=series.SLICES - 8))
 def test_more_than_one_inner_slice_removed_is_refused(gone: set[int]) -> None:
     datasets = [each for index, each in enumerate(series.head_series()) if index not in gone]
-    steps = np.diff(series.positions(datasets)[:, 2])
-    if len(set(np.rint(steps).tolist())) > 1:  # else they are even again, and nothing shows
-        assert refusal_of(datasets).reason == Reason.MISSING_SLICES
+    assert refusal_of(datasets).reason == Reason.MISSING_SLICES
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_loss_repetition_and_order_of_images_is_placed_or_refused(data: st.DataObject) -> None:
+    """Whatever arrives: every slice that is read lies where it was taken, or none is read."""
+    images = series.head_series()
+    kept = data.draw(st.sets(st.integers(0, 11), min_size=7).map(sorted))
+    twice = data.draw(st.lists(st.sampled_from(kept), max_size=4))
+    again = data.draw(st.lists(st.sampled_from(kept), max_size=4, unique=True))
+    arrived = [images[index] for index in kept + twice]
+    arrived += [series.copy_of(images[index]) for index in again]
+    arrived = data.draw(st.permutations(arrived))
+    missing = kept[-1] - kept[0] + 1 - len(kept)
+    if len(kept) < 8:
+        assert refusal_of(arrived).reason == Reason.TOO_FEW_SLICES
+    elif missing > 1:
+        assert refusal_of(arrived).reason == Reason.MISSING_SLICES
+    else:
+        volume = assembled(arrived)
+        assert np.array_equal(volume.source.hu, series.head_hu()[kept])
+        at = (volume.source.origins_mm[:, 2] - ORIGIN_MM[2]) / 5.0
+        assert np.rint(at).astype(int).tolist() == kept
+        assert volume.geometry["duplicates_dropped"] == len(twice)
+        assert volume.geometry["repeats_dropped"] == len(again)
 
 
 @pytest.mark.parametrize("name", mutations.PLACED)

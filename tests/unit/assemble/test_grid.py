@@ -21,7 +21,7 @@ def stack(steps: list[float], sideways: float = 0.0, max_missing: int = 1) -> St
     datasets = series.head_series(slices=len(steps) + 1)
     heights = np.concatenate([[0.0], np.cumsum(steps)])
     where = np.stack([0 * heights, sideways * heights, heights], axis=1)
-    placed = series.place(datasets, where)
+    placed = series.set_each(SliceThickness=None)(series.place(datasets, where))
     images = [SourceImage(f"{i}.dcm", dataset) for i, dataset in enumerate(placed)]
     return stack_of(images, AXIAL, max_missing)
 
@@ -81,7 +81,9 @@ def test_a_slice_stands_for_the_patient_half_way_to_its_neighbours(
         ([2.5] * 10 + [7.5] * 10, 2.5, 0),
         ([5.0] * 5 + [10.0] + [5.0] * 5, 5.0, 1),
         ([10.0] + [5.0] * 9, 5.0, 1),
+        ([5.69] * 10 + [4.11] * 14, 4.11, 0),
         ([0.6, 0.6, 0.7, 0.6] * 20, 0.625, 0),
+        ([5.0, 5.1, 4.9, 5.2, 4.8] * 4, 5.0, 0),
     ],
 )
 def test_the_grid_is_as_fine_as_the_slices_are_where_they_lie_densest(

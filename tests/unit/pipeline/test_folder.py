@@ -109,6 +109,8 @@ def test_a_series_that_is_no_grid_is_analysed_on_its_own_slices(tmp_path: Path, 
     assert (told["status"], told["geometry"]["resampled"]) == ("analysed", True)
     assert len(told["slice_probabilities"]) == len(sent)
     assert told["findings"]["intraparenchymal"]["volume_ml"] > 10
+    report = (tmp_path / "out" / "sr.dcm").read_bytes()
+    assert all(sentence.encode() in report for sentence in told["geometry"]["done"])
     for name in ("seg.dcm", "sr.dcm"):
         found = dciodvfy_errors(tmp_path / "out" / name)
         assert [line for line in found if line.startswith("Error")] == []
