@@ -13,10 +13,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,9 +25,9 @@ from ich_node.notify import ALIVE, READY, STOPPING, notify
 from ich_node.pipeline import reconcile
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.completion import Completion
-from ich_node.pipeline.counting import Ask
+from ich_node.pipeline.counting import askers
 from ich_node.pipeline.reconcile import Takeover
-from ich_node.settings import Destination, Settings
+from ich_node.settings import Settings
 from ich_node.store import jobs as job_port
 from ich_node.store import revisions
 from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
@@ -98,7 +96,8 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
 
         bell, asleep_until, at_hand = _bell(settings), 0.0, AtHand()
-        completion = Completion(engine, jobs, began, _pacs(settings))
+        answered = threading.Event()
+        completion = Completion(engine, jobs, began, askers(settings, answered.set))
 
         def look() -> None:
             nonlocal asleep_until
@@ -114,26 +113,10 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
         recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
         _in_background([whole, recent])  # a large spool takes minutes, or hours
-        _in_background([_Duty(_COMPLETE_S, look)], at_hand)
+        _in_background([_Duty(_COMPLETE_S, look)], at_hand, answered)
         _until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
     _leave()
-
-
-def _pacs(settings: Settings) -> dict[str, Ask]:
-    """Return how to ask the PACS of each source; one that hangs holds up its own sources only."""
-    if not any(source.query for source in settings.sources):
-        return {}
-    from ich_node.deliver.query import count_instances  # a receiver that asks nobody needs no SCU
-
-    def asker(destination: Destination) -> Ask:
-        thread = ThreadPoolExecutor(1, thread_name_prefix=f"query-{destination.name}")
-        count = partial(count_instances, destination, settings.dicom.ae_title)
-        return lambda study, series: thread.submit(count, study, series)
-
-    asked = {source.query for source in settings.sources}
-    askers = {item.name: asker(item) for item in settings.destinations if item.name in asked}
-    return {source.name: askers[source.query] for source in settings.sources if source.query}
 
 
 def run_worker(settings: Settings, parent: int | None) -> None:
@@ -266,19 +249,27 @@ class _Duty:
             _log.error("a regular duty failed; tried again", **logs.cause(error))
 
 
-def _in_background(duties: Sequence[_Duty], at_hand: AtHand | None = None) -> None:
-    """Do duties in a thread of their own, which ends with the process.
+def _in_background(
+    duties: Sequence[_Duty],
+    at_hand: AtHand | None = None,
+    wake: threading.Event | None = None,
+) -> None:
+    """Do duties in a thread of their own, which ends with the process; `wake` makes all due.
 
     A database that another program holds, or that is away, makes them wait: that is no hanging, and
     the process goes on to tell that it lives. With `at_hand` there is a limit to it.
     """
+    woken = wake or threading.Event()
 
     def work() -> None:
         while True:
             with at_hand.stage("duty", "the process itself") if at_hand else nullcontext():
                 for duty in duties:
                     duty.look(time.monotonic())
-            time.sleep(max(0.0, min(duty.due for duty in duties) - time.monotonic()))
+            if woken.wait(max(0.0, min(duty.due for duty in duties) - time.monotonic())):
+                woken.clear()
+                for duty in duties:
+                    duty.due = 0.0
 
     threading.Thread(target=work, name="duties", daemon=True).start()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from ich_node import logs
 from ich_node.complete.evidence import AGREE_S
 from ich_node.complete.snapshot import Count
+from ich_node.settings import Destination, Settings
 from ich_node.store.revisions import Receiving
 
 _log = logs.get(__name__)
@@ -17,6 +19,31 @@ _LONGEST_PAUSE_S = 60.0
 
 # Asks in the background for a series: where to, and Study and Series Instance UID.
 Ask = Callable[[str, str], "Future[int]"]
+
+
+def askers(settings: Settings, when_answered: Callable[[], None]) -> dict[str, Ask]:
+    """Return how to ask the PACS of each source, by the source's name.
+
+    A thread for each PACS: one that hangs holds up its own sources only.
+    """
+    if not any(source.query for source in settings.sources):
+        return {}
+    from ich_node.deliver.query import count_instances  # a receiver that asks nobody needs no SCU
+
+    def asker(destination: Destination) -> Ask:
+        thread = ThreadPoolExecutor(1, thread_name_prefix=f"query-{destination.name}")
+        count = partial(count_instances, destination, settings.dicom.ae_title)
+
+        def ask(study: str, series: str) -> Future[int]:
+            asked = thread.submit(count, study, series)
+            asked.add_done_callback(lambda _: when_answered())
+            return asked
+
+        return ask
+
+    asked = {source.query for source in settings.sources}
+    of_pacs = {item.name: asker(item) for item in settings.destinations if item.name in asked}
+    return {source.name: of_pacs[source.query] for source in settings.sources if source.query}
 
 
 @dataclass

@@ -73,6 +73,14 @@ def test_an_error_in_a_duty_does_not_end_the_duties() -> None:
     assert over.wait(10)
 
 
+def test_what_is_waited_for_makes_a_duty_due_at_once() -> None:
+    done, wake = threading.Semaphore(0), threading.Event()
+    node._in_background([node._Duty(3600.0, done.release)], wake=wake)
+    assert done.acquire(timeout=10)
+    wake.set()
+    assert done.acquire(timeout=10)
+
+
 def test_a_duty_that_waits_is_at_hand_and_the_process_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
