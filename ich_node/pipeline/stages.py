@@ -16,6 +16,7 @@ from pydicom.errors import InvalidDicomError
 
 from ich_node import logs
 from ich_node.assemble.assemble import assemble
+from ich_node.assemble.contrast import check_contrast
 from ich_node.complete.facts import SeriesFacts, facts_of
 from ich_node.errors import IchNodeError
 from ich_node.pipeline import outcome
@@ -67,14 +68,16 @@ def listed(series_instance_uid: str, refusal: Refusal) -> dict[str, str]:
 
 
 def volume_of(paths: Sequence[Path]) -> CtVolume:
-    """Assemble: a checked volume, or the reason why not.
+    """Assemble: a checked volume of a head without contrast medium, or the reason why not.
 
     Raises
     ------
     SeriesRefused
         The geometry or the pixels show that it is not one to read.
     """
-    return assemble(paths)
+    volume = assemble(paths)
+    measured = check_contrast(volume.hu, volume.spacing_mm)
+    return replace(volume, geometry={**volume.geometry, **measured})
 
 
 def build_analysed(

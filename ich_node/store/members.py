@@ -134,10 +134,10 @@ def tell(connection: Connection, key: str, kept: Sequence[KeptResult]) -> bool:
     Returns
     -------
     bool
-        False where that revision has objects, or is no refused one any more.
+        False where there is none, or that revision has objects or is not refused any more.
     """
     refused = revisions.state_in(connection, key) is SeriesState.REFUSED
-    if not refused or revisions.has_results(connection, key):
+    if not kept or not refused or revisions.has_results(connection, key):
         return False
     revisions.keep_results(connection, key, kept)
     connection.execute(

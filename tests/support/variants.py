@@ -16,7 +16,16 @@ from pydicom.uid import (
 
 from ich_node.geometry import PlaneMap
 from tests.support.mutations import BROKEN, SOUND
-from tests.support.series import Mutation, Series, angled, localizer_of, set_each, turned
+from tests.support.series import (
+    Mutation,
+    Series,
+    angled,
+    head_hu,
+    localizer_of,
+    set_each,
+    set_hu,
+    turned,
+)
 
 ANALYSED = "analysed"
 # Nobody would expect these to be read: the PACS is told nothing.
@@ -50,6 +59,14 @@ def _only_localizers(datasets: Series) -> Series:
     return [localizer_of(dataset) for dataset in datasets[:2]]
 
 
+def _bright_vessels(datasets: Series) -> Series:
+    """No header says a word of contrast medium, and the pixels hold it."""
+    hu = head_hu(len(datasets))
+    for row, column in ((25, 34), (30, 22), (30, 46), (40, 26), (40, 42), (46, 34)):
+        hu[2:-2, row, column] = 250
+    return set_hu(datasets, hu)
+
+
 VARIANTS = (
     # Sound ones, however unusual.
     Variant("as built", ANALYSED, SOUND["as built"]),
@@ -74,6 +91,7 @@ VARIANTS = (
     Variant("bone kernel of two values", "bone_kernel", _said(ConvolutionKernel=["Hr64h", "3"])),
     Variant("an agent named", "contrast", _said(ContrastBolusAgent="OMNIPAQUE 350")),
     Variant("angiography", "contrast", _said(SeriesDescription="CTA HEAD 0.75")),
+    Variant("bright vessels", "contrast", _bright_vessels),
     Variant("perfusion", "perfusion", _said(SeriesDescription="HEAD PERFUSION 5.0")),
     Variant("too thin", "thickness", _said(SliceThickness="0.3")),
     Variant("too thick", "thickness", _said(SliceThickness="12")),

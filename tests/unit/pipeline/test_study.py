@@ -11,6 +11,7 @@ from deploy.demo.running import wait_for
 from ich_node import node
 from ich_node.pipeline import analysis
 from ich_node.pipeline import engine as durable
+from ich_node.pipeline.worker import Worker
 from ich_node.settings import Selection, Settings
 from ich_node.store import jobs as job_port
 from ich_node.store import overview, revisions
@@ -80,7 +81,7 @@ def desk(settings: Settings, wait_seconds: float) -> Iterator[Desk]:
     durable.configure(settings.database_url, executor_id="test")
     rules = Selection(wait_seconds=wait_seconds)
     analysis.register(
-        analysis.Worker("test:1:0", engine, jobs, StandIn(), settings.results_dir, ("pacs",), rules)
+        Worker("test:1:0", engine, jobs, StandIn(), settings.results_dir, ("pacs",), rules)
     )
     durable.launch({job_port.ANALYSE_QUEUE: 1})
     try:
