@@ -46,6 +46,8 @@ def choose(worker: Worker, revision: Revision) -> None:
     mine = choice.facts_of_paths(revision.paths, worker.rules)
     if mine is None or this_one.item is None:  # assembling says what is wrong with the files
         return
+    if this_one.state is not SeriesState.COMPLETE:  # chosen before its process was killed
+        return
     made = choice.decide(
         mine,
         choice.siblings_of(found, revision.series_instance_uid, worker.rules),
@@ -62,6 +64,7 @@ def choose(worker: Worker, revision: Revision) -> None:
             revisions.requeue(
                 connection, worker.jobs, this_one.item, text, made.wait_s, event=event
             )
+        _log.info("waits", revision=revision.key, text=text)
         raise Waits
 
 
@@ -150,8 +153,10 @@ def _enter(connection: Connection, worker: Worker, due: _Due) -> None:
             text = "chosen after all: what was chosen in its place could not be read"
             event = SeriesEvent.CHOSEN
             revisions.requeue(connection, worker.jobs, item, text, event=event)
+            _log.info("chosen", revision=item.key, text=text)
     if due.speaker is not None and members.tell(connection, due.speaker, due.report):
         deliveries.open_deliveries(connection, worker.jobs, due.speaker, worker.destinations)
+        _log.info("told", revision=due.speaker)
 
 
 def _is(member: Member, revision: Revision) -> bool:
