@@ -127,6 +127,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
     from ich_node.infer.predictor import load_predictor  # torch: only this process pays for it
     from ich_node.pipeline import analysis
     from ich_node.pipeline import engine as durable
+    from ich_node.pipeline.worker import Worker
 
     names = WORKERS[:1] if parent is not None else WORKERS[1:]
     with locks.take(_locks(settings), *names, wait_s=_patience_s(parent)) as executor:
@@ -137,7 +138,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
         at_hand = AtHand()
         durable.configure(settings.database_url, executor)
         analysis.register(
-            analysis.Worker(
+            Worker(
                 process=f"{executor}:{os.getpid()}:{time.time():.0f}",
                 engine=store,
                 jobs=jobs,

@@ -164,6 +164,8 @@ def _print_revision(revision: Mapping[str, Any]) -> None:
         _out.print(f"  {revision['reason']}: {revision['reason_text']}", markup=False)
     if revision.get("findings"):
         _out.print(_findings(revision["findings"]))
+    for note in revision.get("notes") or ():
+        _out.print(f"  note: {note}", markup=False, soft_wrap=True)
     if revision["timings_s"]:
         _out.print("  seconds: " + _timings(revision["timings_s"]))
     for delivery in revision["deliveries"]:
@@ -183,6 +185,8 @@ def print_outcome(told: Mapping[str, Any], out: Path) -> None:
         _out.print(f"{told['reason']}: {told['reason_text']}", markup=False)
     if told["findings"]:
         _out.print(_findings(told["findings"]))
+    for note in told["notes"]:
+        _out.print(f"note: {note}", markup=False, soft_wrap=True)
     _out.print("seconds: " + _timings(told["timings_s"]))
     for other in told["other_series"]:
         _out.print(

@@ -102,7 +102,7 @@ def look_inside(hu: npt.NDArray[np.float32], spacing_mm: tuple[float, float, flo
         min(count, max(1, int(size // spacing)))
         for count, size, spacing in zip(hu.shape, BLOCK_MM, spacing_mm, strict=True)
     )
-    blocks = _block_means(hu, (slices, rows, columns))
+    blocks = block_means(hu, (slices, rows, columns))
     inside = (_sides_of_bone(blocks) >= SIDES_OF_BONE) & (blocks < BONE_HU)
     count = inside.sum(axis=(1, 2))
     block_cm2 = rows * spacing_mm[1] * columns * spacing_mm[2] / 100
@@ -120,7 +120,7 @@ def look_inside(hu: npt.NDArray[np.float32], spacing_mm: tuple[float, float, flo
     )
 
 
-def _block_means(
+def block_means(
     hu: npt.NDArray[np.float32], factors: tuple[int, int, int]
 ) -> npt.NDArray[np.float32]:
     """Average over blocks of so many slices, rows, columns; what fills no block is left out."""

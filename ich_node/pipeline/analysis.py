@@ -8,9 +8,7 @@ from the stored originals, which gives the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +16,15 @@ from dbos import DBOS, PortableWorkflowError
 from dbos import error as dbos_error
 
 from ich_node import faults, logs
-from ich_node.assemble.stack import MAX_MISSING
 from ich_node.errors import Reason, SeriesRefused
-from ich_node.infer.predictor import Predictor
-from ich_node.pipeline import choice, kept, outcome, stages
-from ich_node.pipeline.at_hand import AtHand
+from ich_node.pipeline import kept, outcome, settle, stages
 from ich_node.pipeline.outcome import Context
+from ich_node.pipeline.worker import Worker
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
-from ich_node.settings import Selection
-from ich_node.states import UNFINISHED, IllegalTransition, SeriesEvent
-from ich_node.store import deliveries, members, revisions
-from ich_node.store.engine import DatabaseError, Engine, writing
-from ich_node.store.jobs import ANALYSE_WORKFLOW, Jobs
-from ich_node.store.members import Member
+from ich_node.states import UNFINISHED, SeriesEvent
+from ich_node.store import deliveries, revisions
+from ich_node.store.engine import DatabaseError, writing
+from ich_node.store.jobs import ANALYSE_WORKFLOW
 
 _log = logs.get(__name__)
 
@@ -48,36 +42,6 @@ _AGAIN: Any = {
 Timings = dict[str, float]
 # {"timings_s", and where the job ends here: "refusal", "failure", or "later": another one goes on}
 Step = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Worker:
-    """What an analysing process holds while it lives.
-
-    ``process`` names this life of it, ``EXECUTOR:PID:...``; ``max_missing`` slices may be bridged.
-    ``volumes`` and ``predictions`` hand over between the steps of the revision at hand.
-    """
-
-    process: str
-    engine: Engine
-    jobs: Jobs
-    predictor: Predictor
-    results_dir: Path
-    destinations: tuple[str, ...]
-    rules: Selection = field(default_factory=Selection)
-    max_missing: int = MAX_MISSING
-    at_hand: AtHand = field(default_factory=AtHand)
-    volumes: dict[str, CtVolume] = field(default_factory=dict)
-    predictions: dict[str, Prediction] = field(default_factory=dict)
-
-    @contextmanager
-    def holding(self, key: str) -> Iterator[None]:
-        """Let go at the end of what was handed over between the steps of this revision."""
-        try:
-            yield
-        finally:
-            self.volumes.pop(key, None)
-            self.predictions.pop(key, None)
 
 
 def register(worker: Worker) -> None:
@@ -150,7 +114,7 @@ def _step(worker: Worker, key: str, name: str, stage: Callable[[Revision], Timin
             timings = stage(revisions.load(worker.engine, key))
         faults.point(f"{name}.committed", key)
         return {"timings_s": timings}
-    except _Waits:
+    except settle.Waits:
         return {"timings_s": {}, "later": True}
     except SeriesRefused as refused:
         said = {"reason": str(refused.reason), "text": refused.text}
@@ -172,55 +136,8 @@ def _crashed(stage: str, died: int) -> Step:
     return {"timings_s": {}, "failure": text, "reason": outcome.CRASHED}
 
 
-class _Waits(Exception):
-    """A series waits for a better one; the job that takes it up again is enqueued."""
-
-
-def _choose(worker: Worker, revision: Revision) -> None:
-    """Go on if this series of its study is one to read now.
-
-    Raises
-    ------
-    SeriesRefused
-        It is none, or another one is better.
-    _Waits
-        A better one may be coming.
-    """
-    found = members.of_study(worker.engine, revision.study_instance_uid)
-    this_one = _this_one(found, revision)
-    mine = choice.facts_of_paths(revision.paths, worker.rules)
-    if mine is None:  # assembling says what is wrong with the files
-        return
-    made = choice.decide(
-        mine,
-        choice.siblings_of(found, revision.series_instance_uid, worker.rules),
-        worker.rules,
-        waited_s=time.time() - this_one.completed_at,
-        was_read=this_one.was_read,
-    )
-    if made.refusal is not None:
-        raise SeriesRefused(made.refusal.reason, made.refusal.text)
-    if made.wait_s:
-        _wait(worker, this_one, made.wait_s)
-
-
-def _wait(worker: Worker, member: Member, wait_s: float) -> None:
-    if member.item is None:
-        raise ValueError("a series without a revision has no job")
-    text = f"waits up to {wait_s:.0f} s: a better series of its study may be coming"
-    with writing(worker.engine) as connection:
-        revisions.requeue(
-            connection, worker.jobs, member.item, text, wait_s, event=SeriesEvent.WAITS
-        )
-    raise _Waits
-
-
-def _this_one(found: Sequence[Member], revision: Revision) -> Member:
-    return next(one for one in found if one.series_instance_uid == revision.series_instance_uid)
-
-
 def _assemble(worker: Worker, revision: Revision) -> Timings:
-    _choose(worker, revision)
+    settle.choose(worker, revision)
     first, last, complete = revisions.moments(worker.engine, revision.key)
     queued = time.time() - complete
     volume, took = stages.timed(lambda: stages.volume_of(revision.paths, worker.max_missing))
@@ -252,10 +169,7 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     # By the slices that are read: a localizer more in the series gives no other result.
     sources = [str(header.SOPInstanceUID) for header in volume.source.headers]
     folder = worker.results_dir / kept.result_key(sources, worker.predictor.identity)
-    context = replace(
-        _context(worker, revision, timings_s),
-        supersedes=kept.superseded(worker.engine, revision, folder),
-    )
+    context = settle.context_of(worker, revision, timings_s, folder)
 
     def build(part: Path) -> None:
         stages.build_analysed(context, volume, _prediction(worker, revision), part)
@@ -276,20 +190,6 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     return {"report": took}
 
 
-def _context(worker: Worker, revision: Revision, timings_s: Timings) -> Context:
-    """What is known of a series that is read, and of the others of its study."""
-    found = members.of_study(worker.engine, revision.study_instance_uid)
-    mine = choice.facts_of_paths(revision.paths, worker.rules)
-    context = Context(revision.series_instance_uid, revision.evidence, timings_s)
-    if mine is None:
-        return context
-    return replace(
-        context,
-        other_series=choice.others(found, mine, worker.rules),
-        notes=choice.notes(found, mine, worker.rules),
-    )
-
-
 def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) -> None:
     """Give a series that ends early its state and its reason; then look at its study.
 
@@ -303,76 +203,12 @@ def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) 
     faults.point("close.begun", revision.key)
     if "failure" in ended:
         told = outcome.failed(context, ended.get("reason", outcome.ERROR), ended["failure"])
-        faults.point("close.done", revision.key)
-        _advance(
-            worker,
-            revision,
-            SeriesEvent.FAILED,
-            ended["failure"],
-            reason=told["reason"],
-            reason_text=told["reason_text"],
-            outcome=told,
-        )
+        settle.end(worker, revision, SeriesEvent.FAILED, told)
     else:
-        _refuse(worker, revision, context, ended["refusal"])
-    found = members.of_study(worker.engine, revision.study_instance_uid)
-    _give_turn(worker, choice.heir(found, worker.rules))
-    _tell(worker, revision.study_instance_uid)
+        said = ended["refusal"]
+        told = outcome.refused(context, Refusal(Reason(said["reason"]), said["text"]))
+        settle.end(worker, revision, SeriesEvent.REFUSED, told)
     faults.point("close.committed", revision.key)
-
-
-def _refuse(worker: Worker, revision: Revision, context: Context, said: Mapping[str, str]) -> None:
-    refusal = Refusal(Reason(said["reason"]), said["text"])
-    told = outcome.refused(context, refusal)
-    faults.point("close.done", revision.key)
-    _advance(
-        worker,
-        revision,
-        SeriesEvent.REFUSED,
-        refusal.text,
-        reason=told["reason"],
-        reason_text=told["reason_text"],
-        outcome=told,
-    )
-
-
-def _give_turn(worker: Worker, heir: Member | None) -> None:
-    """Have a series read that was passed over for one that could not be read."""
-    if heir is None or heir.item is None:
-        return
-    text = "chosen after all: the series chosen in its place could not be read"
-    try:
-        with writing(worker.engine) as connection:
-            revisions.requeue(connection, worker.jobs, heir.item, text, event=SeriesEvent.CHOSEN)
-    except IllegalTransition:  # another process was faster
-        return
-    _log.info("chosen", revision=heir.item.key, text=text)
-
-
-def _tell(worker: Worker, study_instance_uid: str) -> None:
-    """Build and send the one not-analysed SR of a study that held a head CT and was not read."""
-    found = members.of_study(worker.engine, study_instance_uid)
-    speaks = choice.spokesman(found, worker.rules)
-    if speaks is None or speaks[0].item is None:
-        return
-    key, refusal = speaks[0].item.key, speaks[1]
-    revision = revisions.load(worker.engine, key)
-    folder = worker.results_dir / kept.result_key(revision.sop_instance_uids, refusal)
-    context = Context(
-        revision.series_instance_uid,
-        revision.evidence,
-        supersedes=kept.superseded(worker.engine, revision, folder),
-    )
-
-    def build(part: Path) -> None:
-        stages.build_refused(context, revision.paths, refusal, part)
-
-    kept.build_once(folder, build)
-    objects = kept.kept_files(folder)
-    with writing(worker.engine) as connection:
-        if objects and members.tell(connection, key, objects):
-            deliveries.open_deliveries(connection, worker.jobs, key, worker.destinations)
-            _log.info("told", revision=key, reason=str(refusal.reason))
 
 
 def _volume(worker: Worker, revision: Revision) -> CtVolume:

@@ -16,6 +16,7 @@ from pydicom.errors import InvalidDicomError
 
 from ich_node import logs
 from ich_node.assemble.assemble import assemble
+from ich_node.assemble.contrast import check_contrast
 from ich_node.assemble.grid import onto_source
 from ich_node.assemble.stack import MAX_MISSING
 from ich_node.complete.facts import SeriesFacts, facts_of
@@ -70,7 +71,7 @@ def listed(series_instance_uid: str, refusal: Refusal) -> dict[str, str]:
 
 
 def volume_of(paths: Sequence[Path], max_missing: int = MAX_MISSING) -> CtVolume:
-    """Assemble: a checked volume, or the reason why not.
+    """Assemble: a checked volume of a head without contrast medium, or the reason why not.
 
     ``max_missing`` slices may be bridged by what lies beside them.
 
@@ -79,7 +80,9 @@ def volume_of(paths: Sequence[Path], max_missing: int = MAX_MISSING) -> CtVolume
     SeriesRefused
         The geometry or the pixels show that it is not one to read.
     """
-    return assemble(paths, max_missing)
+    volume = assemble(paths, max_missing)
+    measured = check_contrast(volume.hu, volume.spacing_mm)
+    return replace(volume, geometry={**volume.geometry, **measured})
 
 
 def predict(network: Predict, volume: CtVolume) -> Prediction:

@@ -60,8 +60,8 @@ class Member:
 
     @property
     def is_read(self) -> bool:
-        """Tell whether it is analysed, or was in an earlier revision."""
-        return self.was_read or self.state in READ
+        """Tell whether it is analysed, or was and no newer revision says otherwise."""
+        return self.state in READ or (self.was_read and self.state is not SeriesState.REFUSED)
 
     @property
     def was_passed_over(self) -> bool:
@@ -134,10 +134,10 @@ def tell(connection: Connection, key: str, kept: Sequence[KeptResult]) -> bool:
     Returns
     -------
     bool
-        False where that revision has objects, or is no refused one any more.
+        False where there is none, or that revision has objects or is not refused any more.
     """
     refused = revisions.state_in(connection, key) is SeriesState.REFUSED
-    if not refused or revisions.has_results(connection, key):
+    if not kept or not refused or revisions.has_results(connection, key):
         return False
     revisions.keep_results(connection, key, kept)
     connection.execute(

@@ -30,8 +30,8 @@ def node_for(folder: Path, orthanc: Orthanc, bundle: str):
     return running_node(config, port)
 
 
-def delivered_or_silent(node: RunningNode, study: str) -> dict | None:
-    """Return the story when every series has ended and no delivery is open."""
+def delivered(node: RunningNode, study: str) -> dict | None:
+    """Return the story when every series has ended and its objects are delivered."""
     story = node.show(study)
     if story is None or any(series["state"] not in _ENDED for series in story["series"]):
         return None
@@ -41,7 +41,9 @@ def delivered_or_silent(node: RunningNode, study: str) -> dict | None:
         for revision in series["revisions"]
         for delivery in revision["deliveries"]
     ]
-    return story if all(item["state"] == "delivered" for item in deliveries) else None
+    return (
+        story if deliveries and all(item["state"] == "delivered" for item in deliveries) else None
+    )
 
 
 def send(node: RunningNode, paths: list[Path]) -> str:
@@ -60,7 +62,7 @@ def test_a_simulated_bleed_comes_back_where_it_belongs(tmp_path: Path, orthanc: 
     paths = write_series(head.hu, tmp_path / "ct", spacing_mm=head.spacing_mm, seed=900_100)
     with node_for(tmp_path / "node", orthanc, "smartnet-ich") as node:
         study = send(node, paths)
-        wait_for(lambda: delivered_or_silent(node, study), _DEADLINE_S, "delivery")
+        wait_for(lambda: delivered(node, study), _DEADLINE_S, "delivery")
     received = {tags["Modality"]: tags for tags in orthanc.instances()}
     assert sorted(received) == ["SEG", "SR"]
     files = {
@@ -114,7 +116,7 @@ def test_a_real_tilted_head_ends_with_its_stated_outcome(
     paths = sorted((shared_data / "ge-head-tilt").glob("*.dcm"))
     with node_for(tmp_path / "node", orthanc, str(tiny_bundle)) as node:
         study = send(node, paths)
-        story = wait_for(lambda: delivered_or_silent(node, study), _DEADLINE_S, "delivery")
+        story = wait_for(lambda: delivered(node, study), _DEADLINE_S, "delivery")
     [series] = story["series"]
     assert (series["state"], series["reason"]) == ("delivered", None)
     assert modalities(orthanc) == {"SEG": 1, "SR": 1}
@@ -133,7 +135,7 @@ def test_the_plastic_phantom_gets_a_report_and_no_segmentation(
     paths = sorted((shared_data / "philips-phantom" / "S21570" / "S2010").iterdir())
     with node_for(tmp_path / "node", orthanc, str(tiny_bundle)) as node:
         study = send(node, paths)
-        wait_for(lambda: delivered_or_silent(node, study), _DEADLINE_S, "delivery")
+        wait_for(lambda: delivered(node, study), _DEADLINE_S, "delivery")
     assert modalities(orthanc) == {"SR": 1}
 
 

@@ -16,7 +16,16 @@ from pydicom.uid import (
 
 from ich_node.geometry import PlaneMap
 from tests.support.mutations import BROKEN, PLACED, SOUND
-from tests.support.series import Mutation, Series, angled, localizer_of, set_each, turned
+from tests.support.series import (
+    Mutation,
+    Series,
+    angled,
+    head_hu,
+    localizer_of,
+    set_each,
+    set_hu,
+    turned,
+)
 
 ANALYSED = "analysed"
 # Nobody would expect these to be read: the PACS is told nothing.
@@ -46,12 +55,16 @@ def _broken(name: str) -> Mutation:
     return BROKEN[name][1]
 
 
-def _placed(name: str) -> Mutation:
-    return PLACED[name][1]
-
-
 def _only_localizers(datasets: Series) -> Series:
     return [localizer_of(dataset) for dataset in datasets[:2]]
+
+
+def _bright_vessels(datasets: Series) -> Series:
+    """No header says a word of contrast medium, and the pixels hold it."""
+    hu = head_hu(len(datasets))
+    for row, column in ((25, 34), (30, 22), (30, 46), (40, 26), (40, 42), (46, 34)):
+        hu[2:-2, row, column] = 250
+    return set_hu(datasets, hu)
 
 
 VARIANTS = (
@@ -78,6 +91,7 @@ VARIANTS = (
     Variant("bone kernel of two values", "bone_kernel", _said(ConvolutionKernel=["Hr64h", "3"])),
     Variant("an agent named", "contrast", _said(ContrastBolusAgent="OMNIPAQUE 350")),
     Variant("angiography", "contrast", _said(SeriesDescription="CTA HEAD 0.75")),
+    Variant("bright vessels", "contrast", _bright_vessels),
     Variant("perfusion", "perfusion", _said(SeriesDescription="HEAD PERFUSION 5.0")),
     Variant("too thin", "thickness", _said(SliceThickness="0.3")),
     Variant("too thick", "thickness", _said(SliceThickness="12")),
@@ -92,13 +106,13 @@ VARIANTS = (
     Variant("MR", "not_ct", _said(SOPClassUID=MRImageStorage, Modality="MR")),
     Variant("captures", "not_ct", _said(SOPClassUID=SecondaryCaptureImageStorage)),
     Variant("seven slices", "too_few_slices", _broken("seven slices")),
-    # No even grid, but honest: read with their true geometry.
-    Variant("gantry tilt", ANALYSED, _placed("tilt of 20 degrees")),
-    Variant("thin below, thick above", ANALYSED, _placed("spacing changes")),
-    Variant("one slice missing", ANALYSED, _placed("a slice missing")),
+    # Placed by their true geometry, or refused for it.
+    Variant("gantry tilt", ANALYSED, PLACED["tilt of 20 degrees"][1]),
+    Variant("thin below, thick above", ANALYSED, PLACED["spacing changes"][1]),
+    Variant("one slice missing", ANALYSED, PLACED["a slice missing"][1]),
     Variant("two slices missing", "missing_slices", _broken("two slices missing")),
-    Variant("three acquisitions", "duplicate_positions", _broken("three acquisitions")),
-    Variant("multi-frame without functional groups", "multiframe", _broken("enhanced")),
+    Variant("two acquisitions", ANALYSED, SOUND["a second acquisition"]),
+    Variant("multi-frame without its groups", "multiframe", _broken("enhanced")),
     # Refused for good.
     Variant("coronal", "not_axial", _broken("coronal")),
     Variant("one slice turned", "mixed_orientation", _broken("one slice turned")),

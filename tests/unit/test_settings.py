@@ -65,6 +65,13 @@ def test_config_path_comes_from_the_environment(
         ("[dicom]\nprot = 1", "dicom.prot = 1: unknown key"),
         ("[dicom]\nport = 70000", "dicom.port = 70000"),
         ('[dicom]\nport = "many"', "dicom.port = 'many'"),
+        ("[selection]\nmin_age = -1", "selection.min_age = -1"),
+        ('[selection]\nbone_words = [""]', "selection.bone_words.0 = ''"),
+        (
+            "[selection]\nmin_thickness_mm = 6\nmax_thickness_mm = 5",
+            "selection: min_thickness_mm = 6 is above max_thickness_mm = 5",
+        ),
+        ("[selection]\nbone_word = []", "selection.bone_word = []: unknown key"),
         ('[dicom]\nae_title = "TOO LONG FOR AN AE TITLE"', "dicom.ae_title"),
         ('[dicom]\nae_title = "A\\\\B"', "dicom.ae_title"),
         ('[model]\ndevice = "tpu"', "model.device = 'tpu'"),

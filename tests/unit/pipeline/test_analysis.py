@@ -12,6 +12,7 @@ from deploy.demo.running import wait_for
 from ich_node import node
 from ich_node.pipeline import analysis
 from ich_node.pipeline import engine as durable
+from ich_node.pipeline.worker import Worker
 from ich_node.records import CtVolume, ModelIdentity, Prediction, Received
 from ich_node.settings import Settings, load_settings
 from ich_node.states import SeriesState
@@ -60,7 +61,7 @@ def working(settings: Settings, predictor: StandIn) -> Iterator[tuple[Engine, st
     assert key is not None
     durable.configure(settings.database_url, executor_id="test")
     analysis.register(
-        analysis.Worker("test:1:0", engine, jobs, predictor, settings.results_dir, destinations=())
+        Worker("test:1:0", engine, jobs, predictor, settings.results_dir, destinations=())
     )
     durable.launch({job_port.ANALYSE_QUEUE: 1})
     try:

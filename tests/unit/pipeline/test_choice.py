@@ -4,7 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ich_node.complete.choose import order, refuse
 from ich_node.complete.words import Kernel
 from ich_node.errors import Reason
 from ich_node.pipeline import choice
@@ -68,6 +71,36 @@ def test_what_headers_refuse_waits_for_something_to_read() -> None:
     assert reason_of(made(BONE, Sibling(BEST, due=True))) is Reason.BONE_KERNEL
     assert reason_of(made(BONE, Sibling(BEST, read=True))) is Reason.BONE_KERNEL
     assert reason_of(made(SCOUT)) is Reason.LOCALIZER
+
+
+series = st.builds(
+    replace,
+    st.just(GOOD),
+    series_instance_uid=st.from_regex(r"1\\.[1-9]{1,3}", fullmatch=True),
+    kernel=st.sampled_from(Kernel),
+    slices=st.integers(6, 60),
+    thickness_mm=st.sampled_from([1.0, 2.5, 5.0, 12.0]),
+    localizers=st.sampled_from([0, 0, 32]),
+)
+
+
+@given(
+    st.lists(series, min_size=1, max_size=6, unique_by=lambda one: one.series_instance_uid),
+    st.randoms(),
+)
+def test_of_series_that_are_all_there_one_is_read_whoever_looks_first(study, random) -> None:
+    """Each decides on itself, in any order; nothing is left, and no two are read."""
+    left, read, refused = list(study), [], []
+    random.shuffle(left)
+    while left:
+        mine = left.pop()
+        siblings = [Sibling(one, due=True) for one in left]
+        siblings += [Sibling(one, read=True) for one in read]
+        found = made(mine, *siblings, waited_s=10)
+        assert not found.wait_s
+        (refused if found.refusal else read).append(mine)
+    readable = [one for one in study if refuse(one, RULES) is None]
+    assert read == ([max(readable, key=order)] if readable else [])
 
 
 class Study:

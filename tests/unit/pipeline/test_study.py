@@ -11,10 +11,11 @@ from deploy.demo.running import wait_for
 from ich_node import node
 from ich_node.pipeline import analysis
 from ich_node.pipeline import engine as durable
+from ich_node.pipeline.worker import Worker
 from ich_node.settings import Selection, Settings
 from ich_node.store import jobs as job_port
 from ich_node.store import overview, revisions
-from ich_node.store.engine import Engine
+from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
 from tests.support.mutations import BROKEN
 from tests.support.series import Series, head_series, set_each, write
@@ -80,7 +81,7 @@ def desk(settings: Settings, wait_seconds: float) -> Iterator[Desk]:
     durable.configure(settings.database_url, executor_id="test")
     rules = Selection(wait_seconds=wait_seconds)
     analysis.register(
-        analysis.Worker("test:1:0", engine, jobs, StandIn(), settings.results_dir, ("pacs",), rules)
+        Worker("test:1:0", engine, jobs, StandIn(), settings.results_dir, ("pacs",), rules)
     )
     durable.launch({job_port.ANALYSE_QUEUE: 1})
     try:
@@ -137,6 +138,21 @@ def test_a_series_waits_for_a_better_one_that_is_coming(settings: Settings) -> N
         it.complete(best)
         story = it.ended(best)
     assert (story[best]["state"], story[thin]["state"]) == ("reported", "complete")
+
+
+def test_a_second_job_of_a_series_that_has_ended_does_nothing(settings: Settings) -> None:
+    """One is left over where a process dies between enqueuing another and its own end."""
+    with desk(settings, wait_seconds=30) as it:
+        (best,) = it.receive(series(1))
+        it.complete(best)
+        before = it.ended(best)[best]
+        with writing(it.engine) as connection:
+            job_port.enqueue_analysis(it.jobs, connection, f"{best}:1", attempt=7, priority=5)
+        job = job_port.analysis_id(f"{best}:1", 7)
+        wait_for(
+            lambda: job_port.status_of(it.jobs, job) == "SUCCESS", _DEADLINE_S, "end of the job"
+        )
+        assert it.story()[best] == before
 
 
 def test_where_the_best_cannot_be_read_the_next_best_is(settings: Settings) -> None:

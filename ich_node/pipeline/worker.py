@@ -1,0 +1,44 @@
+"""What an analysing process holds while it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ich_node.infer.predictor import Predictor
+from ich_node.pipeline.at_hand import AtHand
+from ich_node.records import CtVolume, Prediction
+from ich_node.settings import Selection
+from ich_node.store.engine import Engine
+from ich_node.store.jobs import Jobs
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What an analysing process holds while it lives.
+
+    ``process`` names this life of it, ``EXECUTOR:PID:...``. ``volumes`` and ``predictions`` hand
+    over between the steps of the revision at hand.
+    """
+
+    process: str
+    engine: Engine
+    jobs: Jobs
+    predictor: Predictor
+    results_dir: Path
+    destinations: tuple[str, ...]
+    rules: Selection = field(default_factory=Selection)
+    at_hand: AtHand = field(default_factory=AtHand)
+    volumes: dict[str, CtVolume] = field(default_factory=dict)
+    predictions: dict[str, Prediction] = field(default_factory=dict)
+
+    @contextmanager
+    def holding(self, key: str) -> Iterator[None]:
+        """Let go at the end of what was handed over between the steps of this revision."""
+        try:
+            yield
+        finally:
+            self.volumes.pop(key, None)
+            self.predictions.pop(key, None)
