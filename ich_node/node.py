@@ -12,25 +12,25 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ich_node import faults, locks, logs
+from ich_node import locks, logs
 from ich_node.bell import Bell
-from ich_node.complete.quiet import SeriesSnapshot, decide
 from ich_node.errors import StoreError
 from ich_node.notify import ALIVE, READY, STOPPING, notify
 from ich_node.pipeline import reconcile
 from ich_node.pipeline.at_hand import AtHand
+from ich_node.pipeline.completion import Completion
+from ich_node.pipeline.counting import askers
 from ich_node.pipeline.reconcile import Takeover
 from ich_node.settings import Settings
 from ich_node.store import jobs as job_port
 from ich_node.store import revisions
 from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
-from ich_node.store.jobs import Jobs
 from ich_node.supervise import Cause, supervise
 
 _log = logs.get(__name__)
@@ -39,6 +39,7 @@ PROCESSES = ("receive", "work", "deliver")
 # Executor ids: two living processes must never share one. The first belongs to `serve`.
 WORKERS = tuple(f"worker-{slot}" for slot in range(16))
 _LOOK_S, _IDLE_LOOK_S = 0.25, 2.0
+_COMPLETE_S = 0.1  # of what is being received
 _BEAT_S = 5.0
 _DRAIN_S = 20
 _LEAVE_S = 10.0
@@ -95,13 +96,15 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
 
         bell, asleep_until, at_hand = _bell(settings), 0.0, AtHand()
+        answered = threading.Event()
+        completion = Completion(engine, jobs, began, askers(settings, answered.set))
 
         def look() -> None:
             nonlocal asleep_until
             open_series, now = receiver.open_series(), time.monotonic()
             if not open_series and now < asleep_until:
                 return
-            if complete_series(engine, jobs, open_series, began) > 0:
+            if completion.look(open_series, time.time()) > 0:
                 asleep_until = now
                 bell.ring()
             else:
@@ -110,40 +113,10 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
         recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
         _in_background([whole, recent])  # a large spool takes minutes, or hours
-        _in_background([_Duty(_LOOK_S, look)], at_hand)
+        _in_background([_Duty(_COMPLETE_S, look)], at_hand, answered)
         _until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
     _leave()
-
-
-def complete_series(
-    engine: Engine, jobs: Jobs, open_series: Mapping[str, int], listening_since: float
-) -> int:
-    """Declare every series complete that the evidence calls complete.
-
-    While nobody listened nothing could come: that time is no quiet time.
-
-    Returns
-    -------
-    int
-        How many series were being received.
-    """
-    now = time.time()
-    receiving = revisions.receiving(engine)
-    for found in receiving:
-        snapshot = SeriesSnapshot(
-            instances=found.instances,
-            last_received=max(found.last_received_at, listening_since),
-            open_associations=open_series.get(found.series_instance_uid, 0),
-        )
-        decision = decide(snapshot, now, found.quiet_seconds)
-        if decision is not None:
-            faults.point("complete.begun", found.series_instance_uid)
-            key = revisions.open_revision(engine, jobs, found, decision.evidence)
-            faults.point("complete.committed", found.series_instance_uid)
-            if key is not None:
-                _log.info("complete", revision=key, evidence=decision.evidence)
-    return len(receiving)
 
 
 def run_worker(settings: Settings, parent: int | None) -> None:
@@ -194,7 +167,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
 
 def run_deliverer(settings: Settings, parent: int | None) -> None:
     """Deliver results until told to stop, each destination in a queue of its own."""
-    from ich_node.pipeline import delivery
+    from ich_node.pipeline import commitment, delivery
     from ich_node.pipeline import engine as durable
 
     with locks.take(_locks(settings), "deliverer-0", wait_s=_patience_s(parent)) as executor:
@@ -217,6 +190,12 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
         bell = _bell(settings)
         bell.ring()  # a start is a busy time: what waited is taken up
         takeover = _takeover(settings, executor, at_hand, queues)
+        ours = settings.dicom.ae_title
+        reports = _Duty(
+            commitment.PERIOD_S,
+            lambda: commitment.report_owed(store, ours, settings.destinations),
+        )
+        _in_background([reports])  # a peer that hangs must not hold up the others
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
@@ -270,19 +249,27 @@ class _Duty:
             _log.error("a regular duty failed; tried again", **logs.cause(error))
 
 
-def _in_background(duties: Sequence[_Duty], at_hand: AtHand | None = None) -> None:
-    """Do duties in a thread of their own, which ends with the process.
+def _in_background(
+    duties: Sequence[_Duty],
+    at_hand: AtHand | None = None,
+    wake: threading.Event | None = None,
+) -> None:
+    """Do duties in a thread of their own, which ends with the process; `wake` makes all due.
 
     A database that another program holds, or that is away, makes them wait: that is no hanging, and
     the process goes on to tell that it lives. With `at_hand` there is a limit to it.
     """
+    woken = wake or threading.Event()
 
     def work() -> None:
         while True:
             with at_hand.stage("duty", "the process itself") if at_hand else nullcontext():
                 for duty in duties:
                     duty.look(time.monotonic())
-            time.sleep(max(0.0, min(duty.due for duty in duties) - time.monotonic()))
+            if woken.wait(max(0.0, min(duty.due for duty in duties) - time.monotonic())):
+                woken.clear()
+                for duty in duties:
+                    duty.due = 0.0
 
     threading.Thread(target=work, name="duties", daemon=True).start()
 

@@ -13,6 +13,23 @@ from pydicom import Dataset
 
 from ich_node.errors import Reason
 from ich_node.geometry import PlaneMap
+from ich_node.states import AnnouncementState
+
+
+@dataclass(frozen=True)
+class Placing:
+    """What the header of an image says of its place in the series, as it stands there.
+
+    Image Type, Image Position (Patient) and Image Orientation (Patient) are DICOM's own text with
+    backslashes, empty where they are missing; Acquisition Number and Images in Acquisition are
+    None there.
+    """
+
+    image_type: str = ""
+    position: str = ""
+    orientation: str = ""
+    acquisition: int | None = None
+    in_acquisition: int | None = None
 
 
 @dataclass(frozen=True)
@@ -21,7 +38,7 @@ class Received:
 
     ``path`` is the stored file; ``sha256`` is of the data set's bytes as they came (without file
     meta information); ``number`` is Instance Number or None; ``source`` is the configured name of
-    the peer.
+    the peer; ``placing`` is what tells where the image belongs.
     """
 
     sop_class_uid: str
@@ -39,6 +56,53 @@ class Received:
     patient_id: str
     study_date: str
     series_description: str
+    placing: Placing = field(default_factory=Placing)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One instance of a series that is being received. ``received_at`` in seconds of the epoch."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    number: int | None
+    path: Path
+    received_at: float
+    placing: Placing
+
+
+@dataclass(frozen=True)
+class Referenced:
+    """An instance that a list names, and its series where the list says so."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str | None = None
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """A list of instances that a sender says there are: the request of one service.
+
+    ``uid`` is the Transaction UID of a storage commitment, else the SOP Instance UID.
+    """
+
+    uid: str
+    kind: str
+    state: AnnouncementState
+    calling_ae: str
+    members: tuple[Referenced, ...]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What lists of some kinds say of a series: listed instances, missing ones, unlisted ones."""
+
+    kinds: tuple[str, ...]
+    listed: int
+    missing: int
+    unlisted: int
 
 
 @dataclass(frozen=True)
@@ -153,6 +217,19 @@ class Refusal:
 
     reason: Reason
     text: str
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """The report of an earlier revision of a series, whose place a new one takes.
+
+    ``revision`` is its number; the UIDs are those of its SR.
+    """
+
+    revision: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
 
 
 @dataclass(frozen=True)

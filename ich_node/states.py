@@ -78,6 +78,21 @@ class DeliveryEvent(StrEnum):
     RESEND = "resend"
 
 
+class AnnouncementState(StrEnum):
+    """Where a list of instances stands: a performed procedure step, or a commitment's answer.
+
+    A commitment is ``asked`` while its association is there, ``owed`` when that ended before the
+    report was confirmed, ``reported`` after it.
+    """
+
+    IN_PROGRESS = "in progress"
+    DISCONTINUED = "discontinued"
+    COMPLETED = "completed"
+    ASKED = "asked"
+    OWED = "owed"
+    REPORTED = "reported"
+
+
 class Status(StrEnum):
     """The outcome that `result.json` states."""
 
@@ -145,4 +160,11 @@ def after(table: Mapping[tuple[State, Event], State], state: State, event: Event
 
 UNFINISHED = _UNDER_WAY
 READ = (_S.ASSEMBLED, _S.INFERRED, *_BUILT)
+# What these lists say holds.
+ANSWERED = (
+    AnnouncementState.COMPLETED,
+    AnnouncementState.ASKED,
+    AnnouncementState.OWED,
+    AnnouncementState.REPORTED,
+)
 DUE = _DUE

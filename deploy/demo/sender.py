@@ -9,8 +9,8 @@ import pydicom
 from pynetdicom import AE
 
 
-def send(paths: Sequence[Path], port: int) -> None:
-    """Send a series to the node on this machine in one association.
+def send(paths: Sequence[Path], port: int, called: str = "ICH_NODE") -> None:
+    """Send a series to the node, or another SCP, on this machine in one association.
 
     Raises
     ------
@@ -20,7 +20,7 @@ def send(paths: Sequence[Path], port: int) -> None:
     entity = AE(ae_title="SENDER")
     first = pydicom.dcmread(paths[0], stop_before_pixels=True)
     entity.add_requested_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", port, ae_title="ICH_NODE")
+    association = entity.associate("127.0.0.1", port, ae_title=called)
     if not association.is_established:
         raise RuntimeError("the node refused the association; its log names the cause")
     for path in paths:

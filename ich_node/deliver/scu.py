@@ -48,7 +48,7 @@ class _Object:
 
 
 @dataclass(frozen=True)
-class _NoAssociation:
+class NoAssociation:
     """Why there is no association, and whether there may be one later."""
 
     text: str
@@ -84,13 +84,13 @@ def send(
     """
     _config.STORE_SEND_CHUNKED_DATASET = True
     read = [_read(kind, path) for kind, path in objects]
-    entity = _entity(calling_ae)
+    entity = make_entity(calling_ae)
     for sop_class, syntax in dict.fromkeys((o.sop_class_uid, o.transfer_syntax_uid) for o in read):
         entity.add_requested_context(sop_class, syntax)
         if syntax == ExplicitVRLittleEndian:
             entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
-    association = _associate(entity, destination)
-    if isinstance(association, _NoAssociation):
+    association = associate(entity, destination)
+    if isinstance(association, NoAssociation):
         return [_unsent(item, association.text, association.transient) for item in read]
     verdicts = [_send_one(association, item) for item in read]
     if association.is_established:
@@ -100,11 +100,11 @@ def send(
 
 def echo(destination: Destination, calling_ae: str) -> tuple[bool, str]:
     """Ask a destination by C-ECHO whether it is there; say what it answered."""
-    entity = _entity(calling_ae)
+    entity = make_entity(calling_ae)
     entity.add_requested_context(Verification)
     where = f"{destination.ae_title} at {destination.host}:{destination.port}"
-    association = _associate(entity, destination)
-    if isinstance(association, _NoAssociation):
+    association = associate(entity, destination)
+    if isinstance(association, NoAssociation):
         return False, f"{where}: {association.text}"
     try:
         status = association.send_c_echo()
@@ -119,7 +119,8 @@ def echo(destination: Destination, calling_ae: str) -> tuple[bool, str]:
     return True, f"{where} answers C-ECHO"
 
 
-def _entity(calling_ae: str) -> AE:
+def make_entity(calling_ae: str) -> AE:
+    """Return our side of associations that we ask for, with patience for a busy PACS."""
     entity = AE(ae_title=calling_ae)
     entity.connection_timeout = _CONNECT_S
     entity.acse_timeout = _ACSE_S
@@ -130,18 +131,22 @@ def _entity(calling_ae: str) -> AE:
     return entity
 
 
-def _associate(entity: AE, destination: Destination) -> Any:  # noqa: ANN401
-    """Return an established association, or a `_NoAssociation`."""
+def associate(entity: AE, destination: Destination, roles: Sequence[Any] = ()) -> Any:  # noqa: ANN401
+    """Return an established association, or a `NoAssociation` that says why there is none.
+
+    `roles` are items of SCP/SCU role selection (PS3.7 D.3.3.4).
+    """
     where = f"{destination.host}:{destination.port}"
     try:
         association = entity.associate(
             destination.host,
             destination.port,
             ae_title=destination.ae_title,
+            ext_neg=list(roles),
             evt_handlers=[(evt.EVT_ABORTED, _wake)],
         )
     except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
-        return _NoAssociation(f"no way to {where}: {error}", transient=True)
+        return NoAssociation(f"no way to {where}: {error}", transient=True)
     if association.is_established:
         return association
     return _why_not(association, destination)
@@ -163,10 +168,10 @@ def _read(kind: str, path: Path) -> _Object:
     )
 
 
-def _why_not(association: Any, destination: Destination) -> _NoAssociation:  # noqa: ANN401
+def _why_not(association: Any, destination: Destination) -> NoAssociation:  # noqa: ANN401
     answer = association.acceptor.primitive
     if association.is_rejected:
-        return _NoAssociation(
+        return NoAssociation(
             f"association rejected by {destination.ae_title}: {answer.reason_str} "
             f"({answer.result_str}); check AE titles and hosts on both sides",
             transient=answer.result == _REJECTED_TRANSIENT,
@@ -174,9 +179,9 @@ def _why_not(association: Any, destination: Destination) -> _NoAssociation:  # n
     if association.rejected_contexts:
         # pynetdicom itself aborts an association without a single accepted context
         text = f"{destination.ae_title} accepts none of the SOP classes that were offered"
-        return _NoAssociation(text, transient=False)
+        return NoAssociation(text, transient=False)
     where = f"{destination.host}:{destination.port}"
-    return _NoAssociation(
+    return NoAssociation(
         f"no association with {where}: not reachable, or it ended without an answer",
         transient=True,
     )

@@ -169,7 +169,7 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     # By the slices that are read: a localizer more in the series gives no other result.
     sources = [str(header.SOPInstanceUID) for header in volume.headers]
     folder = worker.results_dir / kept.result_key(sources, worker.predictor.identity)
-    context = settle.context_of(worker, revision, timings_s)
+    context = settle.context_of(worker, revision, timings_s, folder)
 
     def build(part: Path) -> None:
         stages.build_analysed(context, volume, _prediction(worker, revision), part)

@@ -11,7 +11,9 @@ from pathlib import Path
 import pydicom
 
 from ich_node import __version__
-from ich_node.records import ModelIdentity, Refusal
+from ich_node.records import ModelIdentity, Refusal, Revision, Superseded
+from ich_node.store import revisions
+from ich_node.store.engine import Engine
 from ich_node.store.revisions import KeptResult
 from ich_node.uids import derive
 
@@ -65,6 +67,20 @@ def kept_files(folder: Path) -> list[KeptResult]:
         for kind in _KINDS
         if (path := folder / f"{kind}.dcm").is_file()
     ]
+
+
+def superseded(engine: Engine, revision: Revision, folder: Path) -> Superseded | None:
+    """Return the latest report of an earlier revision that is not in this folder, if it is there.
+
+    The same objects again, after `reprocess`, take no other's place.
+    """
+    earlier = revisions.reports_before(engine, revision.series_instance_uid, revision.number)
+    for number, path in earlier:
+        if path.parent != folder and path.is_file():
+            sr = pydicom.dcmread(path, stop_before_pixels=True)
+            names = (sr.SOPClassUID, sr.SOPInstanceUID, sr.SeriesInstanceUID)
+            return Superseded(number, *(str(name) for name in names))
+    return None
 
 
 def _sync(path: Path) -> None:

@@ -91,7 +91,7 @@ def build_analysed(
         A built object contradicts its mask or its source; nothing in the folder may leave.
     """
     began = time.monotonic()
-    results = build_results(volume, prediction, folder)
+    results = build_results(volume, prediction, folder, context.supersedes)
     draw_summary(volume, prediction, folder / "summary.png")
     timings = {**context.timings_s, "report": time.monotonic() - began}
     told = outcome.analysed(
@@ -108,7 +108,7 @@ def build_refused(
     headers = headers_of(paths)
     if headers:
         try:
-            build_not_analysed(headers, refusal, folder)
+            build_not_analysed(headers, refusal, folder, context.supersedes)
         except (IchNodeError, ValueError, AttributeError, TypeError) as error:
             # The refusal stands all the same; only the PACS cannot be told.
             _log.error("no report could be built", reason=str(refusal.reason), **logs.cause(error))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ich_node import logs
-from ich_node.receive import command, contexts, pdu
+from ich_node.receive import command, contexts, pdu, services
 from ich_node.receive.intake import OUT_OF_RESOURCES, SUCCESS, Answer, Incoming, Intake, take
 from ich_node.receive.peers import Peers
 from ich_node.receive.policy import (
@@ -24,6 +24,8 @@ from ich_node.receive.policy import (
 )
 from ich_node.receive.wire import Broken, Gone, Message, Released, Wire, set_timeout
 from ich_node.settings import Settings, Source
+from ich_node.states import AnnouncementState
+from ich_node.store import commitments
 
 _log = logs.get(__name__)
 
@@ -46,12 +48,17 @@ class Acceptor:
 
 @dataclass(frozen=True)
 class _Association:
-    """What was agreed with a peer; `syntaxes` by presentation context ID."""
+    """What was agreed with a peer; `syntaxes` by presentation context ID.
+
+    `reported` holds the storage commitments that an N-EVENT-REPORT went out for, by its Message ID,
+    until the peer has answered it.
+    """
 
     calling_ae: str
     source: Source
     syntaxes: dict[int, str]
     maximum_pdu: int
+    reported: dict[int, str] = field(default_factory=dict)
 
 
 def hold(acceptor: Acceptor, connection: socket.socket, address: str) -> None:
@@ -157,38 +164,82 @@ def _establish(
 
 def _answer_all(acceptor: Acceptor, connection: socket.socket, association: _Association) -> None:
     wire = Wire(connection, association.syntaxes)
-    while not acceptor.stopping.is_set():
-        message = wire.read_message()
-        answer = _answer(acceptor, association, message)
-        if answer is not None:
-            pdus = pdu.command(message.context_id, answer, association.maximum_pdu)
-            connection.sendall(pdus)
+    try:
+        while not acceptor.stopping.is_set():
+            connection.sendall(_answer(acceptor, association, wire.read_message()))
+    finally:
+        if association.reported:  # nobody has confirmed these: they go out again, by the deliverer
+            uids = list(association.reported.values())
+            commitments.settle(acceptor.intake.engine, uids, AnnouncementState.OWED)
     raise Gone
 
 
-def _answer(acceptor: Acceptor, association: _Association, message: Message) -> bytes | None:
-    """Return the command set that answers a request; None for one that wants none.
+def _answer(acceptor: Acceptor, association: _Association, message: Message) -> bytes:
+    """Return the PDUs that answer a request; none for one that wants none.
 
     Raises
     ------
     Broken
-        It is no request.
+        It is no request, and answers none of ours.
     """
     try:
         kind = command.number(message.command, command.COMMAND_FIELD)
         if kind == command.C_CANCEL_RQ:
-            return None  # what could be cancelled is done already
+            return b""  # what could be cancelled is done already
+        if kind == command.N_EVENT_REPORT_RQ | command.RESPONSE:
+            return _confirm(acceptor, association, message)
         if kind & command.RESPONSE:
             raise Broken(pdu.UNEXPECTED_PDU)
+        if kind in services.REQUESTS:
+            return _serve(acceptor, association, message)
         if kind == command.C_STORE_RQ:
             done = _store(acceptor, association, message)
-            return command.respond(message.command, done.status, done.comment)
+            return _respond(association, message, done.status, done.comment)
         known = kind == command.C_ECHO_RQ
-        return command.respond(
-            message.command, SUCCESS if known else command.UNRECOGNISED_OPERATION
-        )
+        return _respond(association, message, SUCCESS if known else command.UNRECOGNISED_OPERATION)
     except command.Unreadable as error:
         raise Broken(pdu.INVALID_PARAMETER) from error
+
+
+def _respond(association: _Association, message: Message, status: int, comment: str = "") -> bytes:
+    answer = command.respond(message.command, status, comment)
+    return pdu.command(message.context_id, answer, association.maximum_pdu)
+
+
+def _serve(acceptor: Acceptor, association: _Association, message: Message) -> bytes:
+    """Answer a request of another service; a storage commitment by its report too."""
+    engine, syntax = acceptor.intake.engine, association.syntaxes[message.context_id]
+    try:
+        served = services.serve(engine, message, syntax, association.calling_ae)
+        if served.owes is None:
+            return _respond(association, message, served.status)
+        truth = commitments.commitment(engine, served.owes)
+    except command.Unreadable:
+        raise
+    except Exception as error:  # the database: the peer asks again
+        _log.error("a request could not be served", **logs.cause(error))
+        return _respond(association, message, services.PROCESSING_FAILURE)
+    message_id = max(association.reported, default=0) % 0xFFFF + 1
+    association.reported[message_id] = truth.uid
+    report, information = services.report(truth, syntax, message_id)
+    return _respond(association, message, served.status) + pdu.message(
+        message.context_id, report, information, association.maximum_pdu
+    )
+
+
+def _confirm(acceptor: Acceptor, association: _Association, message: Message) -> bytes:
+    """Note that the peer has a report, whatever it made of it.
+
+    Raises
+    ------
+    Broken
+        This answers no report of ours.
+    """
+    uid = association.reported.pop(command.number(message.command, command.RESPONDED_TO), None)
+    if uid is None:
+        raise Broken(pdu.UNEXPECTED_PDU)
+    commitments.settle(acceptor.intake.engine, [uid], AnnouncementState.REPORTED)
+    return b""
 
 
 def _store(acceptor: Acceptor, association: _Association, message: Message) -> Answer:

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 # Elements of group 0000H, by element number.
 GROUP_LENGTH, AFFECTED_SOP_CLASS, COMMAND_FIELD, MESSAGE_ID = 0x0000, 0x0002, 0x0100, 0x0110
 RESPONDED_TO, DATA_SET_TYPE, STATUS, ERROR_COMMENT = 0x0120, 0x0800, 0x0900, 0x0902
-AFFECTED_SOP_INSTANCE = 0x1000
+AFFECTED_SOP_INSTANCE, REQUESTED_SOP_INSTANCE = 0x1000, 0x1001
+REQUESTED_SOP_CLASS, EVENT_TYPE, ACTION_TYPE = 0x0003, 0x1002, 0x1008
 
 C_STORE_RQ, C_ECHO_RQ, C_CANCEL_RQ = 0x0001, 0x0030, 0x0FFF
+N_EVENT_REPORT_RQ, N_SET_RQ, N_ACTION_RQ, N_CREATE_RQ = 0x0100, 0x0120, 0x0130, 0x0140
 RESPONSE = 0x8000  # this bit of the command field makes a response of a request
-NO_DATA_SET = 0x0101
+NO_DATA_SET, HAS_DATA_SET = 0x0101, 0x0001
 UNRECOGNISED_OPERATION = 0x0211  # PS3.7 C.5.26
 
 _ELEMENT = struct.Struct("<HHL")
@@ -66,7 +68,7 @@ def uid(command: Mapping[int, bytes], element: int) -> str:
 
 
 def respond(request: Mapping[int, bytes], status: int, comment: str = "") -> bytes:
-    """Return the command set that answers a request (PS3.7 9.3.1.2, 9.3.5.2).
+    """Return the command set that answers a request (PS3.7 9.3.1.2, 9.3.5.2, 10.3).
 
     Raises
     ------
@@ -75,14 +77,35 @@ def respond(request: Mapping[int, bytes], status: int, comment: str = "") -> byt
     """
     number(request, MESSAGE_ID)
     values = {
-        AFFECTED_SOP_CLASS: request.get(AFFECTED_SOP_CLASS),
+        AFFECTED_SOP_CLASS: request.get(AFFECTED_SOP_CLASS, request.get(REQUESTED_SOP_CLASS)),
         COMMAND_FIELD: _us(number(request, COMMAND_FIELD) | RESPONSE),
         RESPONDED_TO: request[MESSAGE_ID],
         DATA_SET_TYPE: _us(NO_DATA_SET),
         STATUS: _us(status),
-        ERROR_COMMENT: _padded(comment) if comment else None,
-        AFFECTED_SOP_INSTANCE: request.get(AFFECTED_SOP_INSTANCE),
+        ERROR_COMMENT: _even(comment, b" ") if comment else None,
+        AFFECTED_SOP_INSTANCE: request.get(
+            AFFECTED_SOP_INSTANCE, request.get(REQUESTED_SOP_INSTANCE)
+        ),
+        ACTION_TYPE: request.get(ACTION_TYPE),
     }
+    return _encode(values)
+
+
+def event_report(sop_class: str, sop_instance: str, event_type: int, message_id: int) -> bytes:
+    """Return the command set of an N-EVENT-REPORT request with a data set (PS3.7 10.3.1.1)."""
+    return _encode(
+        {
+            AFFECTED_SOP_CLASS: _even(sop_class, b"\0"),
+            COMMAND_FIELD: _us(N_EVENT_REPORT_RQ),
+            MESSAGE_ID: _us(message_id),
+            DATA_SET_TYPE: _us(HAS_DATA_SET),
+            AFFECTED_SOP_INSTANCE: _even(sop_instance, b"\0"),
+            EVENT_TYPE: _us(event_type),
+        }
+    )
+
+
+def _encode(values: Mapping[int, bytes | None]) -> bytes:
     body = b"".join(_element(key, value) for key, value in values.items() if value is not None)
     return _element(GROUP_LENGTH, len(body).to_bytes(4, "little")) + body
 
@@ -91,9 +114,9 @@ def _us(value: int) -> bytes:
     return value.to_bytes(2, "little")
 
 
-def _padded(comment: str) -> bytes:
-    text = comment.encode("ascii", "replace")
-    return text + b" " * (len(text) % 2)
+def _even(text: str, padding: bytes) -> bytes:
+    value = text.encode("ascii", "replace")
+    return value + padding * (len(value) % 2)
 
 
 def _element(element: int, value: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """Which presentation contexts are accepted, and in which encoding.
 
 Storage without restriction: a router that is refused one object of an unknown or private class
-holds up whole studies. Only what is known to be another service is refused.
+holds up whole studies. Only what is known to be another service is refused, but for those that
+tell which instances there are.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from pydicom.uid import (
     XADefinedProcedureProtocolStorage,
 )
 
+from ich_node.receive import services
 from ich_node.receive.pdu import (
     ACCEPTED,
     NO_ABSTRACT_SYNTAX,
@@ -47,6 +49,8 @@ from ich_node.receive.pdu import (
 )
 
 VERIFICATION = "1.2.840.10008.1.1"
+# Their data sets are read and written here, uncompressed.
+_NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 # Every transfer syntax whose pixels can be decoded here. A peer's own order decides among them.
 DECODABLE = frozenset(
     str(uid)
@@ -93,7 +97,9 @@ def _is_storage(uid: str, name: str) -> bool:
 _OTHER_SERVICES = frozenset(
     uid
     for uid, (name, kind, *_more) in UID_dictionary.items()
-    if kind in _SERVICES and uid != VERIFICATION and not _is_storage(uid, name)
+    if kind in _SERVICES
+    and uid not in (VERIFICATION, *services.CLASSES)
+    and not _is_storage(uid, name)
 )
 
 
@@ -108,5 +114,9 @@ def _decide(context: Context) -> Decision:
         return Decision(context.context_id, NO_ABSTRACT_SYNTAX, ImplicitVRLittleEndian)
     if not offered:
         return Decision(context.context_id, NO_TRANSFER_SYNTAX, ImplicitVRLittleEndian)
+    if context.abstract_syntax in services.CLASSES:
+        native = next((uid for uid in offered if uid in _NATIVE), None)
+        result = NO_TRANSFER_SYNTAX if native is None else ACCEPTED
+        return Decision(context.context_id, result, native or ImplicitVRLittleEndian)
     chosen = next((uid for uid in offered if uid in DECODABLE), offered[0])
     return Decision(context.context_id, ACCEPTED, chosen)

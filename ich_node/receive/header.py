@@ -20,6 +20,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from ich_node.receive.whole import LONG_VRS, UNDEFINED, Buffer, Cut, after_items, is_cut
 
 KEYWORDS = (
+    "ImageType",
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyDate",
@@ -29,7 +30,11 @@ KEYWORDS = (
     "PatientID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "AcquisitionNumber",
     "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "ImagesInAcquisition",
 )
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _WANTED = {
@@ -40,6 +45,10 @@ _BEFORE_ALL = 0x0007FFFF  # groups of command sets and of file meta information
 _EXPLICIT, _IMPLICIT, _LENGTH = struct.Struct("<HH2sH"), struct.Struct("<HHL"), struct.Struct("<L")
 # One value in plain ASCII, which every character set reads alike, padded as the VR wants it.
 _PLAIN = re.compile(rb"((?:[!-\[\]-~](?:[ -\[\]-~]*[!-\[\]-~])?)?)(?: *|\0)")
+# Several such values; spaces beside a backslash are left to pydicom.
+_SEVERAL = re.compile(rb"((?:[!-~]+(?: [!-~]+)*)?) *")
+_BESIDE = re.compile(rb" \\|\\ ")
+_OF_SEVERAL = frozenset({"ImageType", "ImagePositionPatient", "ImageOrientationPatient"})
 
 
 class Unreadable(Exception):
@@ -77,11 +86,19 @@ def _read_regular(data: Buffer, transfer_syntax_uid: str) -> dict[str, str] | No
         return None
     values = dict.fromkeys(KEYWORDS, "")
     for keyword, raw in (found or {}).items():
-        plain = _PLAIN.fullmatch(raw)
+        plain = _plain(keyword, raw)
         if plain is None:
             return None
-        values[keyword] = plain[1].decode()
+        values[keyword] = plain
     return values if found else None
+
+
+def _plain(keyword: str, raw: bytes) -> str | None:
+    several = keyword in _OF_SEVERAL
+    found = (_SEVERAL if several else _PLAIN).fullmatch(raw)
+    if found is None or (several and _BESIDE.search(raw)):
+        return None
+    return found[1].decode()
 
 
 def _walk_explicit(data: Buffer) -> dict[str, bytes] | None:

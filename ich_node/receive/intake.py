@@ -20,7 +20,7 @@ from ich_node.receive import header, spool
 from ich_node.receive.compare import Difference, Kind, compare
 from ich_node.receive.together import Together
 from ich_node.receive.whole import Buffer, Cut
-from ich_node.records import Received
+from ich_node.records import Placing, Received
 from ich_node.settings import Settings, Source
 from ich_node.store import events, instances
 from ich_node.store.engine import Engine
@@ -222,6 +222,13 @@ def _entry(
         patient_id=values["PatientID"],
         study_date=values["StudyDate"][:8],
         series_description=values["SeriesDescription"],
+        placing=Placing(
+            image_type=values["ImageType"],
+            position=values["ImagePositionPatient"],
+            orientation=values["ImageOrientationPatient"],
+            acquisition=_integer(values["AcquisitionNumber"]),
+            in_acquisition=_integer(values["ImagesInAcquisition"]),
+        ),
     )
     quiet = incoming.source.quiet_seconds or intake.settings.completion.quiet_seconds
     return Entry(received, incoming.source.priority, quiet)

@@ -156,13 +156,24 @@ def command(context_id: int, command_set: bytes, maximum_pdu: int) -> bytes:
     maximum_pdu
         Of the peer, bytes; 0: no limit.
     """
-    room = maximum_pdu - PDV_HEAD.size if maximum_pdu else len(command_set)
+    return _fragments(context_id, command_set, IS_COMMAND, maximum_pdu)
+
+
+def message(context_id: int, command_set: bytes, data: bytes, maximum_pdu: int) -> bytes:
+    """Return a command set and its data set as P-DATA-TF PDUs; parameters as of `command`."""
+    return command(context_id, command_set, maximum_pdu) + _fragments(
+        context_id, data, 0, maximum_pdu
+    )
+
+
+def _fragments(context_id: int, content: bytes, kind: int, maximum_pdu: int) -> bytes:
+    room = maximum_pdu - PDV_HEAD.size if maximum_pdu else len(content)
     piece = max(2, room // 2 * 2)  # a fragment has an even length
     pdus = b""
-    for at in range(0, len(command_set), piece):
-        last = IS_LAST if at + piece >= len(command_set) else 0
-        fragment = command_set[at : at + piece]
-        head = PDV_HEAD.pack(len(fragment) + 2, context_id, IS_COMMAND | last)
+    for at in range(0, len(content), piece):
+        last = IS_LAST if at + piece >= len(content) else 0
+        fragment = content[at : at + piece]
+        head = PDV_HEAD.pack(len(fragment) + 2, context_id, kind | last)
         pdus += _pdu(P_DATA_TF, head + fragment)
     return pdus
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from ich_node.records import CtVolume, Prediction, Refusal, Results
+from ich_node.records import CtVolume, Prediction, Refusal, Results, Superseded
 from ich_node.report.check import check_not_analysed, check_results
 from ich_node.report.headers import normalise_header, same_subject, source_headers
 from ich_node.report.identity import work_of
@@ -20,7 +20,12 @@ from ich_node.report.summary import draw_summary
 __all__ = ["build_not_analysed", "build_results", "draw_summary"]
 
 
-def build_results(volume: CtVolume, prediction: Prediction, out_dir: Path) -> Results:
+def build_results(
+    volume: CtVolume,
+    prediction: Prediction,
+    out_dir: Path,
+    supersedes: Superseded | None = None,
+) -> Results:
     """Build, write and check the SEG and the SR of an analysed series.
 
     Parameters
@@ -29,6 +34,8 @@ def build_results(volume: CtVolume, prediction: Prediction, out_dir: Path) -> Re
         What was analysed and found; on the same grid.
     out_dir
         An existing folder; receives ``sr.dcm`` and, where a mask has a voxel, ``seg.dcm``.
+    supersedes
+        The report of an earlier revision, which had fewer images.
 
     Returns
     -------
@@ -41,7 +48,7 @@ def build_results(volume: CtVolume, prediction: Prediction, out_dir: Path) -> Re
         What was written contradicts the mask or the source: it must not leave.
     """
     headers = source_headers(volume)
-    work = work_of((header.SOPInstanceUID for header in headers), prediction.model)
+    work = work_of((header.SOPInstanceUID for header in headers), prediction.model, supersedes)
     volumes = volumes_ml(prediction.labels, volume.voxel_ml)
     evidence: list[Dataset] = list(headers)
     seg_path = None
@@ -55,7 +62,12 @@ def build_results(volume: CtVolume, prediction: Prediction, out_dir: Path) -> Re
     return results
 
 
-def build_not_analysed(headers: Sequence[Dataset], refusal: Refusal, out_dir: Path) -> Results:
+def build_not_analysed(
+    headers: Sequence[Dataset],
+    refusal: Refusal,
+    out_dir: Path,
+    supersedes: Superseded | None = None,
+) -> Results:
     """Build, write and check the SR which says why a series was not analysed.
 
     Parameters
@@ -67,6 +79,8 @@ def build_not_analysed(headers: Sequence[Dataset], refusal: Refusal, out_dir: Pa
         The reason and the sentence to give.
     out_dir
         An existing folder; receives ``sr.dcm``.
+    supersedes
+        The report of an earlier revision, which had fewer images.
 
     Raises
     ------
@@ -76,7 +90,7 @@ def build_not_analysed(headers: Sequence[Dataset], refusal: Refusal, out_dir: Pa
         No header names its instance, series and study.
     """
     subject = same_subject([normalise_header(header) for header in headers])
-    work = work_of((header.SOPInstanceUID for header in subject), refusal)
+    work = work_of((header.SOPInstanceUID for header in subject), refusal, supersedes)
     sr = build_not_analysed_sr(refusal, subject, work)
     results = Results(None, write(sr, out_dir / "sr.dcm"))
     check_not_analysed(headers, refusal.text, results)

@@ -86,6 +86,7 @@ def evaluations(
     items = [
         *_algorithm(prediction, work),
         text(codes.COMMENT, RESEARCH_USE),
+        *_superseded(work),
         text(codes.FINDING, words.conclusion(prediction, volumes_ml)),
         text(codes.COMMENT, words.scores_text(prediction)),
         *(
@@ -97,12 +98,13 @@ def evaluations(
     return container(codes.QUALITATIVE_EVALUATIONS, items)
 
 
-def refusal(reason: str, sentence: str) -> hd.sr.ContainerContentItem:
+def refusal(reason: str, sentence: str, work: Work) -> hd.sr.ContainerContentItem:
     """Return the Qualitative Evaluations of a series that was not analysed."""
     return container(
         codes.QUALITATIVE_EVALUATIONS,
         [
             text(codes.COMMENT, RESEARCH_USE),
+            *_superseded(work),
             text(codes.FINDING, f"Not analysed: {sentence}"),
             hd.sr.CodeContentItem(
                 coded(OF_CLASS["any"].finding), coded(codes.INDETERMINATE), _CONTAINS
@@ -112,6 +114,12 @@ def refusal(reason: str, sentence: str) -> hd.sr.ContainerContentItem:
             ),
         ],
     )
+
+
+def _superseded(work: Work) -> list[hd.sr.TextContentItem]:
+    if work.supersedes is None:
+        return []
+    return [text(codes.COMMENT, words.superseded_text(work.supersedes.revision))]
 
 
 def _evaluation(name: str, score: ClassScore, ml: float) -> hd.sr.CodeContentItem:

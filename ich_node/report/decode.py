@@ -19,6 +19,7 @@ _SUBTYPE_OF_CODE = {OF_CLASS[name].finding.value: name for name in SUBTYPES}
 _TRACKING_UID = Concept("112040", "DCM", "Tracking Unique Identifier")
 _MEASUREMENT_GROUP = Concept("125007", "DCM", "Measurement Group")
 _IMAGE_REGION = Concept("111030", "DCM", "Image Region")
+_PREDECESSORS = 0x0040A360  # Predecessor Documents Sequence
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,11 @@ def content(item: Dataset) -> Iterator[Dataset]:
 
 
 def references(dataset: Dataset) -> set[str]:
-    """Return every Referenced SOP Instance UID, however deep."""
+    """Return every Referenced SOP Instance UID, however deep, but for documents superseded."""
+    current = Dataset({tag: item for tag, item in dataset.items() if tag != _PREDECESSORS})
     return {
         str(element.value)
-        for element in dataset.iterall()
+        for element in current.iterall()
         if element.keyword == "ReferencedSOPInstanceUID"
     }
 

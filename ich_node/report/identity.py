@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ich_node import __version__
 from ich_node.codes import SUBTYPES
-from ich_node.records import ModelIdentity, Refusal
+from ich_node.records import ModelIdentity, Refusal, Superseded
 from ich_node.uids import derive
 
 PRODUCT = "ich-node"
@@ -32,6 +32,8 @@ class Work:
     uids
         UID by kind: ``seg``, ``seg-series``, ``sr``, ``sr-series``, ``dimensions``, and
         ``tracking-<subtype>``.
+    supersedes
+        The report whose place this one takes, if any.
     """
 
     model_name: str
@@ -39,9 +41,12 @@ class Work:
     serial: str
     device_uid: str
     uids: Mapping[str, str]
+    supersedes: Superseded | None = None
 
 
-def work_of(sources: Iterable[str], by: ModelIdentity | Refusal) -> Work:
+def work_of(
+    sources: Iterable[str], by: ModelIdentity | Refusal, supersedes: Superseded | None = None
+) -> Work:
     """Return the identity of what `by` says of these source SOP Instance UIDs, in any order."""
     if isinstance(by, Refusal):
         # A refusal was decided without a model; the sentence is part of the object.
@@ -52,7 +57,8 @@ def work_of(sources: Iterable[str], by: ModelIdentity | Refusal) -> Work:
         # Software Versions and Algorithm Version are LO: 64 characters.
         version = f"{by.version[:20]} ({PRODUCT} {__version__}, weights {serial})"[:64]
         parts = (by.sha256, by.precision, by.device)
-    content = (__version__, *parts, *sorted(sources))
+    before = (supersedes.sop_instance_uid,) if supersedes else ()
+    content = (__version__, *parts, *sorted(sources), *before)
     kinds = ("seg", "seg-series", "sr", "sr-series", "dimensions")
     tracking = tuple(f"tracking-{subtype}" for subtype in SUBTYPES)
     return Work(
@@ -61,4 +67,12 @@ def work_of(sources: Iterable[str], by: ModelIdentity | Refusal) -> Work:
         serial=serial,
         device_uid=derive("device", PRODUCT, __version__, *parts[:1]),
         uids={kind: derive(kind, *content) for kind in (*kinds, *tracking)},
+        supersedes=supersedes,
     )
+
+
+def series_description(what: str, work: Work) -> str:
+    """Return a Series Description (LO: 64 characters) that says what a series of results is."""
+    if work.supersedes is None:
+        return f"{what}, research use only, not for diagnosis"
+    return f"{what}, supersedes revision {work.supersedes.revision}, research use only"[:64]

@@ -13,7 +13,7 @@ from ich_node import codes
 from ich_node.codes import Concept
 from ich_node.records import CtVolume, Prediction, Refusal
 from ich_node.report import content
-from ich_node.report.identity import PRODUCT, SR_SERIES_NUMBER, Work
+from ich_node.report.identity import PRODUCT, SR_SERIES_NUMBER, Work, series_description
 from ich_node.report.objects import common_arguments
 from ich_node.report.seg import segmented
 
@@ -72,7 +72,7 @@ def build_not_analysed_sr(
         Gives UIDs and equipment.
     """
     tree = content.root(
-        codes.EVALUATION_REPORT, work, content.refusal(refusal.reason, refusal.text)
+        codes.EVALUATION_REPORT, work, content.refusal(refusal.reason, refusal.text, work)
     )
     # The library copies patient and study by the SOP Class, and knows only the standard's own.
     classes = {header.SOPInstanceUID: header.SOPClassUID for header in evidence}
@@ -101,13 +101,26 @@ def _document(
         evidence=evidence,
         content=tree,
         series_number=SR_SERIES_NUMBER,
-        series_description=f"{what}, research use only, not for diagnosis",
+        series_description=series_description(what, work),
         is_complete=True,
         is_final=False,  # PRELIMINARY: no person has read it
         is_verified=False,
+        previous_versions=_predecessors(evidence[0], work),
         coding_schemes=_own_scheme() if _is_own(tree, codes.EVALUATION_REPORT) else None,
         **common_arguments(work, "sr"),
     )
+
+
+def _predecessors(source: Dataset, work: Work) -> list[Dataset] | None:
+    """Name the report whose place this one takes (PS3.3 C.17.2.3, Predecessor Documents)."""
+    if work.supersedes is None:
+        return None
+    before = Dataset()
+    before.SOPClassUID = work.supersedes.sop_class_uid
+    before.SOPInstanceUID = work.supersedes.sop_instance_uid
+    before.SeriesInstanceUID = work.supersedes.series_instance_uid
+    before.StudyInstanceUID = source.StudyInstanceUID
+    return [before]
 
 
 def _is_own(tree: hd.sr.ContainerContentItem, title: Concept) -> bool:

@@ -54,3 +54,11 @@ def model_parameters(model: ModelIdentity) -> list[str]:
         f"precision {model.precision}",
         f"software {PRODUCT} {__version__}",
     ]
+
+
+def superseded_text(revision: int) -> str:
+    """Return what is said of the report whose place another one takes."""
+    return (
+        f"This report supersedes that of revision {revision} of the series, which was made before "
+        "all of its images had come."
+    )

@@ -75,6 +75,7 @@ def configuration(
     device: str = "auto",
     precision: str = "auto",
     senders: Sequence[str] = ("SENDER",),
+    query: str = "",
     min_free_gb: float = 0.1,
 ) -> Path:
     """Write a node.toml for a node on the loopback address.
@@ -83,6 +84,8 @@ def configuration(
     ----------
     destinations
         Name, AE title and port of each.
+    query
+        Name of the destination that is asked how many instances a series has.
     """
     lines = [
         f'[dicom]\nae_title = {_quoted(ae_title)}\nhost = "127.0.0.1"\nport = {port}',
@@ -92,7 +95,7 @@ def configuration(
     ]
     for number, sender in enumerate(senders):
         lines.append(f'[[sources]]\nname = "source-{number}"\nae_title = {_quoted(sender)}')
-        lines.append('hosts = ["127.0.0.1"]')
+        lines.append(f'hosts = ["127.0.0.1"]\nquery = "{query}"')
     for name, called, destination_port in destinations:
         lines.append(f"[[destinations]]\nname = {_quoted(name)}\nae_title = {_quoted(called)}")
         lines.append(f'host = "127.0.0.1"\nport = {destination_port}')

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from ich_node.records import Received
+from ich_node.records import Arrival, Placing, Received
 from ich_node.states import SERIES, SeriesEvent, SeriesState, after
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
@@ -87,6 +87,39 @@ def find(engine: Engine, sop_instance_uid: str) -> Received | None:
         patient_id=row["patient_id"],
         study_date=row["study_date"],
         series_description=row["description"],
+        placing=_placing(row),
+    )
+
+
+def arrivals(engine: Engine, series_instance_uid: str) -> list[Arrival]:
+    """Return every stored instance of a series, the first received first."""
+    query = (
+        sa.select(instance)
+        .where(instance.c.series_instance_uid == series_instance_uid)
+        .order_by(instance.c.received_at, instance.c.sop_instance_uid)
+    )
+    with reading(engine) as connection:
+        return [
+            Arrival(
+                sop_instance_uid=row["sop_instance_uid"],
+                sop_class_uid=row["sop_class_uid"],
+                transfer_syntax_uid=row["transfer_syntax_uid"],
+                number=row["number"],
+                path=Path(row["path"]),
+                received_at=row["received_at"],
+                placing=_placing(row),
+            )
+            for row in connection.execute(query).mappings()
+        ]
+
+
+def _placing(row: sa.RowMapping) -> Placing:
+    return Placing(
+        image_type=row["image_type"] or "",
+        position=row["position"] or "",
+        orientation=row["orientation"] or "",
+        acquisition=row["acquisition"],
+        in_acquisition=row["in_acquisition"],
     )
 
 
@@ -163,6 +196,11 @@ def _row(received: Received, now: float) -> dict[str, object]:
         "size": received.size,
         "calling_ae": received.calling_ae,
         "received_at": now,
+        "image_type": received.placing.image_type,
+        "position": received.placing.position,
+        "orientation": received.placing.orientation,
+        "acquisition": received.placing.acquisition,
+        "in_acquisition": received.placing.in_acquisition,
     }
 
 

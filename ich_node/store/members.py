@@ -60,8 +60,8 @@ class Member:
 
     @property
     def is_read(self) -> bool:
-        """Tell whether it is analysed, or was in an earlier revision."""
-        return self.was_read or self.state in READ
+        """Tell whether it is analysed, or was and no newer revision says otherwise."""
+        return self.state in READ or (self.was_read and self.state is not SeriesState.REFUSED)
 
     @property
     def was_passed_over(self) -> bool:

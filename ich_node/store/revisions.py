@@ -24,7 +24,7 @@ class Receiving:
 
     series_instance_uid: str
     study_instance_uid: str
-    instances: int
+    source: str
     last_received_at: float
     quiet_seconds: float
 
@@ -41,18 +41,13 @@ class KeptResult:
 
 def receiving(engine: Engine) -> list[Receiving]:
     """Return every series in state `receiving`."""
-    query = (
-        sa.select(
-            series.c.series_instance_uid,
-            series.c.study_instance_uid,
-            sa.func.count(instance.c.sop_instance_uid),
-            series.c.last_received_at,
-            series.c.quiet_seconds,
-        )
-        .join(instance, instance.c.series_instance_uid == series.c.series_instance_uid)
-        .where(series.c.state == SeriesState.RECEIVING)
-        .group_by(series.c.series_instance_uid)
-    )
+    query = sa.select(
+        series.c.series_instance_uid,
+        series.c.study_instance_uid,
+        series.c.source,
+        series.c.last_received_at,
+        series.c.quiet_seconds,
+    ).where(series.c.state == SeriesState.RECEIVING)
     with reading(engine) as connection:
         return [Receiving(*row) for row in connection.execute(query)]
 
@@ -437,6 +432,22 @@ def kept_results(engine: Engine, key: str) -> list[KeptResult]:
             KeptResult(kind, uid, Path(path), digest)
             for kind, uid, path, digest in connection.execute(query)
         ]
+
+
+def reports_before(engine: Engine, series_instance_uid: str, number: int) -> list[tuple[int, Path]]:
+    """Return number and SR of the revisions of a series before this one, the latest first."""
+    query = (
+        sa.select(revision.c.number, result.c.path)
+        .join(result, result.c.revision_key == revision.c.key)
+        .where(
+            revision.c.series_instance_uid == series_instance_uid,
+            revision.c.number < number,
+            result.c.kind == "sr",
+        )
+        .order_by(revision.c.number.desc())
+    )
+    with reading(engine) as connection:
+        return [(int(row.number), Path(row.path)) for row in connection.execute(query)]
 
 
 def moments(engine: Engine, key: str) -> tuple[float, float, float]:

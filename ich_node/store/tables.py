@@ -61,6 +61,12 @@ instance = sa.Table(
     sa.Column("received_at", sa.Float, nullable=False),
     # The file was not where it should be when it was last looked for.
     sa.Column("missing", sa.Boolean, nullable=False, server_default=sa.false()),
+    # As the header says, for telling whether the series is all here; null in rows of old versions.
+    sa.Column("image_type", sa.Text),
+    sa.Column("position", sa.Text),
+    sa.Column("orientation", sa.Text),
+    sa.Column("acquisition", sa.Integer),
+    sa.Column("in_acquisition", sa.Integer),
 )
 
 revision = sa.Table(
@@ -118,6 +124,26 @@ delivery = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("next_at", sa.Float),
     sa.Column("updated_at", sa.Float, nullable=False),
+)
+
+# A list of instances that a sender says there are; `uid` is the transaction's or the object's.
+announcement = sa.Table(
+    "announcement",
+    metadata,
+    sa.Column("uid", _UID, primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("calling_ae", sa.String(16), nullable=False),
+    sa.Column("received_at", sa.Float, nullable=False, index=True),
+)
+
+announced = sa.Table(
+    "announced",
+    metadata,
+    sa.Column("announcement_uid", _UID, sa.ForeignKey(announcement.c.uid), primary_key=True),
+    sa.Column("sop_instance_uid", _UID, primary_key=True, index=True),
+    sa.Column("sop_class_uid", _UID, nullable=False),
+    sa.Column("series_instance_uid", _UID, index=True),
 )
 
 event = sa.Table(

@@ -61,6 +61,7 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
         "AuthenticationEnabled": False,
         "RemoteAccessAllowed": False,
         "DicomServerEnabled": True,
+        "DicomAlwaysAllowFind": True,
         "Plugins": [],
     }
     path = folder / "orthanc.json"

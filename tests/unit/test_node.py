@@ -5,16 +5,14 @@ import time
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from ich_node import node, notify
 from ich_node.pipeline.at_hand import LIMITS_S, AtHand
 from ich_node.records import Received
 from ich_node.settings import Settings, load_settings
-from ich_node.states import SeriesState
-from ich_node.store import instances, overview, revisions, tables
+from ich_node.store import instances, overview, revisions
 from ich_node.store import jobs as job_port
-from ich_node.store.engine import open_engine, writing
+from ich_node.store.engine import open_engine
 from ich_node.supervise import Cause
 
 
@@ -50,46 +48,6 @@ def series(number: int) -> Received:
     )
 
 
-@pytest.mark.parametrize(
-    ("quiet_seconds", "open_associations", "complete"),
-    [(0.0, 0, True), (0.0, 1, True), (3600.0, 0, False)],
-)
-def test_series_become_complete_by_their_sources_quiet_time(
-    settings: Settings, quiet_seconds: float, open_associations: int, complete: bool
-) -> None:
-    engine = node.prepare(settings)
-    jobs = job_port.open_jobs(settings.database_url)
-    try:
-        instances.add(engine, series(1), priority=5, quiet_seconds=quiet_seconds)
-        node.complete_series(engine, jobs, {"1.2.3": open_associations}, 0.0)
-        [study] = overview.studies(engine)
-        wanted = SeriesState.COMPLETE if complete else SeriesState.RECEIVING
-        assert study["series"][0]["state"] == wanted
-        assert bool(study["series"][0]["evidence"]) is complete
-        assert bool(revisions.receiving(engine)) is not complete
-    finally:
-        jobs.destroy()
-        engine.dispose()
-
-
-def test_the_time_that_nobody_listened_is_no_quiet_time(settings: Settings) -> None:
-    """A sender that was cut off by our own death must have the time to come back."""
-    engine = node.prepare(settings)
-    jobs = job_port.open_jobs(settings.database_url)
-    try:
-        instances.add(engine, series(1), priority=5, quiet_seconds=30.0)
-        with writing(engine) as connection:
-            long_ago = {"last_received_at": time.time() - 600.0}
-            connection.execute(sa.update(tables.series).values(long_ago))
-        node.complete_series(engine, jobs, {}, listening_since=time.time() - 5.0)
-        assert revisions.receiving(engine)
-        node.complete_series(engine, jobs, {}, listening_since=time.time() - 31.0)
-        assert not revisions.receiving(engine)
-    finally:
-        jobs.destroy()
-        engine.dispose()
-
-
 def test_a_process_ends_with_its_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     """An orphan would keep the port and the lock."""
     monkeypatch.setattr(node.signal, "signal", lambda *_: None)
@@ -113,6 +71,14 @@ def test_an_error_in_a_duty_does_not_end_the_duties() -> None:
 
     node._in_background([node._Duty(0.01, fail)])
     assert over.wait(10)
+
+
+def test_what_is_waited_for_makes_a_duty_due_at_once() -> None:
+    done, wake = threading.Semaphore(0), threading.Event()
+    node._in_background([node._Duty(3600.0, done.release)], wake=wake)
+    assert done.acquire(timeout=10)
+    wake.set()
+    assert done.acquire(timeout=10)
 
 
 def test_a_duty_that_waits_is_at_hand_and_the_process_goes_on(
@@ -170,7 +136,8 @@ def test_only_a_kill_from_outside_is_forgiven(settings: Settings, cause: Cause, 
     jobs = job_port.open_jobs(settings.database_url)
     try:
         instances.add(engine, series(1), priority=5, quiet_seconds=0.0)
-        node.complete_series(engine, jobs, {}, 0.0)
+        [found] = revisions.receiving(engine)
+        revisions.open_revision(engine, jobs, found, "quiet")
         revisions.begin(engine, "1.2.3:1", "worker-0:77:a")
         node._judge(engine, "work", 77, cause)
         assert revisions.begin(engine, "1.2.3:1", "worker-0:78:b") == died

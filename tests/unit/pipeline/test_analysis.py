@@ -18,7 +18,7 @@ from ich_node.settings import Settings, load_settings
 from ich_node.states import SeriesState
 from ich_node.store import instances, overview, revisions
 from ich_node.store import jobs as job_port
-from ich_node.store.engine import Engine
+from ich_node.store.engine import Engine, writing
 from tests.support.series import head_series, localizer_of, write
 from tests.unit.pipeline.test_folder import predict
 
@@ -150,3 +150,40 @@ def test_a_localizer_more_gives_the_very_same_objects(settings: Settings, tmp_pa
         assert second is not None
         assert ends_as(engine, second, *ENDED) is SeriesState.REPORTED
         assert revisions.kept_results(engine, second) == revisions.kept_results(engine, first)
+
+
+def test_a_late_image_makes_a_report_that_supersedes_the_first(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Radiologist and PACS see which report holds; the same work again changes nothing."""
+    with working(settings, StandIn()) as (engine, first):
+        ends_as(engine, first, *ENDED)
+        above = head_series()[-1]
+        x, y, z = above.ImagePositionPatient
+        above.ImagePositionPatient, above.InstanceNumber = [x, y, float(z) + 5.0], 13
+        above.SOPInstanceUID += ".1"
+        [late] = write([above], tmp_path / "late")
+        add(engine, late)
+        [found] = revisions.receiving(engine)
+        jobs = job_port.open_jobs(settings.database_url)
+        second = revisions.open_revision(engine, jobs, found, "late")
+        assert second is not None
+        assert ends_as(engine, second, *ENDED) is SeriesState.REPORTED
+        with writing(engine) as connection:
+            third = revisions.reopen(connection, jobs, found.series_instance_uid, "asked for")
+        jobs.destroy()
+        assert ends_as(engine, third, *ENDED) is SeriesState.REPORTED
+        before, after, again = (
+            {item.kind: item for item in revisions.kept_results(engine, key)}
+            for key in (first, second, third)
+        )
+    assert again == after
+    sr = pydicom.dcmread(after["sr"].path)
+    [study] = sr.PredecessorDocumentsSequence
+    [series] = study.ReferencedSeriesSequence
+    [document] = series.ReferencedSOPSequence
+    assert study.StudyInstanceUID == sr.StudyInstanceUID
+    assert document.ReferencedSOPInstanceUID == before["sr"].sop_instance_uid
+    assert "PredecessorDocumentsSequence" not in pydicom.dcmread(before["sr"].path)
+    for item in after.values():
+        assert "supersedes revision 1" in pydicom.dcmread(item.path).SeriesDescription

@@ -20,8 +20,7 @@ OTHER_SERVICES = (
     sop_class.StudyRootQueryRetrieveInformationModelFind,
     sop_class.PatientRootQueryRetrieveInformationModelMove,
     sop_class.ModalityWorklistInformationFind,
-    sop_class.StorageCommitmentPushModel,
-    sop_class.ModalityPerformedProcedureStep,
+    sop_class.ModalityPerformedProcedureStepNotification,
     sop_class.BasicGrayscalePrintManagementMeta,
     HangingProtocolStorage,
 )
@@ -42,6 +41,22 @@ def test_every_storage_class_that_pynetdicom_knows_is_accepted() -> None:
 )
 def test_verification_and_what_nobody_knows_is_accepted(uid: str) -> None:
     assert result(uid, ImplicitVRLittleEndian) == (ACCEPTED, ImplicitVRLittleEndian)
+
+
+@pytest.mark.parametrize(
+    "uid",
+    [
+        sop_class.StorageCommitmentPushModel,
+        sop_class.ModalityPerformedProcedureStep,
+        sop_class.InstanceAvailabilityNotification,
+    ],
+)
+def test_services_that_list_instances_are_accepted_uncompressed(uid: str) -> None:
+    assert result(uid, JPEG2000Lossless, ImplicitVRLittleEndian) == (
+        ACCEPTED,
+        ImplicitVRLittleEndian,
+    )
+    assert result(uid, JPEG2000Lossless)[0] == NO_TRANSFER_SYNTAX
 
 
 @pytest.mark.parametrize("uid", [*OTHER_SERVICES, ""])

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from ich_node.errors import StoreError
-from ich_node.records import Received, Verdict
+from ich_node.records import Placing, Received, Verdict
 from ich_node.states import (
     DeliveryEvent,
     DeliveryState,
@@ -61,11 +61,24 @@ def test_what_is_added_is_found(engine: Engine, received: Make) -> None:
     assert instances.find(engine, "9.9") is None
 
 
-def test_a_series_is_receiving_with_its_count(engine: Engine, received: Make) -> None:
+def test_a_series_is_receiving_with_all_that_came(engine: Engine, received: Make) -> None:
     for number in (1, 2, 3):
         add(engine, received(number))
     [found] = revisions.receiving(engine)
-    assert (found.series_instance_uid, found.instances) == ("1.2.3", 3)
+    assert (found.series_instance_uid, found.source) == ("1.2.3", "pacs")
+    arrived = instances.arrivals(engine, "1.2.3")
+    assert [item.number for item in arrived] == [1, 2, 3]
+    assert max(item.received_at for item in arrived) == found.last_received_at
+
+
+def test_what_the_header_says_of_an_images_place_is_kept(engine: Engine, received: Make) -> None:
+    placing = Placing("ORIGINAL\\PRIMARY\\AXIAL", "0\\0\\5.5", "1\\0\\0\\0\\1\\0", 2, 32)
+    add(engine, replace(received(1), placing=placing))
+    add(engine, received(2))
+    assert [item.placing for item in instances.arrivals(engine, "1.2.3")] == [placing, Placing()]
+    found = instances.find(engine, "1.2.3.1")
+    assert found is not None
+    assert found.placing == placing
 
 
 def test_a_revision_holds_what_was_there_and_its_job(
@@ -280,5 +293,4 @@ def test_writers_queue_instead_of_failing(engine: Engine, received: Make) -> Non
     for thread in threads:
         thread.join()
     assert faults == []
-    [found] = revisions.receiving(engine)
-    assert found.instances == 80
+    assert len(instances.arrivals(engine, "1.2.3")) == 80

@@ -1,0 +1,41 @@
+"""N-EVENT-REPORT out: the answer to a storage commitment whose association ended before it."""
+
+from __future__ import annotations
+
+from pynetdicom import build_role
+from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+
+from ich_node.deliver.scu import NoAssociation, associate, make_entity
+from ich_node.settings import Destination
+from ich_node.store.commitments import Commitment
+
+
+def report(destination: Destination, calling_ae: str, truth: Commitment) -> str:
+    """Tell a peer what is stored of what it asked for (PS3.4 J.3.3).
+
+    We stay the SCP of the service, in an association that we ask for (PS3.7 D.3.3.4).
+
+    Returns
+    -------
+    str
+        Empty where the peer has answered, else why not.
+    """
+    entity = make_entity(calling_ae)
+    entity.add_requested_context(StorageCommitmentPushModel)
+    role = build_role(StorageCommitmentPushModel, scp_role=True)
+    association = associate(entity, destination, [role])
+    if isinstance(association, NoAssociation):
+        return association.text
+    try:
+        status, _reply = association.send_n_event_report(
+            truth.event_information(),
+            truth.event_type,
+            StorageCommitmentPushModel,
+            StorageCommitmentPushModelInstance,
+        )
+    except (RuntimeError, ValueError) as error:  # it ended, or does not let us be the SCP
+        return f"{destination.ae_title} takes no report ({type(error).__name__})"
+    finally:
+        if association.is_established:
+            association.release()
+    return "" if "Status" in status else f"{destination.ae_title} did not answer the report"

@@ -1,0 +1,120 @@
+"""Storage commitments that were asked for: what is true of them, and who waits for the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from pydicom import Dataset
+
+from ich_node.records import Referenced
+from ich_node.states import AnnouncementState
+from ich_node.store import events
+from ich_node.store.engine import Engine, reading, writing
+from ich_node.store.tables import announced, announcement, instance
+
+# PS3.4 J.3.3.1: event types, and failure reasons (C.14.1.1).
+_ALL_STORED, _FAILURES_EXIST = 1, 2
+_NO_SUCH_OBJECT, _CLASS_CONFLICT = 0x0112, 0x0119
+# An answer is owed for so long, s; after that nobody waits for it.
+OWED_S = 86400.0
+# An association that owes an answer and has not said so for this long has died, s.
+_DEAD_S = 120.0
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """What is true of the instances of a storage commitment request (PS3.4 J.3.3)."""
+
+    uid: str
+    calling_ae: str
+    stored: tuple[Referenced, ...]
+    missing: tuple[Referenced, ...]
+    conflicting: tuple[Referenced, ...]
+
+    @property
+    def event_type(self) -> int:
+        """1 where all is stored, 2 where something is not."""
+        return _FAILURES_EXIST if self.missing or self.conflicting else _ALL_STORED
+
+    def event_information(self) -> Dataset:
+        """Return the data set of the N-EVENT-REPORT (PS3.4 table J.3-2)."""
+        found = Dataset()
+        found.TransactionUID = self.uid
+        if self.stored:
+            found.ReferencedSOPSequence = [_item(member) for member in self.stored]
+        failed = [_item(member, _NO_SUCH_OBJECT) for member in self.missing]
+        failed += [_item(member, _CLASS_CONFLICT) for member in self.conflicting]
+        if failed:
+            found.FailedSOPSequence = failed
+        return found
+
+
+def _item(member: Referenced, failure: int | None = None) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = member.sop_class_uid
+    item.ReferencedSOPInstanceUID = member.sop_instance_uid
+    if failure is not None:
+        item.FailureReason = failure
+    return item
+
+
+def commitment(engine: Engine, uid: str) -> Commitment:
+    """Return what of a list is stored here now, under the SOP class that the list names."""
+    query = (
+        sa.select(announced, instance.c.sop_class_uid.label("stored_class"))
+        .outerjoin(
+            instance,
+            sa.and_(
+                instance.c.sop_instance_uid == announced.c.sop_instance_uid,
+                instance.c.missing.is_(False),
+            ),
+        )
+        .where(announced.c.announcement_uid == uid)
+        .order_by(announced.c.sop_instance_uid)
+    )
+    calling = sa.select(announcement.c.calling_ae).where(announcement.c.uid == uid)
+    stored, missing, conflicting = [], [], []
+    with reading(engine) as connection:
+        for row in connection.execute(query).mappings():
+            member = Referenced(row["sop_class_uid"], row["sop_instance_uid"])
+            if row["stored_class"] is None:
+                missing.append(member)
+            elif row["stored_class"] == member.sop_class_uid:
+                stored.append(member)
+            else:
+                conflicting.append(member)
+        calling_ae = str(connection.execute(calling).scalar_one())
+    return Commitment(uid, calling_ae, tuple(stored), tuple(missing), tuple(conflicting))
+
+
+def owed(engine: Engine) -> list[tuple[str, str]]:
+    """Return UID and calling AE title of each commitment that waits for a report of its own."""
+    now = time.time()
+    due = sa.or_(
+        announcement.c.state == AnnouncementState.OWED,
+        sa.and_(
+            announcement.c.state == AnnouncementState.ASKED,
+            announcement.c.received_at < now - _DEAD_S,
+        ),
+    )
+    query = sa.select(announcement.c.uid, announcement.c.calling_ae).where(
+        due, announcement.c.received_at > now - OWED_S
+    )
+    with reading(engine) as connection:
+        return [(uid, calling_ae) for uid, calling_ae in connection.execute(query)]
+
+
+def settle(engine: Engine, uids: Sequence[str], state: AnnouncementState) -> None:
+    """Note that commitments were reported, or that their association ended before they were."""
+    with writing(engine) as connection:
+        changed = connection.execute(
+            sa.update(announcement)
+            .where(announcement.c.uid.in_(uids), announcement.c.state != AnnouncementState.REPORTED)
+            .values(state=state)
+        )
+        if changed.rowcount:
+            text = f"storage commitment {state} for {changed.rowcount} requests"
+            events.insert(connection, "commitment", text, data={"uids": list(uids)})

@@ -1,0 +1,219 @@
+"""Series become complete by the evidence at hand, once."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pydicom.uid import CTImageStorage
+
+from ich_node.pipeline.completion import Completion
+from ich_node.pipeline.looking import Ends
+from ich_node.records import Announcement, Arrival, Placing, Referenced
+from ich_node.states import AnnouncementState, SeriesState
+from ich_node.store import announcements, instances, overview, revisions, tables
+from ich_node.store import jobs as job_port
+from ich_node.store.engine import Engine, migrate, open_engine, writing
+from ich_node.store.jobs import Jobs
+from tests.unit.store.conftest import FIRST
+
+SERIES = FIRST.series_instance_uid
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    opened = open_engine(f"sqlite:///{tmp_path / 'ich-node.sqlite'}")
+    migrate(opened)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def jobs(engine: Engine) -> Iterator[Jobs]:
+    job_port.prepare(str(engine.url))
+    opened = job_port.open_jobs(str(engine.url))
+    yield opened
+    opened.destroy()
+
+
+@dataclass
+class Looker:
+    """Stands for the process that looks at end slices."""
+
+    answers: list[bool | None]
+    asked: list[list[Ends]] = field(default_factory=list)
+
+    def __call__(self, stacks: Sequence[Ends]) -> list[bool | None]:
+        self.asked.append(list(stacks))
+        return self.answers[: len(stacks)]
+
+
+def add(engine: Engine, number: int, quiet_seconds: float = 300.0, series: str = SERIES) -> None:
+    placing = Placing("ORIGINAL\\PRIMARY\\AXIAL", f"0\\0\\{5 * number}", "1\\0\\0\\0\\1\\0")
+    received = replace(
+        FIRST,
+        sop_class_uid=CTImageStorage,
+        sop_instance_uid=f"{series}.{number}",
+        series_instance_uid=series,
+        number=number,
+        path=Path(f"{number}.dcm"),
+        placing=placing,
+    )
+    instances.add(engine, received, priority=5, quiet_seconds=quiet_seconds)
+
+
+def state(engine: Engine) -> SeriesState:
+    [study] = overview.studies(engine)
+    return SeriesState(study["series"][0]["state"])
+
+
+@pytest.mark.parametrize(
+    ("quiet_seconds", "open_associations", "complete"),
+    [(1.0, 0, True), (1.0, 1, True), (3600.0, 0, False)],
+)
+def test_without_evidence_the_sources_quiet_time_decides(
+    engine: Engine, jobs: Jobs, quiet_seconds: float, open_associations: int, complete: bool
+) -> None:
+    add(engine, 1, quiet_seconds)
+    completion = Completion(engine, jobs, 0.0)
+    assert completion.look({SERIES: open_associations}, time.time() + 10.0) == 1
+    [study] = overview.studies(engine)
+    assert (study["series"][0]["state"] == SeriesState.COMPLETE) is complete
+    assert bool(study["series"][0]["evidence"]) is complete
+
+
+def test_the_time_that_nobody_listened_is_no_quiet_time(engine: Engine, jobs: Jobs) -> None:
+    """A sender that was cut off by our own death must have the time to come back."""
+    add(engine, 1, 30.0)
+    with writing(engine) as connection:
+        connection.execute(sa.update(tables.series).values(last_received_at=time.time() - 600.0))
+    Completion(engine, jobs, listening_since=time.time() - 5.0).look({}, time.time())
+    assert state(engine) == SeriesState.RECEIVING
+    Completion(engine, jobs, listening_since=time.time() - 31.0).look({}, time.time())
+    assert state(engine) == SeriesState.COMPLETE
+
+
+def test_a_whole_head_is_complete_when_its_ends_are_seen_outside_the_brain(
+    engine: Engine, jobs: Jobs
+) -> None:
+    for number in range(1, 31):
+        add(engine, number)
+    looker = Looker([True])
+    completion = Completion(engine, jobs, 0.0, look_at_ends=looker)
+    completion.look({}, time.time())
+    assert looker.asked == []  # a second has not passed
+    completion.look({SERIES: 1}, time.time() + 5)
+    assert looker.asked == []  # its association is open
+    completion.look({}, time.time() + 5)
+    completion._background.shutdown()
+    completion.look({}, time.time() + 5)
+    assert looker.asked == [[Ends((Path("1.dcm"), Path("18.dcm"), Path("30.dcm")), native=True)]]
+    assert state(engine) == SeriesState.COMPLETE
+    assert completion.look({}, time.time() + 5) == 0
+
+
+def test_the_ends_of_what_grew_since_are_looked_at_again(engine: Engine, jobs: Jobs) -> None:
+    for number in range(1, 31):
+        add(engine, number)
+    looker = Looker([False])
+    completion = Completion(engine, jobs, 0.0, look_at_ends=looker)
+    for _ in range(3):
+        completion.look({}, time.time() + 5)
+        completion._background.submit(lambda: None).result()
+    assert len(looker.asked) == 1
+    add(engine, 31)
+    completion.look({}, time.time() + 5)
+    completion._background.submit(lambda: None).result()
+    assert [stacks[0].paths[2] for stacks in looker.asked] == [Path("30.dcm"), Path("31.dcm")]
+    assert revisions.receiving(engine)
+
+
+def test_series_behind_one_that_ends_the_looking_process_are_asked_for_again(
+    engine: Engine, jobs: Jobs
+) -> None:
+    for series in ("1.2.3", "1.2.4", "1.2.5"):
+        for number in range(1, 31):
+            add(engine, number, series=series)
+    looker = Looker([False, None, None])  # the process says one word and dies
+    completion = Completion(engine, jobs, 0.0, look_at_ends=looker)
+    for _ in range(5):
+        completion.look({}, time.time() + 5)
+        completion._background.submit(lambda: None).result()
+    assert [len(stacks) for stacks in looker.asked] == [3, 2, 1]
+
+
+def test_a_series_that_comes_in_now_is_not_read_again_and_again(
+    engine: Engine, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take from the receiver's time what the receiver needs to be fast."""
+    read: list[str] = []
+    arrivals = instances.arrivals
+
+    def counted(engine: Engine, series: str) -> list[Arrival]:
+        read.append(series)
+        return arrivals(engine, series)
+
+    monkeypatch.setattr(instances, "arrivals", counted)
+    completion = Completion(engine, jobs, 0.0, look_at_ends=Looker([]))
+    for number in range(1, 11):
+        add(engine, number)
+        assert completion.look({SERIES: 1}, time.time()) == 1
+    assert read == []
+    for _ in range(3):
+        completion.look({}, time.time())
+    assert read == [SERIES]
+
+
+class Pacs:
+    """Answers at once how many instances it has."""
+
+    def __init__(self, *answers: int) -> None:
+        self.answers = list(answers)
+
+    def ask(self, _study: str, _series: str) -> "Future[int]":
+        answer: Future[int] = Future()
+        answer.set_result(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+        return answer
+
+
+def test_two_equal_answers_of_the_sources_pacs_make_a_series_complete(
+    engine: Engine, jobs: Jobs
+) -> None:
+    for number in range(1, 11):
+        add(engine, number)
+    now, pacs = time.time(), Pacs(9, 10)
+    completion = Completion(engine, jobs, 0.0, {FIRST.source: pacs.ask})
+    for step in range(5):
+        assert state(engine) == SeriesState.RECEIVING
+        completion.look({}, now + 0.1 * step)
+    for step in range(5, 30):
+        completion.look({}, now + 0.1 * step)
+    [study] = overview.studies(engine)
+    assert study["series"][0]["evidence"] == "C-FIND counts 10 instances in the PACS, all came"
+
+
+def test_the_pacs_of_another_source_is_not_asked(engine: Engine, jobs: Jobs) -> None:
+    for number in range(1, 11):
+        add(engine, number)
+    completion = Completion(engine, jobs, 0.0, {"other": Pacs(10).ask})
+    for step in range(30):
+        completion.look({}, time.time() + 0.1 * step)
+    assert state(engine) == SeriesState.RECEIVING
+
+
+def test_a_list_that_comes_after_the_last_image_is_seen(engine: Engine, jobs: Jobs) -> None:
+    for number in range(1, 11):
+        add(engine, number)
+    completion = Completion(engine, jobs, 0.0)
+    completion.look({}, time.time() + 2)
+    members = tuple(
+        Referenced(CTImageStorage, f"{SERIES}.{number}", SERIES) for number in range(1, 11)
+    )
+    completed = AnnouncementState.COMPLETED
+    announcements.keep(engine, Announcement("9.1", "MPPS", completed, "CT", members))
+    completion.look({}, time.time() + 2)
+    [study] = overview.studies(engine)
+    assert study["series"][0]["evidence"] == "MPPS lists 10 instances, all came"
