@@ -146,6 +146,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
                 results_dir=settings.results_dir,
                 destinations=tuple(item.name for item in settings.destinations),
                 rules=settings.selection,
+                max_missing=settings.assembly.max_missing,
                 at_hand=at_hand,
             )
         )
@@ -377,4 +378,5 @@ def analyze(
         lambda volume: load_predictor(model.bundle, model.device, model.precision).predict(volume),
         progress,
         settings.selection,
+        settings.assembly.max_missing,
     )

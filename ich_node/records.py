@@ -127,8 +127,60 @@ class Revision:
 
 
 @dataclass(frozen=True)
+class FrameName:
+    """How others know a frame of a multi-frame image; ``number`` counts from 1."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    number: int
+
+
+@dataclass(frozen=True)
+class SourceSlices:
+    """The slices of a series where they were taken, turned as axial head CT is read.
+
+    They are parallel and need be nothing else: unevenly spaced, or sheared by a tilted gantry.
+
+    Parameters
+    ----------
+    hu
+        float32, shape (slice, row, column), HU; axes as those of `CtVolume.hu`.
+    headers
+        Data sets without pixels, one a slice.
+    plane_map
+        Turns a slice as it was sent into a plane of ``hu``; its inverse brings a mask back to the
+        rows and columns that were sent.
+    origins_mm
+        Shape (slice, 3); patient coordinates (LPS) of the voxels (slice, 0, 0), mm.
+    direction
+        3x3; column *i* is the unit vector (LPS) along axis *i* of ``hu``, the first their normal.
+    pixel_spacing_mm
+        Distance between neighbouring rows and between neighbouring columns, mm.
+    extents_mm
+        Shape (slice,); how much of the patient each slice stands for along the normal, mm.
+    frames
+        For slices that came as frames of a multi-frame image, by the SOP Instance UID in their
+        header, which is our own.
+    """
+
+    hu: npt.NDArray[np.float32]
+    headers: tuple[Dataset, ...]
+    plane_map: PlaneMap
+    origins_mm: npt.NDArray[np.float64]
+    direction: tuple[tuple[float, float, float], ...]
+    pixel_spacing_mm: tuple[float, float]
+    extents_mm: npt.NDArray[np.float64]
+    frames: Mapping[str, FrameName] = field(default_factory=dict)
+
+    @property
+    def voxels_ml(self) -> npt.NDArray[np.float64]:
+        """Volume of a voxel of each slice, shape (slice,), mL."""
+        return self.extents_mm * float(np.prod(self.pixel_spacing_mm)) / 1000.0
+
+
+@dataclass(frozen=True)
 class CtVolume:
-    """A checked CT volume in HU, turned as axial head CT is read.
+    """A checked CT volume in HU on a regular right-angled grid, turned as axial head CT is read.
 
     Parameters
     ----------
@@ -141,11 +193,8 @@ class CtVolume:
         Patient coordinates (LPS) of voxel (0, 0, 0), mm.
     direction
         3x3; column *i* is the unit vector (LPS) along axis *i* of ``hu``.
-    headers
-        Source data sets without pixels, one for each index of axis 0.
-    plane_map
-        Turns a source slice into a plane of ``hu``; its inverse brings a mask back to the
-        source's rows and columns.
+    source
+        The slices it was made from. Where they lie on a regular grid already, it is this one.
     geometry
         What was found and done, for `result.json`.
     """
@@ -154,14 +203,36 @@ class CtVolume:
     spacing_mm: tuple[float, float, float]
     origin_mm: tuple[float, float, float]
     direction: tuple[tuple[float, float, float], ...]
-    headers: tuple[Dataset, ...]
-    plane_map: PlaneMap
+    source: SourceSlices
     geometry: Mapping[str, Any]
 
     @property
     def voxel_ml(self) -> float:
         """Volume of one voxel, mL."""
         return float(np.prod(self.spacing_mm)) / 1000.0
+
+    @classmethod
+    def of_even_slices(
+        cls,
+        hu: npt.NDArray[np.float32],
+        spacing_mm: tuple[float, float, float],
+        origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        headers: tuple[Dataset, ...] = (),
+        plane_map: PlaneMap = PlaneMap(),  # noqa: B008 - frozen
+    ) -> CtVolume:
+        """Return the volume of axial slices that lie straight over one another, evenly spaced."""
+        heights = np.arange(len(hu)) * spacing_mm[0]
+        direction = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+        source = SourceSlices(
+            hu=hu,
+            headers=headers,
+            plane_map=plane_map,
+            origins_mm=np.array(origin_mm) + np.outer(heights, np.array(direction)[:, 0]),
+            direction=direction,
+            pixel_spacing_mm=spacing_mm[1:],
+            extents_mm=np.full(len(hu), spacing_mm[0]),
+        )
+        return cls(hu, spacing_mm, origin_mm, direction, source, {})
 
 
 @dataclass(frozen=True)
@@ -190,16 +261,17 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of one volume.
+    """What the network says of one volume, slice by slice of its grid or of its source.
 
     Parameters
     ----------
     scores
         One entry for each of `codes.CLASSES`.
     slice_probabilities
-        Probability of `any` for each index of axis 0 of the volume.
+        Probability of `any` for each index of axis 0.
     labels
-        uint8, same shape and axes as `CtVolume.hu`: 0, or 1 + index into `codes.SUBTYPES`. A class
+        uint8, shape and axes as `CtVolume.hu` where the network gives them, as `SourceSlices.hu`
+        once they are brought back: 0, or 1 + index into `codes.SUBTYPES`. A class
         that is not present has no voxel.
     model
         What gave these numbers.

@@ -135,6 +135,12 @@ class Completion(_Section):
     quiet_seconds: Seconds = 30.0
 
 
+class Assembly(_Section):
+    """What may be made up for when slices are put together."""
+
+    max_missing: Annotated[int, Field(ge=0, le=3)] = 1
+
+
 class Selection(_Section):
     """Which series are read, by their headers; every other one is given its reason.
 
@@ -234,6 +240,7 @@ class Settings(BaseSettings):
     destinations: tuple[Destination, ...] = ()
     completion: Completion = Completion()
     selection: Selection = Selection()
+    assembly: Assembly = Assembly()
     model: Model = Model()
     tls: Tls = Tls()
     retention: Retention = Retention()

@@ -13,18 +13,16 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the name that its own documentation uses
 
 from ich_node.assemble.source import numbers
-from ich_node.assemble.stack import (
-    POSITION_TOLERANCE_MM,
-    POSITION_TOLERANCE_OF_SPACING,
-    SIDEWAYS_TOLERANCE_MM,
-    Stack,
-)
+from ich_node.assemble.stack import SIDEWAYS_TOLERANCE_MM, Stack, tolerance_mm
 from ich_node.errors import CheckFailed
 from ich_node.geometry import PlaneMap
 
 
 def image_of(hu: npt.NDArray[np.float32], stack: Stack) -> sitk.Image:
     """Return the stack as an image in LPS with the rows and columns of the source.
+
+    Where the stack is not regular, only the first slice lies in its place: an image cannot be
+    sheared or uneven.
 
     Parameters
     ----------
@@ -36,10 +34,11 @@ def image_of(hu: npt.NDArray[np.float32], stack: Stack) -> sitk.Image:
     between_rows, between_columns = numbers(stack.images[0].dataset, "PixelSpacing", 2) or (0, 0)
     image = sitk.GetImageFromArray(hu)
     image.SetSpacing((between_columns, between_rows, stack.step_mm))
-    image.SetOrigin([float(part) for part in stack.origin_mm])
+    image.SetOrigin([float(part) for part in stack.positions_mm[0]])
     axes = np.stack([stack.along_row, stack.along_column, stack.superior], axis=1)
     image.SetDirection([float(part) for part in axes.ravel()])
-    _check_positions(image, stack)
+    if stack.regular:
+        _check_positions(image, stack)
     return image
 
 
@@ -76,9 +75,7 @@ def geometry_of(image: sitk.Image) -> dict[str, Any]:
 
 
 def _check_positions(image: sitk.Image, stack: Stack) -> None:
-    allowed = SIDEWAYS_TOLERANCE_MM + max(
-        POSITION_TOLERANCE_MM, POSITION_TOLERANCE_OF_SPACING * stack.step_mm
-    )
+    allowed = SIDEWAYS_TOLERANCE_MM + tolerance_mm(stack.step_mm)
     for index, source in enumerate(stack.images):
         there = np.array(image.TransformIndexToPhysicalPoint((0, 0, index)))
         said = np.array(numbers(source.dataset, "ImagePositionPatient", 3))

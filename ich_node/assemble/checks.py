@@ -13,13 +13,9 @@ from functools import partial
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.uid import (
-    UID,
-    CTImageStorage,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-)
+from pydicom.uid import UID, CTImageStorage
 
+from ich_node.assemble.frames import MULTIFRAME
 from ich_node.assemble.source import SourceImage, number, numbers, text, texts
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.geometry import MIN_SLICES, plane_axes
@@ -33,11 +29,9 @@ PIXEL_SPACING_TOLERANCE_MM = 2e-4
 # Slices are angled along the orbitomeatal line by up to 30 degrees, coronal ones by 60 or more.
 AXIAL_TOLERANCE_DEG = 35.0
 
-_MULTIFRAME = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-
 
 def check_each_is_ct(images: Sequence[SourceImage]) -> None:
-    """Every image is a single-frame CT image with UIDs (PS3.3 A.3)."""
+    """Every image is a CT image with UIDs, single-frame or enhanced (PS3.3 A.3, A.38, A.70)."""
     for image in images:
         dataset = image.dataset
         for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
@@ -46,11 +40,13 @@ def check_each_is_ct(images: Sequence[SourceImage]) -> None:
                     Reason.UNREADABLE, f"file {image.name} has no {keyword}; send it again"
                 )
         sop_class = UID(text(dataset, "SOPClassUID"))
-        if sop_class in _MULTIFRAME or (number(dataset, "NumberOfFrames") or 1) > 1:
+        if sop_class in MULTIFRAME:
+            continue
+        if (number(dataset, "NumberOfFrames") or 1) > 1:
             raise SeriesRefused(
                 Reason.MULTIFRAME,
-                f"file {image.name} is multi-frame ({sop_class.name}); "
-                "send the series as single-frame CT Image Storage",
+                f"file {image.name} is {sop_class.name} and has more than one frame; "
+                "send the series as CT Image Storage or Enhanced CT Image Storage",
             )
         if sop_class != CTImageStorage:
             raise SeriesRefused(
@@ -220,7 +216,7 @@ def without_copies(images: Sequence[SourceImage]) -> list[SourceImage]:
     kept: dict[str, SourceImage] = {}
     for image in images:
         first = kept.setdefault(image.uid, image)
-        if first is not image and not _same_image(first.dataset, image.dataset):
+        if first is not image and not same_image(first.dataset, image.dataset):
             raise SeriesRefused(
                 Reason.DUPLICATE_POSITIONS,
                 f"files {first.name} and {image.name} have the same SOP Instance UID (0008,0018) "
@@ -229,7 +225,8 @@ def without_copies(images: Sequence[SourceImage]) -> list[SourceImage]:
     return list(kept.values())
 
 
-def _same_image(first: Dataset, second: Dataset) -> bool:
+def same_image(first: Dataset, second: Dataset) -> bool:
+    """Whether two data sets show the same stored values at the same position."""
     if numbers(first, "ImagePositionPatient", 3) != numbers(second, "ImagePositionPatient", 3):
         return False
     if first.get("PixelData") == second.get("PixelData"):

@@ -159,16 +159,6 @@ def order(facts: SeriesFacts) -> tuple[Any, ...]:
 Check = Callable[[SeriesFacts, Selection], Refusal | None]
 
 
-def _multiframe(facts: SeriesFacts, _rules: Selection) -> Refusal | None:
-    if not facts.multiframe:
-        return None
-    return Refusal(
-        Reason.MULTIFRAME,
-        f"{facts.multiframe} of {facts.instances} instances are multi-frame CT; "
-        "send the series as single-frame CT Image Storage",
-    )
-
-
 def _not_ct(facts: SeriesFacts, _rules: Selection) -> Refusal | None:
     if facts.ct:
         return None
@@ -265,6 +255,6 @@ def _too_few(facts: SeriesFacts, _rules: Selection) -> Refusal | None:
 
 
 _CHECKS: tuple[Check, ...] = (
-    *(_multiframe, _not_ct, _localizer, _computed, _by_word, _contrast),
+    *(_not_ct, _localizer, _computed, _by_word, _contrast),
     *(_child, _bone, _thickness, _too_few),
 )

@@ -27,6 +27,7 @@ from ich_node.settings import Selection
 # Cosine of the angle between the normal and the patient's long axis: 45 degrees.
 _AXIAL_COSINE = 0.7
 _MULTIFRAME = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+_CT = (CTImageStorage, *_MULTIFRAME)
 # Words of Image Type that say a picture was computed from a volume (PS3.3 C.8.16.1).
 _COMPUTED = frozenset(
     {"MPR", "CPR", "MIP", "MINIP", "MAX_IP", "MIN_IP", "PROJECTION IMAGE", "REFORMATTED", "CSA MPR"}
@@ -95,7 +96,7 @@ class SeriesFacts:
 
 def facts_of(headers: Sequence[Dataset], rules: Selection) -> SeriesFacts:
     """Read the facts out of the headers of one series; at least one header."""
-    ct = [header for header in headers if _get(header, "SOPClassUID") == CTImageStorage]
+    ct = [header for header in headers if _get(header, "SOPClassUID") in _CT]
     slices = [header for header in ct if not _is_localizer(header)]
     shown = (slices or ct or list(headers))[0]
     middle = (slices or ct or list(headers))[len(slices or ct or headers) // 2]
@@ -106,7 +107,7 @@ def facts_of(headers: Sequence[Dataset], rules: Selection) -> SeriesFacts:
     return SeriesFacts(
         series_instance_uid=str(_get(headers[0], "SeriesInstanceUID") or ""),
         instances=len(headers),
-        slices=len({str(_get(header, "SOPInstanceUID") or "") for header in slices}),
+        slices=sum({str(_get(each, "SOPInstanceUID")): _frames(each) for each in slices}.values()),
         ct=len(ct),
         multiframe=sum(_get(header, "SOPClassUID") in _MULTIFRAME for header in headers),
         localizers=len(ct) - len(slices),
@@ -170,6 +171,10 @@ def _date(header: Dataset, keyword: str) -> date | None:
         return datetime.strptime(_text(header, keyword)[:8], "%Y%m%d").date()
     except ValueError:
         return None
+
+
+def _frames(header: Dataset) -> int:
+    return int(_number(header, "NumberOfFrames") or 1)
 
 
 def _is_localizer(header: Dataset) -> bool:

@@ -140,10 +140,10 @@ def _assemble(worker: Worker, revision: Revision) -> Timings:
     settle.choose(worker, revision)
     first, last, complete = revisions.moments(worker.engine, revision.key)
     queued = time.time() - complete
-    volume, took = stages.timed(lambda: stages.volume_of(revision.paths))
+    volume, took = stages.timed(lambda: stages.volume_of(revision.paths, worker.max_missing))
     worker.volumes[revision.key] = volume
     faults.point("assemble.done", revision.key)
-    facts = f"{len(volume.headers)} slices assembled in {took:.2f} s"
+    facts = f"{len(volume.source.headers)} slices assembled in {took:.2f} s"
     _advance(worker, revision, SeriesEvent.ASSEMBLED, facts)
     return {
         "receive": last - first,
@@ -155,7 +155,7 @@ def _assemble(worker: Worker, revision: Revision) -> Timings:
 
 def _infer(worker: Worker, revision: Revision) -> Timings:
     volume = _volume(worker, revision)
-    prediction, took = stages.timed(lambda: worker.predictor.predict(volume))
+    prediction, took = stages.timed(lambda: stages.predict(worker.predictor.predict, volume))
     worker.predictions[revision.key] = prediction
     faults.point("infer.done", revision.key)
     model = prediction.model
@@ -167,7 +167,7 @@ def _infer(worker: Worker, revision: Revision) -> Timings:
 def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     volume = _volume(worker, revision)
     # By the slices that are read: a localizer more in the series gives no other result.
-    sources = [str(header.SOPInstanceUID) for header in volume.headers]
+    sources = [str(header.SOPInstanceUID) for header in volume.source.headers]
     folder = worker.results_dir / kept.result_key(sources, worker.predictor.identity)
     context = settle.context_of(worker, revision, timings_s, folder)
 
@@ -213,13 +213,15 @@ def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) 
 
 def _volume(worker: Worker, revision: Revision) -> CtVolume:
     if revision.key not in worker.volumes:
-        worker.volumes[revision.key] = stages.volume_of(revision.paths)
+        worker.volumes[revision.key] = stages.volume_of(revision.paths, worker.max_missing)
     return worker.volumes[revision.key]
 
 
 def _prediction(worker: Worker, revision: Revision) -> Prediction:
     if revision.key not in worker.predictions:
-        worker.predictions[revision.key] = worker.predictor.predict(_volume(worker, revision))
+        worker.predictions[revision.key] = stages.predict(
+            worker.predictor.predict, _volume(worker, revision)
+        )
     return worker.predictions[revision.key]
 
 

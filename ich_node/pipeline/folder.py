@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ich_node import logs
+from ich_node.assemble.stack import MAX_MISSING
 from ich_node.complete import choose
 from ich_node.complete.facts import SeriesFacts
 from ich_node.errors import SeriesRefused
 from ich_node.pipeline import outcome, stages
 from ich_node.pipeline.outcome import Context
-from ich_node.records import CtVolume, Prediction, Refusal
+from ich_node.pipeline.stages import Predict
+from ich_node.records import CtVolume, Refusal
 from ich_node.settings import Selection
 
 _log = logs.get(__name__)
@@ -22,13 +24,17 @@ _log = logs.get(__name__)
 _WRITTEN = ("seg.dcm", "sr.dcm", "summary.png", outcome.RESULT_JSON)
 _DEFAULTS = Selection()
 
-Predict = Callable[[CtVolume], Prediction]
 Progress = Callable[[str], None]
 Refused = tuple[SeriesFacts, Refusal]
 
 
 def analyze_folder(
-    folder: Path, out: Path, predict: Predict, progress: Progress, rules: Selection = _DEFAULTS
+    folder: Path,
+    out: Path,
+    predict: Predict,
+    progress: Progress,
+    rules: Selection = _DEFAULTS,
+    max_missing: int = MAX_MISSING,
 ) -> dict[str, Any]:
     """Choose the series of a folder, analyse it, write the objects and `result.json`.
 
@@ -47,6 +53,8 @@ def analyze_folder(
         Told the name of each stage as it begins.
     rules
         Which series are read.
+    max_missing
+        How many missing slices may be bridged.
 
     Returns
     -------
@@ -72,7 +80,7 @@ def analyze_folder(
         others = [(other, choose.passed_over(other, facts)) for other in ranked[index + 1 :]]
         of_this = _about(context, facts, [*refused, *others], choose.notes(facts, rules))
         try:
-            volume = stages.volume_of(series[facts.series_instance_uid])
+            volume = stages.volume_of(series[facts.series_instance_uid], max_missing)
         except SeriesRefused as why:
             refused.append((facts, Refusal(why.reason, why.text)))
             continue
@@ -100,7 +108,7 @@ def _analyse(
 ) -> dict[str, Any]:
     try:
         progress("infer")
-        prediction, inferred = stages.timed(lambda: predict(volume))
+        prediction, inferred = stages.timed(lambda: stages.predict(predict, volume))
         progress("report")
         return stages.build_analysed(_timed(context, infer=inferred), volume, prediction, out)
     except Exception as error:

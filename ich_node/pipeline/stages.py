@@ -17,6 +17,8 @@ from pydicom.errors import InvalidDicomError
 from ich_node import logs
 from ich_node.assemble.assemble import assemble
 from ich_node.assemble.contrast import check_contrast
+from ich_node.assemble.grid import onto_source
+from ich_node.assemble.stack import MAX_MISSING
 from ich_node.complete.facts import SeriesFacts, facts_of
 from ich_node.errors import IchNodeError
 from ich_node.pipeline import outcome
@@ -26,6 +28,7 @@ from ich_node.report.build import build_not_analysed, build_results, draw_summar
 from ich_node.settings import Selection
 
 T = TypeVar("T")
+Predict = Callable[[CtVolume], Prediction]
 
 _log = logs.get(__name__)
 
@@ -67,23 +70,38 @@ def listed(series_instance_uid: str, refusal: Refusal) -> dict[str, str]:
     }
 
 
-def volume_of(paths: Sequence[Path]) -> CtVolume:
+def volume_of(paths: Sequence[Path], max_missing: int = MAX_MISSING) -> CtVolume:
     """Assemble: a checked volume of a head without contrast medium, or the reason why not.
+
+    ``max_missing`` slices may be bridged by what lies beside them.
 
     Raises
     ------
     SeriesRefused
         The geometry or the pixels show that it is not one to read.
     """
-    volume = assemble(paths)
+    volume = assemble(paths, max_missing)
     measured = check_contrast(volume.hu, volume.spacing_mm)
     return replace(volume, geometry={**volume.geometry, **measured})
+
+
+def predict(network: Predict, volume: CtVolume) -> Prediction:
+    """Let the network read a volume; return what it found on the slices that were sent.
+
+    Raises
+    ------
+    CheckFailed
+        The slices do not lie on the volume's grid where they should.
+    """
+    return onto_source(network(volume), volume)
 
 
 def build_analysed(
     context: Context, volume: CtVolume, prediction: Prediction, folder: Path
 ) -> dict[str, Any]:
     """Build and check every object of an analysed series into a folder; return the outcome.
+
+    ``prediction`` is on the slices that were sent, as `predict` gives it.
 
     Raises
     ------

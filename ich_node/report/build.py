@@ -9,6 +9,7 @@ from pydicom import Dataset
 
 from ich_node.records import CtVolume, Prediction, Refusal, Results, Superseded
 from ich_node.report.check import check_not_analysed, check_results
+from ich_node.report.frames import name_frames
 from ich_node.report.headers import normalise_header, same_subject, source_headers
 from ich_node.report.identity import work_of
 from ich_node.report.measure import volumes_ml
@@ -31,7 +32,7 @@ def build_results(
     Parameters
     ----------
     volume, prediction
-        What was analysed and found; on the same grid.
+        What was analysed, and what was found on the slices of its source.
     out_dir
         An existing folder; receives ``sr.dcm`` and, where a mask has a voxel, ``seg.dcm``.
     supersedes
@@ -49,14 +50,16 @@ def build_results(
     """
     headers = source_headers(volume)
     work = work_of((header.SOPInstanceUID for header in headers), prediction.model, supersedes)
-    volumes = volumes_ml(prediction.labels, volume.voxel_ml)
+    volumes = volumes_ml(prediction.labels, volume.source.voxels_ml)
     evidence: list[Dataset] = list(headers)
     seg_path = None
     if segmented(prediction.labels):
         seg = build_seg(volume, prediction, headers, work)
+        name_frames(seg, volume.source.frames)
         seg_path = write(seg, out_dir / "seg.dcm")
         evidence.append(seg)
     sr = build_sr(volume, prediction, volumes, evidence, work)
+    name_frames(sr, volume.source.frames)
     results = Results(seg_path, write(sr, out_dir / "sr.dcm"), volumes)
     check_results(volume, prediction, results)
     return results

@@ -16,9 +16,10 @@ from pydicom import Dataset
 
 from ich_node.codes import SUBTYPES
 from ich_node.errors import CheckFailed
-from ich_node.records import CtVolume, Prediction, Results
+from ich_node.records import CtVolume, Prediction, Results, SourceSlices
 from ich_node.report import decode
 from ich_node.report.decode import Frame, Said
+from ich_node.report.frames import frames_named
 from ich_node.report.headers import normalise_header
 from ich_node.report.measure import percent, volumes_ml, voxels
 from ich_node.report.outlines import fill, fill_holes
@@ -26,10 +27,10 @@ from ich_node.report.outlines import fill, fill_holes
 # Places are written with at most 16 characters; a pixel of a head CT is 0.3 mm or more.
 _PLACE_MM = 0.01
 _COSINE = 0.0005
-# How far a voxel's centre may lie from that of the volume, in voxels.
+# How far a voxel's centre may lie from that of the source slice, in voxels.
 _OFF_GRID = 0.25
-# How far an accepted slice may lie from its place on the regular grid, mm.
-_DRIFT_MM = 1.0
+# How far the extent of a slice may be from half-way to its neighbours: positions come rounded.
+_EXTENT_RELATIVE, _EXTENT_MM = 0.05, 0.1
 _VOLUME_RELATIVE = 0.001
 
 
@@ -48,22 +49,25 @@ def check_results(volume: CtVolume, prediction: Prediction, results: Results) ->
 
 
 def _check_built(volume: CtVolume, prediction: Prediction, results: Results) -> None:
-    sources = [str(header.SOPInstanceUID) for header in volume.headers]
-    _check_presence(prediction, results.volumes_ml, volume.voxel_ml)
-    sr = pydicom.dcmread(results.sr)
-    _check_subject("SR", sr, volume.headers[0])
+    source = volume.source
+    sources = [str(header.SOPInstanceUID) for header in source.headers]
+    sources += [name.sop_instance_uid for name in source.frames.values()]
+    _check_extents(source)
+    _check_presence(prediction, results.volumes_ml, source.voxels_ml)
+    sr = frames_named(pydicom.dcmread(results.sr), source.frames)
+    _check_subject("SR", sr, source.headers[0])
     if results.seg is None:
         _check_references("SR", sr, sources)
         _check_report(sr, prediction, results.volumes_ml, {}, {})
         return
-    seg = pydicom.dcmread(results.seg)
-    _check_subject("SEG", seg, volume.headers[0])
-    _check_frame_of_reference(seg, volume.headers[0])
+    seg = frames_named(pydicom.dcmread(results.seg), source.frames)
+    _check_subject("SEG", seg, source.headers[0])
+    _check_frame_of_reference(seg, source.headers[0])
     _check_references("SEG", seg, sources)
     _check_references("SR", sr, [*sources, str(seg.SOPInstanceUID)])
     frames = list(decode.frames(seg))
-    _check_voxels(frames, volume, prediction.labels)
-    _check_volumes(seg, frames, results.volumes_ml)
+    _check_voxels(frames, source, prediction.labels)
+    _check_volumes(seg, frames, source, results.volumes_ml)
     _check_report(sr, prediction, results.volumes_ml, decode.segments(seg), _by_image(frames))
 
 
@@ -109,9 +113,31 @@ def _check_references(what: str, built: Dataset, allowed: Sequence[str]) -> None
         raise CheckFailed(f"{what}: refers to {min(strange)}, which is no image of the source")
 
 
-def _check_presence(prediction: Prediction, volumes: Mapping[str, float], voxel_ml: float) -> None:
+def _check_extents(source: SourceSlices) -> None:
+    """Each slice stands for the patient half-way to its neighbours, by the positions sent."""
+    normal = np.array(source.direction)[:, 0]
+    heights = np.array([_position(header) for header in source.headers]) @ normal
+    steps = np.diff(heights)
+    around = np.concatenate([steps[:1], steps, steps[-1:]])
+    expected = (around[:-1] + around[1:]) / 2
+    off = np.abs(source.extents_mm - expected) - _EXTENT_RELATIVE * np.abs(expected)
+    worst = int(off.argmax())
+    if off[worst] > _EXTENT_MM:
+        raise CheckFailed(
+            f"slice {worst + 1} stands for {source.extents_mm[worst]:.2f} mm, by the positions of "
+            f"its source image and its neighbours for {expected[worst]:.2f} mm"
+        )
+
+
+def _position(header: Dataset) -> npt.NDArray[np.float64]:
+    return np.array([float(part) for part in header.ImagePositionPatient])
+
+
+def _check_presence(
+    prediction: Prediction, volumes: Mapping[str, float], voxels_ml: npt.NDArray[np.float64]
+) -> None:
     """Only a class that is present has voxels, and the volumes are those of the mask."""
-    counted = volumes_ml(prediction.labels, voxel_ml)
+    counted = volumes_ml(prediction.labels, voxels_ml)
     if counted != dict(volumes):
         raise CheckFailed(f"volumes are {dict(volumes)} mL, the mask has {counted} mL")
     for name, count in voxels(prediction.labels).items():
@@ -119,17 +145,19 @@ def _check_presence(prediction: Prediction, volumes: Mapping[str, float], voxel_
             raise CheckFailed(f"{name} is not present, yet its mask has voxels")
 
 
-def _check_voxels(frames: Sequence[Frame], volume: CtVolume, labels: npt.NDArray[np.uint8]) -> None:
+def _check_voxels(
+    frames: Sequence[Frame], source: SourceSlices, labels: npt.NDArray[np.uint8]
+) -> None:
     """Every voxel of the SEG lies where the mask has its class, and the other way round."""
-    places = {str(header.SOPInstanceUID): k for k, header in enumerate(volume.headers)}
+    places = {str(header.SOPInstanceUID): k for k, header in enumerate(source.headers)}
     rebuilt = np.zeros_like(labels)
     for frame in frames:
         index = places[frame.source_uid]
-        _check_place(frame, volume.headers[index])
-        voxels = tuple(_voxels(frame, volume, _drift(volume, index)).T)
-        if rebuilt[voxels].any():
+        _check_place(frame, source.headers[index])
+        rows, columns = _pixels(frame, source, index).T
+        if rebuilt[index, rows, columns].any():
             raise CheckFailed(f"SEG: frame {frame.number} overlaps another segment")
-        rebuilt[voxels] = 1 + SUBTYPES.index(frame.subtype)
+        rebuilt[index, rows, columns] = 1 + SUBTYPES.index(frame.subtype)
     if not np.array_equal(rebuilt, labels):
         wrong = rebuilt != labels
         raise CheckFailed(
@@ -153,58 +181,49 @@ def _check_place(frame: Frame, source: Dataset) -> None:
             )
 
 
-def _voxels(frame: Frame, volume: CtVolume, drift: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Indices into the volume of the pixels set, shape (pixel, 3), by way of patient space."""
+def _pixels(frame: Frame, source: SourceSlices, index: int) -> npt.NDArray[np.intp]:
+    """Rows and columns, shape (pixel, 2), in a source slice of the pixels set: by patient space."""
     rows, columns = np.nonzero(frame.mask)
     along_row, along_column = frame.orientation[:3], frame.orientation[3:]
     points = (
         frame.position
-        - drift
         + np.outer(columns * frame.pixel_spacing[1], along_row)
         + np.outer(rows * frame.pixel_spacing[0], along_column)
     )
+    steps = (source.extents_mm[index], *source.pixel_spacing_mm)
     exact: npt.NDArray[np.float64] = (
-        (points - np.array(volume.origin_mm)) @ np.array(volume.direction) / volume.spacing_mm
+        (points - source.origins_mm[index]) @ np.array(source.direction) / steps
     )
-    index: npt.NDArray[np.intp] = np.rint(exact).astype(np.intp)
-    outside = (index < 0).any() or (index >= volume.hu.shape).any()
-    if outside or np.abs(exact - index).max(initial=0.0) > _OFF_GRID:
-        raise CheckFailed(f"SEG: frame {frame.number} does not lie on the voxels of the volume")
-    return index
+    found: npt.NDArray[np.intp] = np.rint(exact).astype(np.intp)
+    outside = (found < 0).any() or (found >= (1, *source.hu.shape[1:])).any()
+    if outside or np.abs(exact - found).max(initial=0.0) > _OFF_GRID:
+        raise CheckFailed(f"SEG: frame {frame.number} does not lie on its source image")
+    return found[:, 1:]
 
 
-def _drift(volume: CtVolume, index: int) -> npt.NDArray[np.float64]:
-    """How far a source image lies from its place on the regular grid, LPS, mm.
+def _check_volumes(
+    seg: Dataset, frames: Sequence[Frame], source: SourceSlices, volumes: Mapping[str, float]
+) -> None:
+    """Counting the SEG's voxels, in the size that it states, gives the volumes told.
 
-    Slices are accepted with small jitter; the volume puts them on a grid, the SEG where they are.
+    Where slices are uneven it states none along the normal: then each slice stands for its extent.
     """
-    axes = np.array(volume.direction) * volume.spacing_mm  # columns: one step along each axis, mm
-    _, rows, columns = volume.hu.shape
-    corners = [
-        np.array(volume.origin_mm) + axes @ (index, row, column)
-        for row in (0, rows - 1)
-        for column in (0, columns - 1)
-    ]
-    source = volume.headers[index]
-    position = np.array([float(part) for part in source.ImagePositionPatient])
-    ways: list[npt.NDArray[np.float64]] = [position - corner for corner in corners]
-    drift = min(ways, key=lambda way: float(way @ way))
-    along = abs(float(drift @ np.array(volume.direction)[:, 0])) / volume.spacing_mm[0]
-    if np.linalg.norm(drift) > _DRIFT_MM or along > _OFF_GRID:
-        raise CheckFailed(
-            f"slice {index + 1} of the volume is {np.linalg.norm(drift):.2f} mm away from its "
-            "source image"
-        )
-    return drift
-
-
-def _check_volumes(seg: Dataset, frames: Sequence[Frame], volumes: Mapping[str, float]) -> None:
-    """Counting the SEG's voxels, in the size that it states, gives the volumes told."""
-    size = decode.voxel_ml(seg)
-    for name in SUBTYPES:
-        found = size * sum(int(frame.mask.sum()) for frame in frames if frame.subtype == name)
-        if not math.isclose(found, volumes[name], rel_tol=_VOLUME_RELATIVE, abs_tol=0.001):
-            raise CheckFailed(f"SEG: {name} has {found:.3f} mL, told are {volumes[name]:.3f} mL")
+    stated = decode.spacing_mm(seg)
+    even = np.ptp(source.extents_mm) == 0
+    if (stated is not None) != even:
+        raise CheckFailed(f"SEG: spacing between slices is {stated}, evenly spaced slices: {even}")
+    extents = {
+        str(header.SOPInstanceUID): stated or float(extent)
+        for header, extent in zip(source.headers, source.extents_mm, strict=True)
+    }
+    found = dict.fromkeys(SUBTYPES, 0.0)
+    for frame in frames:
+        area = frame.pixel_spacing[0] * frame.pixel_spacing[1]
+        pixels = int(frame.mask.sum())
+        found[frame.subtype] += pixels * area * extents[frame.source_uid] / 1000
+    for name, ml in found.items():
+        if not math.isclose(ml, volumes[name], rel_tol=_VOLUME_RELATIVE, abs_tol=0.001):
+            raise CheckFailed(f"SEG: {name} has {ml:.3f} mL, told are {volumes[name]:.3f} mL")
 
 
 def _by_image(frames: Sequence[Frame]) -> dict[str, dict[str, Frame]]:

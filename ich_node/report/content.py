@@ -79,9 +79,12 @@ def key_images(headers: Iterable[Dataset]) -> hd.sr.ContainerContentItem:
 
 
 def evaluations(
-    prediction: Prediction, volumes_ml: Mapping[str, float], work: Work
+    prediction: Prediction, volumes_ml: Mapping[str, float], done: Sequence[str], work: Work
 ) -> hd.sr.ContainerContentItem:
-    """Return the Qualitative Evaluations: the result in words, and every class without a mask."""
+    """Return the Qualitative Evaluations: the result in words, and every class without a mask.
+
+    ``done`` says what was done to read the slices as a regular grid, if anything.
+    """
     grouped = segmented(prediction.labels)
     items = [
         *_algorithm(prediction, work),
@@ -89,6 +92,7 @@ def evaluations(
         *_superseded(work),
         text(codes.FINDING, words.conclusion(prediction, volumes_ml)),
         text(codes.COMMENT, words.scores_text(prediction)),
+        *(text(codes.COMMENT, f"Geometry: {sentence}.") for sentence in done),
         *(
             _evaluation(name, prediction.scores[name], volumes_ml[name])
             for name in CLASSES
@@ -197,14 +201,12 @@ def _regions(
     name: str, volume: CtVolume, labels: npt.NDArray[np.uint8]
 ) -> Sequence[hd.sr.ImageRegion]:
     value = 1 + SUBTYPES.index(name)
-    source = volume.plane_map.to_source(labels)
+    source, headers = volume.source.plane_map.to_source(labels), volume.source.headers
     return [
         hd.sr.ImageRegion(
             hd.sr.GraphicTypeValues.POLYLINE,
             outline,
-            hd.sr.SourceImageForRegion(
-                volume.headers[index].SOPClassUID, volume.headers[index].SOPInstanceUID
-            ),
+            hd.sr.SourceImageForRegion(headers[index].SOPClassUID, headers[index].SOPInstanceUID),
         )
         for index in slices_of(name, labels)
         for outline in outlines(source[index] == value)

@@ -83,11 +83,11 @@ def frames(seg: Dataset) -> Iterator[Frame]:
         )
 
 
-def voxel_ml(seg: Dataset) -> float:
-    """Return the volume of a voxel as the SEG itself states it, mL."""
+def spacing_mm(seg: Dataset) -> float | None:
+    """Return the distance between slices as the SEG itself states it, mm."""
     measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-    rows, columns = measures.PixelSpacing
-    return float(rows) * float(columns) * float(measures.SpacingBetweenSlices) / 1000.0
+    stated = measures.get("SpacingBetweenSlices")
+    return None if stated is None else float(stated)
 
 
 def groups(sr: Dataset) -> list[Group]:

@@ -84,13 +84,13 @@ def source_headers(volume: CtVolume) -> list[Dataset]:
     Cosines and spacings that differ in their last decimals between slices were accepted as one
     grid when the volume was assembled: those of the first slice stand for all.
     """
-    headers = [normalise_header(header) for header in volume.headers]
+    headers = [normalise_header(header) for header in volume.source.headers]
     first = headers[0]
-    for header in headers:
+    for header, extent in zip(headers, volume.source.extents_mm, strict=True):
         header.ImageOrientationPatient = first.ImageOrientationPatient
         header.PixelSpacing = first.PixelSpacing
         if not header.get("SliceThickness"):
-            header.SliceThickness = DSfloat(volume.spacing_mm[0], auto_format=True)
+            header.SliceThickness = DSfloat(float(extent), auto_format=True)
     if not first.get("FrameOfReferenceUID"):
         _log.warning("frame of reference absent, made from the series", tag="(0020,0052)")
         for header in headers:

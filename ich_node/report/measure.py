@@ -31,17 +31,23 @@ def voxels(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
     return dict(zip(CLASSES, (bleeds.size, *counts[1:].tolist()), strict=True))
 
 
-def volumes_ml(labels: npt.NDArray[np.uint8], voxel_ml: float) -> dict[str, float]:
+def volumes_ml(
+    labels: npt.NDArray[np.uint8], voxels_ml: npt.NDArray[np.float64]
+) -> dict[str, float]:
     """Return the volume of each of `codes.CLASSES`, mL; `any` is the union.
 
     Parameters
     ----------
     labels
-        As `voxels` takes them.
-    voxel_ml
-        Volume of one voxel, mL.
+        As `voxels` takes them, shape (slice, row, column).
+    voxels_ml
+        Volume of a voxel of each slice, shape (slice,), mL.
     """
-    return {name: round(count * voxel_ml, DECIMALS) for name, count in voxels(labels).items()}
+    counts = [voxels(plane) for plane in labels]
+    return {
+        name: round(float(np.dot([count[name] for count in counts], voxels_ml)), DECIMALS)
+        for name in CLASSES
+    }
 
 
 def volume_text(ml: float) -> str:

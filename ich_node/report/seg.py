@@ -12,7 +12,7 @@ from pydicom.valuerep import DSfloat
 
 from ich_node import codes
 from ich_node.codes import SUBTYPES
-from ich_node.records import CtVolume, Prediction
+from ich_node.records import CtVolume, Prediction, SourceSlices
 from ich_node.report.identity import PRODUCT, SEG_SERIES_NUMBER, Work, series_description
 from ich_node.report.measure import voxels
 from ich_node.report.objects import coded, common_arguments
@@ -54,7 +54,7 @@ def build_seg(
     names = segmented(prediction.labels)
     seg = hd.seg.Segmentation(
         source_images=headers,
-        pixel_array=_numbered(volume.plane_map.to_source(prediction.labels), names),
+        pixel_array=_numbered(volume.source.plane_map.to_source(prediction.labels), names),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
             _description(number, name, work) for number, name in enumerate(names, start=1)
@@ -67,14 +67,24 @@ def build_seg(
         **common_arguments(work, "seg"),
     )
     seg.BodyPartExamined = "HEAD"
-    # The library leaves it out where slices have jitter; readers then take the thickness instead.
-    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-    measures.SpacingBetweenSlices = DSfloat(volume.spacing_mm[0], auto_format=True)
+    _state_spacing(seg, volume.source)
     _carry_lossy(seg, headers)
     for sequence in (seg.DimensionOrganizationSequence, seg.DimensionIndexSequence):
         for item in sequence:
             item.DimensionOrganizationUID = work.uids["dimensions"]
     return seg
+
+
+def _state_spacing(seg: Dataset, source: SourceSlices) -> None:
+    """State the distance between slices where they have one.
+
+    The library leaves it out where slices have jitter; readers then take the thickness instead.
+    """
+    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    if np.ptp(source.extents_mm) == 0:
+        measures.SpacingBetweenSlices = DSfloat(float(source.extents_mm[0]), auto_format=True)
+    elif "SpacingBetweenSlices" in measures:
+        del measures.SpacingBetweenSlices
 
 
 def _numbered(labels: npt.NDArray[np.uint8], names: Sequence[str]) -> npt.NDArray[np.uint8]:

@@ -42,8 +42,11 @@ def build_sr(
         Gives UIDs and equipment.
     """
     masked = segmented(prediction.labels)
-    images = content.key_images(volume.headers[index] for index in _key_slices(prediction, masked))
-    evaluations = content.evaluations(prediction, volumes_ml, work)
+    images = content.key_images(
+        volume.source.headers[index] for index in _key_slices(prediction, masked)
+    )
+    done = volume.geometry.get("done", ())
+    evaluations = content.evaluations(prediction, volumes_ml, done, work)
     if not masked:
         tree = content.root(codes.EVALUATION_REPORT, work, images, evaluations)
         return _document(tree, evidence, work, "ICH AI evaluation")

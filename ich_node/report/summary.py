@@ -50,7 +50,7 @@ def draw_summary(volume: CtVolume, prediction: Prediction, path: Path) -> Path:
     Parameters
     ----------
     volume, prediction
-        On the same grid.
+        The slices of the volume's source are shown.
     path
         The file to write.
     """
@@ -87,9 +87,9 @@ def _slice_to_show(prediction: Prediction) -> int:
 def _panel(volume: CtVolume, index: int) -> Image.Image:
     """One slice in the brain window with square pixels, RGB."""
     low, high = WINDOW_HU
-    grey = np.clip((volume.hu[index] - low) / (high - low), 0.0, 1.0) * 255.0
+    grey = np.clip((volume.source.hu[index] - low) / (high - low), 0.0, 1.0) * 255.0
     height_mm, width_mm = (
-        count * step for count, step in zip(grey.shape, volume.spacing_mm[1:], strict=True)
+        count * step for count, step in zip(grey.shape, volume.source.pixel_spacing_mm, strict=True)
     )
     per_mm = _PANEL / max(height_mm, width_mm)
     size = (round(width_mm * per_mm), round(height_mm * per_mm))
@@ -131,7 +131,7 @@ def _draw_legend(
 ) -> None:
     """Every class with its probability and volume; those found stand out."""
     left, top = corner
-    volumes = volumes_ml(prediction.labels, volume.voxel_ml)
+    volumes = volumes_ml(prediction.labels, volume.source.voxels_ml)
     _draw_row(canvas, corner, ("Class", "Probability", "Volume"), _GREY)
     for number, name in enumerate(CLASSES, start=1):
         score = prediction.scores[name]

@@ -4,6 +4,7 @@
 """
 
 import numpy as np
+from pydicom import Dataset
 from pydicom.uid import EnhancedCTImageStorage, SecondaryCaptureImageStorage
 
 from ich_node.errors import Reason
@@ -80,6 +81,30 @@ def cylinder(datasets: Series, wall: float, inside: float, organs: float | None 
     return set_hu(datasets, hu)
 
 
+def moved_each(step: tuple[float, float, float]) -> Mutation:
+    """Every slice farther by one more step."""
+
+    def mutate(datasets: Series) -> Series:
+        return place(datasets, positions(datasets) + np.outer(np.arange(len(datasets)), step))
+
+    return mutate
+
+
+def other_pixels(dataset: Dataset, add: int = 1) -> Dataset:
+    set_pixels(dataset, pixels(dataset) + add)
+    return dataset
+
+
+def again(acquisition: int, slices: slice = slice(None)) -> Mutation:
+    """Some of the slices a second time, with other noise, as another acquisition."""
+
+    def mutate(datasets: Series) -> Series:
+        second = [copy_of(dataset, AcquisitionNumber=acquisition) for dataset in datasets[slices]]
+        return [*datasets, *(other_pixels(dataset, acquisition) for dataset in second)]
+
+    return mutate
+
+
 BROKEN: dict[str, tuple[Reason, Mutation]] = {
     "secondary capture": (Reason.NOT_CT, set_one(SOPClassUID=SecondaryCaptureImageStorage)),
     "enhanced": (Reason.MULTIFRAME, set_each(SOPClassUID=EnhancedCTImageStorage)),
@@ -123,25 +148,26 @@ BROKEN: dict[str, tuple[Reason, Mutation]] = {
         Reason.LOCALIZER,
         set_each(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
     ),
-    "tilt of 20 degrees": (Reason.GANTRY_TILT, lambda datasets: tilted(datasets, 20)),
-    "tilt of -20 degrees": (Reason.GANTRY_TILT, lambda datasets: tilted(datasets, -20)),
-    "tilt of 1 degree": (Reason.GANTRY_TILT, lambda datasets: tilted(datasets, 1)),
+    "sheared more than a gantry tips": (
+        Reason.GANTRY_TILT,
+        moved_each((0, 4, 0)),
+    ),
     "two images at one place": (
         Reason.DUPLICATE_POSITIONS,
-        lambda datasets: [*datasets, copy_of(datasets[5])],
+        lambda datasets: [*datasets, other_pixels(copy_of(datasets[5]))],
     ),
-    "two acquisitions": (
+    "three acquisitions": (
         Reason.DUPLICATE_POSITIONS,
-        lambda datasets: [
-            *datasets,
-            *(copy_of(dataset, AcquisitionNumber=2) for dataset in datasets),
-        ],
+        lambda datasets: [*again(2)(datasets), *again(3)(datasets)[len(datasets) :]],
     ),
+    "two kernels of one acquisition": (Reason.DUPLICATE_POSITIONS, again(1)),
     "two images of one uid": (Reason.DUPLICATE_POSITIONS, shared_uid),
-    "a slice missing": (Reason.MISSING_SLICES, without(5)),
     "two slices missing": (Reason.MISSING_SLICES, lambda datasets: datasets[:4] + datasets[6:]),
-    "spacing changes": (Reason.UNEVEN_SPACING, stretched),
-    "one slice out of place": (Reason.UNEVEN_SPACING, moved((0, 0, 1.0), slice(5, 6))),
+    "a slice missing in two places": (
+        Reason.MISSING_SLICES,
+        lambda datasets: datasets[:3] + datasets[4:7] + datasets[8:],
+    ),
+    "a gap of 16 mm": (Reason.MISSING_SLICES, moved((0, 0, 11.0), slice(6, None))),
     "one slice sideways": (Reason.UNEVEN_SPACING, moved((2.0, 0, 0), slice(5, 6))),
     "upper half sideways": (Reason.UNEVEN_SPACING, moved((4.0, 0, 0), slice(6, None))),
     "no rescale": (Reason.NOT_HU, set_one(RescaleSlope=None, RescaleIntercept=None)),
@@ -205,6 +231,15 @@ def padded_above(datasets: Series) -> Series:
     return datasets
 
 
+def signed_12_bit(datasets: Series) -> Series:
+    """Negative values in the low 12 bits, the others zero, as the standard allows."""
+    for dataset in datasets:
+        stored = pixels(dataset).astype(np.int64) - 1024
+        dataset.PixelRepresentation, dataset.RescaleIntercept = 1, "0"
+        set_pixels(dataset, stored & 0x0FFF)
+    return datasets
+
+
 def overlay_in_high_bits(datasets: Series) -> Series:
     for dataset in datasets:
         stored = pixels(dataset)
@@ -221,6 +256,34 @@ def instance_twice(datasets: Series) -> Series:
     return [*datasets, datasets[4], datasets[7]]
 
 
+# Honest, but no regular grid: resampled, with what `geometry` says of it.
+PLACED: dict[str, tuple[str, Mutation]] = {
+    "tilt of 20 degrees": ("gantry tilt of +20.0 degrees", lambda ds: tilted(ds, 20)),
+    "tilt of -20 degrees": ("gantry tilt of -20.0 degrees", lambda ds: tilted(ds, -20)),
+    "tilt of 1 degree": ("gantry tilt of +1.0 degrees", lambda ds: tilted(ds, 1)),
+    "a slice missing": ("missing slices: 1, between 20.00 and 30.00 mm", without(5)),
+    "a slice missing at a tilt": (
+        "missing slices: 1, between 19.32 and 28.98 mm",
+        lambda ds: tilted(without(5)(ds), 15),
+    ),
+    "spacing changes": ("steps of 5 x 3.00 mm, 6 x 7.00 mm", stretched),
+    "one slice out of place": (
+        "steps of 4 x 5.00 mm, 1 x 6.00 mm, 1 x 4.00 mm, 5 x 5.00 mm",
+        moved((0, 0, 1.0), slice(5, 6)),
+    ),
+}
+
+
+def numbered_acquisitions(datasets: Series) -> Series:
+    """As scanners do that stop for every slice; then all of it again."""
+    for index, dataset in enumerate(datasets):
+        dataset.AcquisitionNumber = index + 1
+    second = [
+        copy_of(dataset, AcquisitionNumber=100 + index) for index, dataset in enumerate(datasets)
+    ]
+    return [*datasets, *(other_pixels(dataset) for dataset in second)]
+
+
 SOUND: dict[str, Mutation] = {
     "as built": lambda datasets: datasets,
     "reversed": lambda datasets: datasets[::-1],
@@ -231,10 +294,16 @@ SOUND: dict[str, Mutation] = {
     "no rescale type": set_each(RescaleType=None),
     "padded below": padded_below,
     "padded above": padded_above,
+    "12 bit signed": signed_12_bit,
     "overlay in the high bits": overlay_in_high_bits,
     "padding value of water": set_each(PixelPaddingValue=1024),
     "localizer inside": localizer_first,
     "an instance twice": instance_twice,
+    "an image again under another uid": lambda datasets: [*datasets, copy_of(datasets[5])],
+    "all images again under other uids": lambda datasets: [*datasets, *map(copy_of, datasets)],
+    "a number for every acquisition": numbered_acquisitions,
+    "a second acquisition": again(2),
+    "a second acquisition of a part": again(0, slice(3, 8)),
     "names that differ in case": set_one(PatientName="Simulated^Head^^"),
     "derived from lossy": set_each(LossyImageCompression="01"),
 }

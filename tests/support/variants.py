@@ -15,7 +15,7 @@ from pydicom.uid import (
 )
 
 from ich_node.geometry import PlaneMap
-from tests.support.mutations import BROKEN, SOUND
+from tests.support.mutations import BROKEN, PLACED, SOUND
 from tests.support.series import (
     Mutation,
     Series,
@@ -106,13 +106,13 @@ VARIANTS = (
     Variant("MR", "not_ct", _said(SOPClassUID=MRImageStorage, Modality="MR")),
     Variant("captures", "not_ct", _said(SOPClassUID=SecondaryCaptureImageStorage)),
     Variant("seven slices", "too_few_slices", _broken("seven slices")),
-    # Refused for their geometry, or to be read with it.
-    Variant("gantry tilt", "gantry_tilt", _broken("tilt of 20 degrees")),
-    Variant("thin below, thick above", "uneven_spacing", _broken("spacing changes")),
-    Variant("one slice missing", "missing_slices", _broken("a slice missing")),
+    # Placed by their true geometry, or refused for it.
+    Variant("gantry tilt", ANALYSED, PLACED["tilt of 20 degrees"][1]),
+    Variant("thin below, thick above", ANALYSED, PLACED["spacing changes"][1]),
+    Variant("one slice missing", ANALYSED, PLACED["a slice missing"][1]),
     Variant("two slices missing", "missing_slices", _broken("two slices missing")),
-    Variant("two acquisitions", "duplicate_positions", _broken("two acquisitions")),
-    Variant("multi-frame", "multiframe", _broken("enhanced")),
+    Variant("two acquisitions", ANALYSED, SOUND["a second acquisition"]),
+    Variant("multi-frame without its groups", "multiframe", _broken("enhanced")),
     # Refused for good.
     Variant("coronal", "not_axial", _broken("coronal")),
     Variant("one slice turned", "mixed_orientation", _broken("one slice turned")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,15 +80,18 @@ def make_volume(
         del header.PixelData
         headers.append(header)
     half = [-0.5 * (count - 1) * step for count, step in zip(hu.shape, spacing_mm, strict=True)]
-    return CtVolume(
-        hu=hu,
-        spacing_mm=spacing_mm,
+    return CtVolume.of_even_slices(
+        hu,
+        spacing_mm,
         origin_mm=(half[2], half[1], half[0]),
-        direction=((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
         headers=tuple(headers),
         plane_map=plane_map or PlaneMap(),
-        geometry={},
     )
+
+
+def with_source(volume: CtVolume, **changes: object) -> CtVolume:
+    """The volume with something of its source slices changed."""
+    return replace(volume, source=replace(volume.source, **changes))
 
 
 def make_hu(shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> npt.NDArray[np.float32]:

@@ -20,7 +20,8 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_example_holds_exactly_the_defaults(tmp_path: Path) -> None:
     """What the commented example says of a key is what holds without it."""
     example, empty = load_settings(EXAMPLE), load_settings(write(tmp_path, ""))
-    for section in ("dicom", "database", "completion", "selection", "model", "tls", "retention"):
+    sections = ("dicom", "database", "completion", "selection", "assembly", "model", "tls")
+    for section in (*sections, "retention"):
         assert getattr(example, section) == getattr(empty, section)
     assert example.storage.min_free_gb == empty.storage.min_free_gb
     assert example.destinations[0].outputs == ("seg", "sr")

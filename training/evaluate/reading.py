@@ -15,7 +15,7 @@ from PIL import Image
 
 from ich_node.assemble.pixels import hounsfield
 from ich_node.assemble.source import numbers, read
-from ich_node.geometry import PlaneMap, plane_axes, plane_map_of
+from ich_node.geometry import plane_axes, plane_map_of
 from ich_node.infer.preprocess import WINDOW_HU
 from ich_node.records import CtVolume
 
@@ -33,15 +33,7 @@ class Box:
 
 def volume_of_array(hu: Volume, spacing_mm: tuple[float, float, float]) -> CtVolume:
     """Give (slice, row, column) in HU the form that the predictor takes, without DICOM."""
-    return CtVolume(
-        hu=hu,
-        spacing_mm=spacing_mm,
-        origin_mm=(0.0, 0.0, 0.0),
-        direction=((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
-        headers=(),
-        plane_map=PlaneMap(),
-        geometry={},
-    )
+    return CtVolume.of_even_slices(hu, spacing_mm)
 
 
 def read_png(path: Path) -> Volume:

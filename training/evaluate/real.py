@@ -198,7 +198,7 @@ def bleed_mask(predictor: Predictor, raw: Raw, shape: tuple[int, ...]) -> npt.ND
 
 
 def tilted_head(predictor: Predictor, folder: Path) -> tuple[ScanRow, list[SliceRow]]:
-    """Read a head that the node refuses, as a pile of slices."""
+    """Read a tilted head as a pile of slices, as if it were upright."""
     paths = [path for path in sorted(folder.iterdir()) if header(path) is not None]
     pile = pile_of(read(paths))
     volume = volume_of_array(pile.hu, pile.spacing_mm)

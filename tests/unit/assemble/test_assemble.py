@@ -101,7 +101,7 @@ def test_any_order_of_files_gives_the_same_volume(order: list[int]) -> None:
         random.Random(0).shuffle(paths)
         volume = assemble(paths)
     assert_is_the_head(volume)
-    assert [int(header.InstanceNumber) for header in volume.headers] == list(range(1, 13))
+    assert [int(header.InstanceNumber) for header in volume.source.headers] == list(range(1, 13))
 
 
 @pytest.mark.parametrize("feet_first", [False, True], ids=["head first", "feet first"])
@@ -112,8 +112,8 @@ def test_any_turn_of_the_slices_gives_the_same_volume(
     """Prone, supine, decubitus, head or feet first: HU and patient coordinates are the same."""
     volume = assembled(series.turned(series.head_series(), plane_map, feet_first))
     assert_is_the_head(volume)
-    assert volume.plane_map == plane_map
-    for plane, header in zip(volume.hu, volume.headers, strict=True):
+    assert volume.source.plane_map == plane_map
+    for plane, header in zip(volume.hu, volume.source.headers, strict=True):
         assert plane_map.to_source(plane).shape == (header.Rows, header.Columns)
 
 
@@ -122,7 +122,7 @@ def test_header_and_volume_agree_where_a_source_pixel_lies(plane_map: PlaneMap) 
     """PS3.3 C.7.6.2.1.1 applied to the header gives the volume's place for the same pixel."""
     volume = assembled(series.turned(series.head_series(), plane_map))
     index, row, column = 3, 5, 9
-    header = volume.headers[index]
+    header = volume.source.headers[index]
     cosines = np.array(header.ImageOrientationPatient, float)
     row_mm, column_mm = header.PixelSpacing
     said = (
@@ -142,11 +142,69 @@ def test_header_and_volume_agree_where_a_source_pixel_lies(plane_map: PlaneMap) 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, series.SLICES - 2))
-def test_any_single_inner_slice_removed_is_refused(index: int) -> None:
-    refused = refusal_of(series.without(index)(series.head_series()))
-    assert refused.reason == Reason.MISSING_SLICES
-    below, above = -27.5 + 5 * (index - 1), -27.5 + 5 * (index + 1)
-    assert f"missing slices: 1, between {below:.2f} and {above:.2f} mm" in refused.text
+def test_any_single_inner_slice_removed_is_bridged_and_said(index: int) -> None:
+    """All others are as they were sent; the missing one is the mean of its neighbours."""
+    datasets = series.without(index)(series.head_series())
+    volume = assembled(datasets)
+    expected = series.head_hu()
+    expected[index] = (expected[index - 1] + expected[index + 1]) / 2
+    assert np.array_equal(volume.hu, expected)
+    assert volume.source.hu.shape[0] == series.SLICES - 1
+    assert volume.geometry["interpolated_mm"] == [5.0 * index]
+    assert f"{5 * (index - 1):.2f} and {5 * (index + 1):.2f} mm" in volume.geometry["done"][0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sets(st.integers(1, series.SLICES - 2), min_size=2, max_size=series.SLICES - 8))
+def test_more_than_one_inner_slice_removed_is_refused(gone: set[int]) -> None:
+    datasets = [each for index, each in enumerate(series.head_series()) if index not in gone]
+    assert refusal_of(datasets).reason == Reason.MISSING_SLICES
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_loss_repetition_and_order_of_images_is_placed_or_refused(data: st.DataObject) -> None:
+    """Whatever arrives: every slice that is read lies where it was taken, or none is read."""
+    images = series.head_series()
+    kept = data.draw(st.sets(st.integers(0, 11), min_size=7).map(sorted))
+    twice = data.draw(st.lists(st.sampled_from(kept), max_size=4))
+    again = data.draw(st.lists(st.sampled_from(kept), max_size=4, unique=True))
+    arrived = [images[index] for index in kept + twice]
+    arrived += [series.copy_of(images[index]) for index in again]
+    arrived = data.draw(st.permutations(arrived))
+    missing = kept[-1] - kept[0] + 1 - len(kept)
+    if len(kept) < 8:
+        assert refusal_of(arrived).reason == Reason.TOO_FEW_SLICES
+    elif missing > 1:
+        assert refusal_of(arrived).reason == Reason.MISSING_SLICES
+    else:
+        volume = assembled(arrived)
+        assert np.array_equal(volume.source.hu, series.head_hu()[kept])
+        at = (volume.source.origins_mm[:, 2] - ORIGIN_MM[2]) / 5.0
+        assert np.rint(at).astype(int).tolist() == kept
+        assert volume.geometry["duplicates_dropped"] == len(twice)
+        assert volume.geometry["repeats_dropped"] == len(again)
+
+
+@pytest.mark.parametrize("name", mutations.PLACED)
+def test_honest_series_that_is_no_grid_is_placed_and_it_is_said(name: str) -> None:
+    said, mutate = mutations.PLACED[name]
+    volume = assembled(mutate(series.head_series()))
+    assert said in "; ".join(volume.geometry["done"])
+    assert volume.geometry["resampled"]
+    assert json.loads(json.dumps(volume.geometry)) == volume.geometry
+    for plane, header in zip(volume.source.hu, volume.source.headers, strict=True):
+        index = int(header.InstanceNumber) - 1
+        assert np.array_equal(plane, series.head_hu()[index])
+
+
+def test_no_missing_slice_is_bridged_where_none_may_be() -> None:
+    with (
+        written(series.without(5)(series.head_series())) as paths,
+        pytest.raises(SeriesRefused, match="missing slices: 1, between") as raised,
+    ):
+        assemble(paths, max_missing=0)
+    assert raised.value.reason == Reason.MISSING_SLICES
 
 
 @settings(max_examples=20, deadline=None)
@@ -164,10 +222,9 @@ def test_jitter_of_positions_up_to_0_02_mm_is_accepted(jitter: list[float]) -> N
 @settings(max_examples=20, deadline=None)
 @given(st.floats(1, 30) | st.floats(-30, -1))
 @example(1.25)  # half-way between two tenths: either may be said
-def test_any_tilt_from_one_degree_is_refused_with_its_angle(degrees: float) -> None:
-    refused = refusal_of(series.tilted(series.head_series(), degrees))
-    assert refused.reason == Reason.GANTRY_TILT
-    said = re.search(r"([+-]\d+\.\d) degrees", refused.text)
+def test_any_tilt_from_one_degree_is_taken_out_and_said(degrees: float) -> None:
+    volume = assembled(series.tilted(series.head_series(), degrees))
+    said = re.search(r"([+-]\d+\.\d) degrees", volume.geometry["done"][0])
     assert said is not None
     # Positions are written to a thousandth of a mm, the angle to a tenth of a degree.
     assert float(said.group(1)) == pytest.approx(degrees, abs=0.051)
@@ -225,6 +282,16 @@ def test_jpeg_lossless_of_another_encoder_gives_the_same_hu(flag: str, tmp_path:
     assert_is_the_head(assemble(list(tmp_path.glob("*.dcm"))))
 
 
+@pytest.mark.parametrize("matrix", [(256, 256), (1024, 1024), (300, 768)], ids=str)
+def test_every_matrix_is_read(matrix: tuple[int, int], tmp_path: Path) -> None:
+    """Cropped and oblong ones, with pixels that are no squares, too."""
+    spacing = (12.0, 216 / matrix[0], 170 / matrix[1])
+    hu = series.head_hu(8, matrix, spacing)
+    volume = assemble(write_series(hu, tmp_path, spacing_mm=spacing))
+    assert np.array_equal(volume.hu, hu)
+    assert volume.spacing_mm == pytest.approx(spacing, rel=1e-4)
+
+
 def test_files_of_several_transfer_syntaxes_make_one_volume(tmp_path: Path) -> None:
     datasets = series.head_series()
     paths = series.write(datasets[:5], tmp_path / "a", RLELossless)
@@ -260,10 +327,10 @@ def test_geometry_says_what_was_found_and_done() -> None:
 
 def test_headers_are_the_slices_in_order_without_pixels() -> None:
     volume = assembled(series.head_series()[::-1])
-    assert [float(header.SliceLocation) for header in volume.headers] == [
+    assert [float(header.SliceLocation) for header in volume.source.headers] == [
         -27.5 + 5 * index for index in range(12)
     ]
-    assert all("PixelData" not in header for header in volume.headers)
+    assert all("PixelData" not in header for header in volume.source.headers)
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,12 @@ def test_text_of_not_ct_names_what_it_is() -> None:
     assert refusal.text == "all 12 instances are MR Image Storage, none is a CT image"
 
 
-def test_enhanced_ct_is_multiframe() -> None:
-    assert reason_of(headers(SOPClassUID=EnhancedCTImageStorage)) == Reason.MULTIFRAME
+def test_the_frames_of_enhanced_ct_count_as_slices() -> None:
+    [enhanced] = headers(SOPClassUID=EnhancedCTImageStorage, NumberOfFrames="30")[:1]
+    facts = facts_of([enhanced], RULES)
+    assert (facts.slices, refuse(facts, RULES)) == (30, None)
+    enhanced.NumberOfFrames = "7"
+    assert reason_of([enhanced]) == Reason.TOO_FEW_SLICES
 
 
 def test_localizers_do_not_count_as_slices() -> None:

@@ -13,7 +13,6 @@ from torch import nn
 
 from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.errors import ConfigError
-from ich_node.geometry import PlaneMap
 from ich_node.infer import predictor as module
 from ich_node.infer.bundle import Bundle
 from ich_node.infer.predictor import Predictor, judge, load_predictor
@@ -25,15 +24,7 @@ _SURE, _NEVER = 0.5, 2.0
 
 
 def _volume(hu) -> CtVolume:
-    return CtVolume(
-        hu=hu,
-        spacing_mm=(5.0, 0.5, 0.5),
-        origin_mm=(0.0, 0.0, 0.0),
-        direction=((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
-        headers=(),
-        plane_map=PlaneMap(),
-        geometry={},
-    )
+    return CtVolume.of_even_slices(hu, (5.0, 0.5, 0.5))
 
 
 def _noise(*shape: int):

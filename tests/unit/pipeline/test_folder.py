@@ -12,7 +12,7 @@ from ich_node.errors import CheckFailed, Reason
 from ich_node.pipeline import stages
 from ich_node.pipeline.folder import analyze_folder
 from ich_node.records import ClassScore, CtVolume, ModelIdentity, Prediction
-from tests.support.mutations import BROKEN, SOUND
+from tests.support.mutations import BROKEN, PLACED, SOUND
 from tests.support.series import head_series, set_each, write
 from tests.support.validators import dciodvfy_errors
 
@@ -92,6 +92,28 @@ def test_a_series_that_must_not_be_read_says_why(tmp_path: Path, name: str) -> N
     report = tmp_path / "out" / "sr.dcm"
     assert [line for line in dciodvfy_errors(report) if line.startswith("Error")] == []
     assert str(reason).encode() in report.read_bytes()
+
+
+def test_no_slice_is_made_up_where_the_site_does_not_want_it(tmp_path: Path) -> None:
+    write(PLACED["a slice missing"][1](head_series()), tmp_path / "in")
+    told = analyze_folder(tmp_path / "in", tmp_path / "out", predict, lambda _: None, 0)
+    assert (told["status"], told["reason"]) == ("refused", "missing_slices")
+
+
+@pytest.mark.parametrize("name", sorted(PLACED))
+def test_a_series_that_is_no_grid_is_analysed_on_its_own_slices(tmp_path: Path, name: str) -> None:
+    """One probability a source slice, the same blood as in the regular series, valid objects."""
+    sent = PLACED[name][1](head_series())
+    write(sent, tmp_path / "in")
+    told = analyze(tmp_path)
+    assert (told["status"], told["geometry"]["resampled"]) == ("analysed", True)
+    assert len(told["slice_probabilities"]) == len(sent)
+    assert told["findings"]["intraparenchymal"]["volume_ml"] > 10
+    report = (tmp_path / "out" / "sr.dcm").read_bytes()
+    assert all(sentence.encode() in report for sentence in told["geometry"]["done"])
+    for name in ("seg.dcm", "sr.dcm"):
+        found = dciodvfy_errors(tmp_path / "out" / name)
+        assert [line for line in found if line.startswith("Error")] == []
 
 
 @pytest.mark.parametrize("name", sorted(SOUND))

@@ -54,7 +54,7 @@ def build(tmp_path: Path) -> Callable[..., Built]:
                 series,
                 volume.hu,
                 spacing_mm=volume.spacing_mm,
-                plane_map=volume.plane_map,
+                plane_map=volume.source.plane_map,
             )
         predicted = prediction or predicted
         ct = write_ct(series, folder / "ct")

@@ -12,7 +12,7 @@ from ich_node.geometry import PlaneMap
 from ich_node.records import ClassScore
 from ich_node.report.check import check_results
 from ich_node.report.decode import frames
-from tests.support.volumes import make_labels, make_prediction
+from tests.support.volumes import make_labels, make_prediction, with_source
 from tests.unit.report.conftest import Built
 from tests.unit.report.test_sr import groups, named
 
@@ -248,15 +248,15 @@ def test_wrong_volumes_do_not_pass(built: Built):
 
 
 def test_a_volume_that_lies_elsewhere_than_its_images_does_not_pass(built: Built):
-    """The grid of the volume, not the SEG, is wrong: by 1.2 mm, and by one slice."""
-    x, y, z = built.volume.origin_mm
-    for origin in ((x + 1.2, y, z), (x, y, z + 5.0)):
+    """The places of the slices, not the SEG, are wrong: by 1.2 mm, and by one slice."""
+    for way in ((1.2, 0, 0), (0, 0, 5.0)):
+        volume = with_source(built.volume, origins_mm=built.volume.source.origins_mm + way)
         with pytest.raises(CheckFailed, match="source image"):
-            check_results(replace(built.volume, origin_mm=origin), built.prediction, built.results)
+            check_results(volume, built.prediction, built.results)
 
 
 def test_headers_in_another_order_than_the_slices_do_not_pass(built: Built):
-    volume = replace(built.volume, headers=built.volume.headers[::-1])
+    volume = with_source(built.volume, headers=built.volume.source.headers[::-1])
     with pytest.raises(CheckFailed):
         check_results(volume, built.prediction, built.results)
 
@@ -272,7 +272,7 @@ def test_a_mask_of_a_class_that_is_not_present_is_refused(build):
 def test_a_plane_map_that_turns_the_wrong_way_is_found(build):
     """The one error that SEG, SR and their references cannot show by themselves."""
     built = build(plane_map=PlaneMap(flip_cols=True))
-    wrong = replace(built.volume, plane_map=PlaneMap())
+    wrong = with_source(built.volume, plane_map=PlaneMap())
     from ich_node.report.build import build_results
 
     with pytest.raises(CheckFailed, match="patient space"):

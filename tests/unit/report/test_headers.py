@@ -9,11 +9,10 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from ich_node.records import CtVolume
 from ich_node.report.build import build_results
 from ich_node.report.headers import normalise_header
 from tests.support.validators import dciodvfy_errors
-from tests.support.volumes import make_case
+from tests.support.volumes import make_case, with_source
 
 YAMADA = "Yamada^Tarou=山田^太郎=やまだ^たろう"
 
@@ -230,24 +229,24 @@ def _malformed(header: Dataset) -> None:
 @pytest.mark.parametrize("change", [_japanese, _latin, _bare, _malformed])
 def test_objects_from_such_headers_are_valid(tmp_path: Path, change):
     _, volume, prediction = make_case()
-    for header in volume.headers:
+    for header in volume.source.headers:
         change(header)
     results = build_results(volume, prediction, tmp_path)
     assert dciodvfy_errors(results.seg) == []
     assert dciodvfy_errors(results.sr) == []
     for path in (results.seg, results.sr):
         found = pydicom.dcmread(path)
-        assert str(found.PatientName) == str(volume.headers[0].get("PatientName", ""))
+        assert str(found.PatientName) == str(volume.source.headers[0].get("PatientName", ""))
 
 
 def test_objects_from_headers_with_bytes_of_another_encoding_are_valid(tmp_path: Path):
     """As they come from disk: encoded, not as Python strings."""
     _, volume, prediction = make_case()
     headers = []
-    for header in volume.headers:
+    for header in volume.source.headers:
         _japanese(header)
         headers.append(stored(header))
-    volume = CtVolume(**{**vars(volume), "headers": tuple(headers)})
+    volume = with_source(volume, headers=tuple(headers))
     results = build_results(volume, prediction, tmp_path)
     assert dciodvfy_errors(results.seg) == []
     assert str(pydicom.dcmread(results.sr).PatientName) == YAMADA

@@ -8,7 +8,7 @@ from ich_node.report.measure import percent, volume_text, volumes_ml, voxels
 
 def test_any_is_the_union_of_the_subtypes():
     labels = np.array([[[0, 1, 1], [5, 5, 5]]], dtype=np.uint8)
-    assert volumes_ml(labels, 0.25) == {
+    assert volumes_ml(labels, np.array([0.25])) == {
         "any": 1.25,
         "epidural": 0.5,
         "subdural": 0.0,
@@ -16,6 +16,11 @@ def test_any_is_the_union_of_the_subtypes():
         "intraparenchymal": 0.0,
         "intraventricular": 0.75,
     }
+
+
+def test_a_voxel_counts_for_what_its_slice_stands_for():
+    labels = np.array([[[1, 0]], [[1, 1]], [[0, 0]]], dtype=np.uint8)
+    assert volumes_ml(labels, np.array([0.25, 1.0, 7.0]))["epidural"] == 2.25
 
 
 def test_a_label_without_a_subtype_is_refused():

@@ -152,11 +152,11 @@ def test_the_volume_says_how_it_was_measured(build):
 @pytest.mark.parametrize("plane_map", [PlaneMap(), PlaneMap(True, False, True)], ids=str)
 def test_outlines_lie_on_the_source_images_and_the_largest_slice_is_first(build, plane_map):
     built = build(plane_map=plane_map)
-    headers = built.volume.headers
+    headers = built.volume.source.headers
     index_of = {header.SOPInstanceUID: k for k, header in enumerate(headers)}
     shape = (headers[0].Rows, headers[0].Columns)
     for group, klass in zip(groups(built.sr), ("subdural", "intraparenchymal"), strict=True):
-        mask = built.volume.plane_map.to_source(
+        mask = built.volume.source.plane_map.to_source(
             built.prediction.labels == 1 + SUBTYPES.index(klass)
         )
         drawn: dict[int, list[np.ndarray]] = {}
@@ -195,7 +195,7 @@ def test_the_evidence_names_the_seg_and_every_source_image(build):
         for series in study.ReferencedSeriesSequence
         for reference in series.ReferencedSOPSequence
     }
-    expected = {h.SOPInstanceUID: h.SeriesInstanceUID for h in built.volume.headers}
+    expected = {h.SOPInstanceUID: h.SeriesInstanceUID for h in built.volume.source.headers}
     expected[built.seg.SOPInstanceUID] = built.seg.SeriesInstanceUID
     assert found == expected
 
@@ -239,7 +239,7 @@ def test_model_weights_probabilities_and_thresholds_are_told(build, case: dict):
 @pytest.mark.parametrize("case", [{}, negative()], ids=["positive", "negative"])
 def test_key_images_are_the_largest_or_most_suspicious_slices(build, case: dict):
     built = build(**case)
-    labels, headers = built.prediction.labels, built.volume.headers
+    labels, headers = built.prediction.labels, built.volume.source.headers
     (group,) = named(built.sr, "Image Library Group")
     found = [i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in group.ContentSequence]
     if labels.any():

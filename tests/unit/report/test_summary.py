@@ -61,7 +61,11 @@ def test_a_negative_series_shows_its_middle_slice_and_says_so(tmp_path: Path, mo
     assert "No haemorrhage found" in said
     assert any(text.startswith("Research use only") for text in said)
     assert "Slice 6 of 10, counted from below" in said
-    identity = ("SIMULATED", volume.headers[0].PatientID, volume.headers[0].AccessionNumber)
+    identity = (
+        "SIMULATED",
+        volume.source.headers[0].PatientID,
+        volume.source.headers[0].AccessionNumber,
+    )
     assert not any(part in text for part in identity for text in said)
 
 
