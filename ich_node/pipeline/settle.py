@@ -68,9 +68,19 @@ def choose(worker: Worker, revision: Revision) -> None:
         raise Waits
 
 
-def context_of(worker: Worker, revision: Revision, timings_s: Mapping[str, float]) -> Context:
-    """Return what is known of a series that is read, and of the others of its study."""
-    context = Context(revision.series_instance_uid, revision.evidence, timings_s)
+def context_of(
+    worker: Worker, revision: Revision, timings_s: Mapping[str, float], folder: Path
+) -> Context:
+    """Return what is known of a series that is read, and of the others of its study.
+
+    ``folder`` is that of its results.
+    """
+    context = Context(
+        revision.series_instance_uid,
+        revision.evidence,
+        timings_s,
+        supersedes=kept.superseded(worker.engine, revision, folder),
+    )
     mine = choice.facts_of_paths(revision.paths, worker.rules)
     if mine is None:
         return context
@@ -137,7 +147,11 @@ def _due(worker: Worker, found: Sequence[Member]) -> _Due:
 def _report(worker: Worker, revision: Revision, refusal: Refusal) -> list[KeptResult]:
     """Build the one SR that says why nothing of a study was read, or find it built."""
     folder = worker.results_dir / kept.result_key(revision.sop_instance_uids, refusal)
-    context = Context(revision.series_instance_uid, revision.evidence)
+    context = Context(
+        revision.series_instance_uid,
+        revision.evidence,
+        supersedes=kept.superseded(worker.engine, revision, folder),
+    )
 
     def build(part: Path) -> None:
         stages.build_refused(context, revision.paths, refusal, part)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ich_node.assemble.stack import MAX_MISSING
 from ich_node.infer.predictor import Predictor
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.records import CtVolume, Prediction
@@ -19,7 +20,8 @@ from ich_node.store.jobs import Jobs
 class Worker:
     """What an analysing process holds while it lives.
 
-    ``process`` names this life of it, ``EXECUTOR:PID:...``. ``volumes`` and ``predictions`` hand
+    ``process`` names this life of it, ``EXECUTOR:PID:...``; ``max_missing`` slices may be bridged.
+    ``volumes`` and ``predictions`` hand
     over between the steps of the revision at hand.
     """
 
@@ -30,6 +32,7 @@ class Worker:
     results_dir: Path
     destinations: tuple[str, ...]
     rules: Selection = field(default_factory=Selection)
+    max_missing: int = MAX_MISSING
     at_hand: AtHand = field(default_factory=AtHand)
     volumes: dict[str, CtVolume] = field(default_factory=dict)
     predictions: dict[str, Prediction] = field(default_factory=dict)

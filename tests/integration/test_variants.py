@@ -160,6 +160,6 @@ def test_the_whole_phantom_is_told_of_once_a_study(
         "S21570/S2030": "bone_kernel",
         "S21570/S4010": "not_ct",
         "S21610/S1000": "localizer",
-        "S21610/S2010": "gantry_tilt",
+        "S21610/S2010": "not_a_head",
     }
     assert list(got.values()) == [{"SR": 1}, {"SR": 1}]
