@@ -21,8 +21,7 @@ class Worker:
     """What an analysing process holds while it lives.
 
     ``process`` names this life of it, ``EXECUTOR:PID:...``; ``max_missing`` slices may be bridged.
-    ``volumes`` and ``predictions`` hand
-    over between the steps of the revision at hand.
+    ``volumes`` and ``predictions`` hand over between the steps of the revision at hand.
     """
 
     process: str
