@@ -163,7 +163,7 @@ class Selection(_Section):
         *("perf*", "ctp", "vpct", "cbf", "cbv", "mtt", "tmax", "ttp", "tta", "4d"),
     )
     contrast_words: Words = (
-        *("cta", "ctv", "angio*", "venogra*", "contrast*", "kontrast*", "enhanced", "cect", "c+"),
+        *("cta", "ctv", "angio*", "venogra*", "contrast*", "kontrast*", "cect", "c+"),
         *("+c", "mit km", "nach km", "post km", "+km", "bolus", "arterial", "venous"),
         *("monitoring", "premonitoring", "smartprep*", "circle of willis"),
     )
