@@ -6,7 +6,7 @@ import pytest
 
 from ich_node.faults import POINTS
 from tests.faults.striking import Rule, Struck, struck_node
-from tests.support.series import head_series, tilted, write
+from tests.support.series import head_series, set_each, write
 
 SLICES = 8
 ANALYSIS = [name for name in POINTS if name.split(".")[0] in ("assemble", "infer", "report")]
@@ -45,7 +45,8 @@ def test_an_analysed_study_is_finished_once(
 
 @pytest.mark.parametrize("act", ["kill", "kill_group"])
 def test_a_refused_study_is_answered_once(tmp_path: Path, tiny_bundle: Path, act: str) -> None:
-    paths = write(tilted(head_series(1, SLICES), 18.0), tmp_path / "ct")
+    unread = set_each(PhotometricInterpretation="MONOCHROME1")(head_series(1, SLICES))
+    paths = write(unread, tmp_path / "ct")
     with struck_node(tmp_path, tiny_bundle, [Rule(name, act) for name in CLOSING]) as node:
         study = node.send(paths)
         node.wait_for(study, "refused")
