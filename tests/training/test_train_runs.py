@@ -164,7 +164,7 @@ def test_volume_stage_needs_the_slice_network(heads, tmp_path, monkeypatch):
 @pytest.mark.parametrize("stage", [upstream, downstream])
 def test_a_folder_without_heads_is_an_error_not_an_endless_wait(stage, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
-    upstream.keep_weights(SliceNet("lean", len(CLASSES)), tmp_path / "run" / "slices.safetensors")
+    upstream.keep_weights(SliceNet("lite", len(CLASSES)), tmp_path / "run" / "slices.safetensors")
     words = ["--recipe", str(CONFIG / "ours.toml"), "--heads", str(tmp_path), "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["train", *words, "--out", str(tmp_path / "run")])
     with pytest.raises(SystemExit, match="holds no heads"):

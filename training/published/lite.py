@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ich_node.infer.backbones import build_encoder
+
 # Of each stage: channels in and out, kernel, blocks, expansion.
 _STAGES = (
     (32, 16, 3, 1, 1),
@@ -49,16 +51,17 @@ class EfficientNetLite0(nn.Module):
         self._fc = nn.Linear(1280, classes)
 
 
-def lite_encoder_state(given: dict[str, Tensor], encoder: nn.Module) -> dict[str, Tensor]:
-    """Return the state of an encoder "lite" with the weights of EfficientNet-Lite0.
+def lite_encoder_state(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of EfficientNet-Lite0 by the names of the encoder "lite".
 
     The first convolution is summed over RGB: what it gives for a slice is what it gave for a grey
-    picture. What the encoder has of its own, at full size, stays as it is.
+    picture. What the encoder has of its own, at full size, is not among them.
     """
-    own = encoder.state_dict()
+    with torch.device("meta"):
+        own = build_encoder("lite").state_dict()
     taught = [name for name in own if name.split(".")[0] not in ("conv0", "bn0")]
     kept = [name for name in given if _is_kept(name)]
-    state = own | {name: given[from_] for name, from_ in zip(taught, kept, strict=True)}
+    state = {name: given[from_] for name, from_ in zip(taught, kept, strict=True)}
     return state | {"conv1.weight": torch.sum(given["_conv_stem.weight"], 1, keepdim=True)}
 
 

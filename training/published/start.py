@@ -21,12 +21,17 @@ def network_of(checkpoint: Checkpoint) -> nn.Module:
 
 
 def encoder_of(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Return the encoder's state as `build_encoder("resnet50")` names it; every layout has one.
+    """Return the encoder's state as `build_encoder` names it; every layout has one.
+
+    It is a ResNet-50 in every layout but EfficientNet-Lite0's, which lacks what the encoder "lite"
+    has of its own, at full size.
 
     Torchvision's first convolution is summed over RGB, as the paper's code does: what it gives for
     a slice is what it gave for the slice three times. An encoder of 3.0 or torchvision learned with
     a stem of stride 2 and is run here with stride 1, as the paper does with torchvision's.
     """
+    if checkpoint.layout is LITE:
+        return lite_encoder_state(checkpoint.state)
     if checkpoint.layout is IMAGENET:
         state = {n: t for n, t in checkpoint.state.items() if not n.startswith("fc.")}
         return state | {"conv1.weight": state["conv1.weight"].sum(1, keepdim=True)}
@@ -45,20 +50,14 @@ def start_encoder(net: SliceNet | SmartNet, checkpoint: Checkpoint) -> None:
     CheckpointError
         The network's backbone is not that of the checkpoint.
     """
-    if checkpoint.layout is LITE:
-        if not isinstance(net.encoder, LiteEncoder):
-            raise CheckpointError(
-                f"{checkpoint.path} holds an EfficientNet-Lite0; start a network of backbone "
-                f"'lite' from it, not one with {type(net.encoder).__name__}"
-            )
-        net.encoder.load_state_dict(lite_encoder_state(checkpoint.state, net.encoder))
-        return
-    if not isinstance(net.encoder, ResNet50):
+    lite = checkpoint.layout is LITE
+    if not isinstance(net.encoder, LiteEncoder if lite else ResNet50):
+        holds, backbone = ("an EfficientNet-Lite0", "lite") if lite else ("a ResNet-50", "resnet50")
         raise CheckpointError(
-            f"{checkpoint.path} holds a ResNet-50; start a network of backbone 'resnet50' from it, "
+            f"{checkpoint.path} holds {holds}; start a network of backbone {backbone!r} from it, "
             f"not one with {type(net.encoder).__name__}"
         )
-    net.encoder.load_state_dict(encoder_of(checkpoint))
+    net.encoder.load_state_dict(net.encoder.state_dict() | encoder_of(checkpoint))
 
 
 def slice_net_of(checkpoint: Checkpoint, n_classes: int) -> SliceNet:

@@ -192,8 +192,10 @@ def _subarachnoid(rng: np.random.Generator, _: Atlas) -> Plan:
     return Plan("subarachnoid", place, reach, draw)
 
 
-def _intraparenchymal(rng: np.random.Generator, _: Atlas) -> Plan:
-    """A ragged ball inside the brain: deep, lobar or in the posterior fossa; or a cluster."""
+def _intraparenchymal(rng: np.random.Generator, atlas: Atlas) -> Plan:
+    """A ragged ball inside the brain: deep, lobar or in the posterior fossa; or bruised cortex."""
+    if rng.random() < 0.22:
+        return _contusion(rng, atlas)
     side = float(rng.choice([-1, 1]))
     place = _lobar(rng, side)
     chosen = rng.random()
@@ -226,6 +228,30 @@ def _intraparenchymal(rng: np.random.Generator, _: Atlas) -> Plan:
         return found & brain & (head.ventricle_mm > 0.3)
 
     return Plan("intraparenchymal", place, radius, draw, (push,))
+
+
+def _contusion(rng: np.random.Generator, atlas: Atlas) -> Plan:
+    """Bruised cortex: patches of blood in swollen brain against the skull."""
+    unit, _ = _towards(rng, -0.55, 0.97)
+    surface = _surface(atlas, unit)
+    inward = float(rng.uniform(4, 13))
+    place = (
+        surface[0] - inward * unit[0],
+        surface[1] - inward * unit[1],
+        surface[2] - inward * unit[2],
+    )
+    reach = float(np.exp(rng.uniform(np.log(6.0), np.log(30.0))))
+    grain = float(rng.uniform(3.5, 9.0))
+    sparse = float(rng.uniform(-0.6, 0.7))
+    push = Push(place, tuple(-0.1 * reach * part for part in unit), 2 * reach)  # type: ignore[arg-type]
+
+    def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
+        near = _away(head, place) < reach * (1 + 0.3 * head.grid.noise(rng, 12.0))
+        patches = head.grid.noise(rng, grain) > sparse
+        brain = head.inside & (head.brain_depth_mm > 0.3) & (head.grey + head.white > 0.25)
+        return near & patches & brain & (head.depth_mm < 26) & (head.ventricle_mm > 0.3)
+
+    return Plan("intraparenchymal", place, 0.7 * reach, draw, (push,))
 
 
 def _lobar(rng: np.random.Generator, side: float) -> Point:
@@ -313,8 +339,8 @@ def _soft(rng: np.random.Generator, grid: Grid, mask: Mask) -> Volume:
 
 def _density(rng: np.random.Generator, subtype: str) -> float:
     age = rng.random()
-    if subtype == "intraparenchymal" and age < 0.12:
-        return float(rng.uniform(42, 50))  # bleeding into softened brain: faint, patchy
+    if subtype == "intraparenchymal" and age < 0.2:
+        return float(rng.uniform(42, 52))  # bleeding into softened brain: faint, patchy
     if subtype == "subdural" and age < 0.12:
         return float(rng.uniform(34, 46))  # subacute, down to isodense
     if subtype == "subdural" and age < 0.34:
