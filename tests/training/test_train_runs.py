@@ -42,6 +42,7 @@ def _short(name: str) -> Recipe:
     return recipe.model_copy(
         update={
             "backbone": "tiny",
+            "start": "",
             "data": recipe.data.model_copy(update={"batch": 4, "workers": 0}),
             "upstream": recipe.upstream.model_copy(update=budget),
             "downstream": recipe.downstream.model_copy(update=volumes | {"heads": 2}),
