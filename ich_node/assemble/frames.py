@@ -22,6 +22,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from ich_node.assemble.pixels import decoded
 from ich_node.assemble.source import SourceImage, number, text
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.records import FrameName
@@ -123,18 +124,8 @@ def _said(groups: Dataset, macro: str, keyword: str) -> Any:  # noqa: ANN401 - e
 
 def _stored(image: SourceImage, frames: int) -> npt.NDArray[Any]:
     """Decode all frames at once, shape (frame, row, column)."""
-    try:
-        stored: npt.NDArray[Any] = image.dataset.pixel_array
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise whatever they like
-        raise SeriesRefused(
-            Reason.UNREADABLE,
-            f"file {image.name}: pixel data cannot be decoded ({type(error).__name__}); "
-            "send it again, uncompressed if need be",
-        ) from error
     shape = (int(image.dataset.Rows), int(image.dataset.Columns))
-    planes = stored.reshape(-1, *shape)
+    planes = decoded(image).reshape(-1, *shape)
     if len(planes) != frames:
         raise SeriesRefused(
             Reason.MULTIFRAME,

@@ -78,6 +78,23 @@ def _stored_values(image: SourceImage, shape: tuple[int, ...]) -> npt.NDArray[An
     the other byte order.
     """
     _check_high_bit(image)
+    stored = decoded(image)
+    if stored.shape != shape:
+        raise SeriesRefused(
+            Reason.UNREADABLE,
+            f"file {image.name}: pixel data has shape {stored.shape}, expected {shape}",
+        )
+    return stored
+
+
+def decoded(image: SourceImage) -> npt.NDArray[Any]:
+    """Decode what an image holds, as pydicom shapes it.
+
+    Raises
+    ------
+    SeriesRefused
+        UNREADABLE.
+    """
     syntax = UID(text(image.dataset.file_meta, "TransferSyntaxUID"))
     try:
         stored: npt.NDArray[Any] = image.dataset.pixel_array
@@ -89,11 +106,6 @@ def _stored_values(image: SourceImage, shape: tuple[int, ...]) -> npt.NDArray[An
             f"file {image.name}: pixel data in {syntax.name} cannot be decoded "
             f"({type(error).__name__}); send it again, uncompressed if need be",
         ) from error
-    if stored.shape != shape:
-        raise SeriesRefused(
-            Reason.UNREADABLE,
-            f"file {image.name}: pixel data has shape {stored.shape}, expected {shape}",
-        )
     return stored
 
 

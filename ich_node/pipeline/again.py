@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ich_node.states import DeliveryEvent, DeliveryState, IllegalTransition, SeriesEvent
-from ich_node.store import deliveries, revisions
+from ich_node.store import deliveries, results, revisions
 from ich_node.store.engine import Connection, Engine, writing
 from ich_node.store.jobs import Jobs
 from ich_node.store.revisions import Newest
@@ -109,7 +109,7 @@ def resend(
     with writing(engine) as connection:
         for newest in revisions.newest(connection, study_instance_uid):
             key, uid = newest.key, newest.series_instance_uid
-            if not revisions.has_results(connection, key):
+            if not results.has_any(connection, key):
                 continue
             revisions.apply(connection, key, SeriesEvent.RESEND, text)
             known = deliveries.of_revision(connection, key)

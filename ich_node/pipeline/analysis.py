@@ -22,7 +22,7 @@ from ich_node.pipeline.outcome import Context
 from ich_node.pipeline.worker import Worker
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
 from ich_node.states import UNFINISHED, SeriesEvent
-from ich_node.store import deliveries, revisions
+from ich_node.store import deliveries, results, revisions
 from ich_node.store.engine import DatabaseError, writing
 from ich_node.store.jobs import ANALYSE_WORKFLOW
 
@@ -240,7 +240,7 @@ def _finish(
     told = outcome.read(folder)
     objects = kept.kept_files(folder)
     with writing(worker.engine) as connection:
-        revisions.keep_results(connection, revision.key, objects)
+        results.keep(connection, revision.key, objects)
         revisions.apply(
             connection,
             revision.key,

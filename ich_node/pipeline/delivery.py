@@ -18,7 +18,7 @@ from ich_node.pipeline.at_hand import AtHand
 from ich_node.records import Verdict
 from ich_node.settings import Destination
 from ich_node.states import DUE, DeliveryEvent
-from ich_node.store import deliveries, revisions
+from ich_node.store import deliveries, results
 from ich_node.store.engine import Engine
 from ich_node.store.jobs import DELIVER_WORKFLOW, Jobs
 
@@ -96,7 +96,7 @@ def _send(deliverer: Deliverer, key: str, name: str, stored: Set[str]) -> list[V
     destination = deliverer.destinations[name]
     wanted = [
         result
-        for result in revisions.kept_results(deliverer.engine, key)
+        for result in results.kept_of(deliverer.engine, key)
         if result.kind in destination.outputs and result.sop_instance_uid not in stored
     ]
     for result in wanted:

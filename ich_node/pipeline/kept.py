@@ -12,9 +12,9 @@ import pydicom
 
 from ich_node import __version__
 from ich_node.records import ModelIdentity, Refusal, Revision, Superseded
-from ich_node.store import revisions
+from ich_node.store import results
 from ich_node.store.engine import Engine
-from ich_node.store.revisions import KeptResult
+from ich_node.store.results import KeptResult
 from ich_node.uids import derive
 
 _KINDS = ("seg", "sr")
@@ -74,7 +74,7 @@ def superseded(engine: Engine, revision: Revision, folder: Path) -> Superseded |
 
     The same objects again, after `reprocess`, take no other's place.
     """
-    earlier = revisions.reports_before(engine, revision.series_instance_uid, revision.number)
+    earlier = results.reports_before(engine, revision.series_instance_uid, revision.number)
     for number, path in earlier:
         if path.parent != folder and path.is_file():
             sr = pydicom.dcmread(path, stop_before_pixels=True)

@@ -22,7 +22,7 @@ from ich_node.states import SeriesEvent, SeriesState
 from ich_node.store import deliveries, members, revisions
 from ich_node.store.engine import Connection, writing
 from ich_node.store.members import Member
-from ich_node.store.revisions import KeptResult
+from ich_node.store.results import KeptResult
 
 _log = logs.get(__name__)
 

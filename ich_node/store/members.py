@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from ich_node.errors import Reason
 from ich_node.records import Refusal
 from ich_node.states import READ, UNFINISHED, SeriesState
-from ich_node.store import revisions
+from ich_node.store import results, revisions
 from ich_node.store.engine import Connection, Engine, reading
-from ich_node.store.revisions import KeptResult, Unfinished
+from ich_node.store.results import KeptResult
+from ich_node.store.revisions import Unfinished
 from ich_node.store.tables import instance, result, revision, series
 
 
@@ -137,9 +138,9 @@ def tell(connection: Connection, key: str, kept: Sequence[KeptResult]) -> bool:
         False where there is none, or that revision has objects or is not refused any more.
     """
     refused = revisions.state_in(connection, key) is SeriesState.REFUSED
-    if not kept or not refused or revisions.has_results(connection, key):
+    if not kept or not refused or results.has_any(connection, key):
         return False
-    revisions.keep_results(connection, key, kept)
+    results.keep(connection, key, kept)
     connection.execute(
         sa.update(revision).where(revision.c.key == key).values(reported_at=time.time())
     )

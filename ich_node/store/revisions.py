@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from ich_node.states import SERIES, UNFINISHED, SeriesEvent, SeriesState, after
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.jobs import Jobs, enqueue_analysis
-from ich_node.store.tables import instance, result, revision, revision_instance, series, study
+from ich_node.store.tables import instance, revision, revision_instance, series, study
 
 
 @dataclass(frozen=True)
@@ -27,16 +26,6 @@ class Receiving:
     source: str
     last_received_at: float
     quiet_seconds: float
-
-
-@dataclass(frozen=True)
-class KeptResult:
-    """A built object: `kind` is ``seg`` or ``sr``; `sha256` is of the file."""
-
-    kind: str
-    sop_instance_uid: str
-    path: Path
-    sha256: str
 
 
 def receiving(engine: Engine) -> list[Receiving]:
@@ -275,12 +264,6 @@ def newest(connection: Connection, study_instance_uid: str) -> list[Newest]:
     ]
 
 
-def has_results(connection: Connection, key: str) -> bool:
-    """Tell whether objects were built for a revision."""
-    query = sa.select(result.c.kind).where(result.c.revision_key == key)
-    return connection.execute(query).first() is not None
-
-
 def requeue(
     connection: Connection,
     jobs: Jobs,
@@ -388,66 +371,6 @@ def _names(connection: Connection, key: str) -> sa.RowMapping:
         .where(revision.c.key == key)
     )
     return connection.execute(query).mappings().one()
-
-
-def keep_results(connection: Connection, key: str, kept: Sequence[KeptResult]) -> None:
-    """Enter built objects of a revision; the same object again changes nothing.
-
-    Raises
-    ------
-    StoreError
-        Another object is known under the same UID: it must not leave.
-    """
-    for item in kept:
-        known = sa.select(result.c.revision_key, result.c.sha256).where(
-            result.c.sop_instance_uid == item.sop_instance_uid
-        )
-        held = {row.revision_key: row.sha256 for row in connection.execute(known)}
-        if any(digest != item.sha256 for digest in held.values()):
-            raise StoreError(
-                f"{item.kind} {item.sop_instance_uid} was built before with other bytes"
-            )
-        if key not in held:
-            connection.execute(
-                sa.insert(result).values(
-                    sop_instance_uid=item.sop_instance_uid,
-                    revision_key=key,
-                    kind=item.kind,
-                    path=str(item.path),
-                    sha256=item.sha256,
-                    built_at=time.time(),
-                )
-            )
-
-
-def kept_results(engine: Engine, key: str) -> list[KeptResult]:
-    """Return the objects of a revision, SEG before SR (the SR refers to the SEG)."""
-    query = (
-        sa.select(result.c.kind, result.c.sop_instance_uid, result.c.path, result.c.sha256)
-        .where(result.c.revision_key == key)
-        .order_by(result.c.kind)
-    )
-    with reading(engine) as connection:
-        return [
-            KeptResult(kind, uid, Path(path), digest)
-            for kind, uid, path, digest in connection.execute(query)
-        ]
-
-
-def reports_before(engine: Engine, series_instance_uid: str, number: int) -> list[tuple[int, Path]]:
-    """Return number and SR of the revisions of a series before this one, the latest first."""
-    query = (
-        sa.select(revision.c.number, result.c.path)
-        .join(result, result.c.revision_key == revision.c.key)
-        .where(
-            revision.c.series_instance_uid == series_instance_uid,
-            revision.c.number < number,
-            result.c.kind == "sr",
-        )
-        .order_by(revision.c.number.desc())
-    )
-    with reading(engine) as connection:
-        return [(int(row.number), Path(row.path)) for row in connection.execute(query)]
 
 
 def moments(engine: Engine, key: str) -> tuple[float, float, float]:

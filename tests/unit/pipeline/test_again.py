@@ -6,7 +6,7 @@ from ich_node.errors import StoreError
 from ich_node.pipeline import again
 from ich_node.records import Verdict
 from ich_node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
-from ich_node.store import deliveries, overview, revisions
+from ich_node.store import deliveries, overview, results, revisions
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
@@ -24,9 +24,9 @@ def fail(engine: Engine) -> None:
 
 
 def keep(engine: Engine, tmp_path) -> None:
-    kept = revisions.KeptResult("sr", "2.25.1", tmp_path / "sr.dcm", "0" * 64)
+    kept = results.KeptResult("sr", "2.25.1", tmp_path / "sr.dcm", "0" * 64)
     with writing(engine) as connection:
-        revisions.keep_results(connection, KEY, [kept])
+        results.keep(connection, KEY, [kept])
 
 
 def test_retry_runs_a_failed_analysis_from_the_start(engine: Engine, jobs: Jobs) -> None:

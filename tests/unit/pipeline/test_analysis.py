@@ -16,7 +16,7 @@ from ich_node.pipeline.worker import Worker
 from ich_node.records import CtVolume, ModelIdentity, Prediction, Received
 from ich_node.settings import Settings, load_settings
 from ich_node.states import SeriesState
-from ich_node.store import instances, overview, revisions
+from ich_node.store import instances, overview, results, revisions
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import Engine, writing
 from tests.support.series import head_series, localizer_of, write
@@ -149,7 +149,7 @@ def test_a_localizer_more_gives_the_very_same_objects(settings: Settings, tmp_pa
         jobs.destroy()
         assert second is not None
         assert ends_as(engine, second, *ENDED) is SeriesState.REPORTED
-        assert revisions.kept_results(engine, second) == revisions.kept_results(engine, first)
+        assert results.kept_of(engine, second) == results.kept_of(engine, first)
 
 
 def test_a_late_image_makes_a_report_that_supersedes_the_first(
@@ -174,7 +174,7 @@ def test_a_late_image_makes_a_report_that_supersedes_the_first(
         jobs.destroy()
         assert ends_as(engine, third, *ENDED) is SeriesState.REPORTED
         before, after, again = (
-            {item.kind: item for item in revisions.kept_results(engine, key)}
+            {item.kind: item for item in results.kept_of(engine, key)}
             for key in (first, second, third)
         )
     assert again == after

@@ -16,19 +16,11 @@ from ich_node.records import Announcement, Arrival, Placing, Referenced
 from ich_node.states import AnnouncementState, SeriesState
 from ich_node.store import announcements, instances, overview, revisions, tables
 from ich_node.store import jobs as job_port
-from ich_node.store.engine import Engine, migrate, open_engine, writing
+from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
 from tests.unit.store.conftest import FIRST
 
 SERIES = FIRST.series_instance_uid
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    opened = open_engine(f"sqlite:///{tmp_path / 'ich-node.sqlite'}")
-    migrate(opened)
-    yield opened
-    opened.dispose()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from ich_node.states import (
     SeriesEvent,
     SeriesState,
 )
-from ich_node.store import deliveries, instances, overview, revisions
+from ich_node.store import deliveries, instances, overview, results, revisions
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import Engine, migrate, open_engine, writing
 from ich_node.store.instances import Standing
@@ -235,14 +235,14 @@ def test_a_step_run_again_leaves_no_second_line(engine: Engine, jobs: Jobs, rece
 def test_own_results_are_known(engine: Engine, jobs: Jobs, received: Make, tmp_path) -> None:
     add(engine, received(1))
     key = complete(engine, jobs)
-    kept = revisions.KeptResult("sr", "2.25.1", tmp_path / "sr.dcm", "0" * 64)
+    kept = results.KeptResult("sr", "2.25.1", tmp_path / "sr.dcm", "0" * 64)
     with writing(engine) as connection:
-        revisions.keep_results(connection, key, [kept])
-        revisions.keep_results(connection, key, [kept])
+        results.keep(connection, key, [kept])
+        results.keep(connection, key, [kept])
     assert instances.standing(engine, "2.25.1") is Standing.OWN_RESULT
     assert instances.standing(engine, "1.2.3.1") is Standing.STORED
     assert instances.standing(engine, "9.9") is Standing.NEW
-    assert revisions.kept_results(engine, key) == [kept]
+    assert results.kept_of(engine, key) == [kept]
 
 
 def test_two_objects_never_share_a_uid(
@@ -253,13 +253,13 @@ def test_two_objects_never_share_a_uid(
     first = complete(engine, jobs)
     add(engine, received(2))
     second = complete(engine, jobs)
-    kept = revisions.KeptResult("sr", "2.25.1", tmp_path / "sr.dcm", "0" * 64)
+    kept = results.KeptResult("sr", "2.25.1", tmp_path / "sr.dcm", "0" * 64)
     with writing(engine) as connection:
-        revisions.keep_results(connection, first, [kept])
-        revisions.keep_results(connection, second, [kept])
-    assert revisions.kept_results(engine, second) == [kept]
+        results.keep(connection, first, [kept])
+        results.keep(connection, second, [kept])
+    assert results.kept_of(engine, second) == [kept]
     with pytest.raises(StoreError, match="other bytes"), writing(engine) as connection:
-        revisions.keep_results(connection, second, [replace(kept, sha256="1" * 64)])
+        results.keep(connection, second, [replace(kept, sha256="1" * 64)])
 
 
 def test_no_patient_in_what_studies_and_show_say(
