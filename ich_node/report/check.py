@@ -22,7 +22,8 @@ from ich_node.report.decode import Frame, Said
 from ich_node.report.frames import frames_named
 from ich_node.report.headers import normalise_header
 from ich_node.report.measure import percent, volumes_ml, voxels
-from ich_node.report.outlines import fill, fill_holes
+from ich_node.report.outlines import fill, regions
+from ich_node.report.words import left_out_text
 
 # Places are written with at most 16 characters; a pixel of a head CT is 0.3 mm or more.
 _PLACE_MM = 0.01
@@ -83,9 +84,10 @@ def check_not_analysed(headers: Sequence[Dataset], sentence: str, results: Resul
     named = [header for header in headers if header.get("StudyInstanceUID")]
     _check_subject("SR", sr, named[0])
     _check_references("SR", sr, [str(header.get("SOPInstanceUID")) for header in headers])
-    if not any(sentence in str(item.get("TextValue", "")) for item in decode.content(sr)):
+    report = decode.report(sr)
+    if not any(sentence in text for text in report.texts):
         raise CheckFailed("SR: the sentence that says why the series was not analysed is missing")
-    if decode.groups(sr) or decode.evaluations(sr) != {"any": Said(False, None, None)}:
+    if report.groups or report.evaluations != {"any": Said(False, None, None)}:
         raise CheckFailed("SR: a series that was not analysed has a finding")
 
 
@@ -242,14 +244,14 @@ def _check_report(
     frames: Mapping[str, Mapping[str, Frame]],
 ) -> None:
     """The SR says of every class what the prediction says, and outlines what the SEG holds."""
-    groups = {group.subtype: group for group in decode.groups(sr)}
+    report = decode.report(sr)
+    groups = {group.subtype: group for group in report.groups}
     found = {name: group.tracking_uid for name, group in groups.items()}
     if found != dict(tracking):
         raise CheckFailed(f"SR: tracking UIDs are {found}, those of the SEG {dict(tracking)}")
-    for name, group in groups.items():
-        _check_outlines(group, frames[name])
-    said = {name: group.said for name, group in groups.items()}
-    said.update(decode.evaluations(sr))
+    for group in groups.values():
+        _check_outlines(group, frames[group.subtype], report.texts)
+    said = {name: group.said for name, group in groups.items()} | report.evaluations
     for name, score in prediction.scores.items():
         volume = volumes[name] if score.present else None
         expected = Said(score.present, percent(score.probability), volume)
@@ -257,16 +259,26 @@ def _check_report(
             raise CheckFailed(f"SR: says of {name} {said.get(name)}, the prediction {expected}")
 
 
-def _check_outlines(group: decode.Group, frames: Mapping[str, Frame]) -> None:
-    """The outlines of a group enclose the mask of each image that the SEG has a frame for."""
-    if set(group.outlines) != set(frames):
+def _check_outlines(group: decode.Group, frames: Mapping[str, Frame], texts: Sequence[str]) -> None:
+    """The outlines of a group enclose whole regions of its mask, and none larger is left out."""
+    if not group.outlines or not set(group.outlines) <= set(frames):
         raise CheckFailed(f"SR: the outlines of {group.subtype} are not on the images of its mask")
+    drawn: list[int] = []
+    bare: list[int] = []
     for uid, frame in frames.items():
         try:
-            enclosed = fill(group.outlines[uid], frame.mask.shape)
+            enclosed = fill(group.outlines.get(uid, ()), frame.mask.shape)
         except ValueError as error:
             raise CheckFailed(f"SR: outline of {group.subtype}: {error}") from error
-        if not np.array_equal(enclosed, fill_holes(frame.mask)):
+        numbered, sizes = regions(frame.mask)
+        inside = np.isin(np.arange(1, len(sizes) + 1), numbered[enclosed])
+        if not np.array_equal(enclosed, np.isin(numbered, 1 + np.flatnonzero(inside))):
             raise CheckFailed(
                 f"SR: outlines of {group.subtype} do not enclose frame {frame.number} of the SEG"
             )
+        drawn += sizes[inside].tolist()
+        bare += sizes[~inside].tolist()
+    if bare and max(bare) > min(drawn):
+        raise CheckFailed(f"SR: a larger region of {group.subtype} than others has no outline")
+    if bare and left_out_text(group.subtype, len(drawn), len(bare)) not in texts:
+        raise CheckFailed(f"SR: does not say that regions of {group.subtype} have no outline")

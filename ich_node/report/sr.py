@@ -15,6 +15,7 @@ from ich_node.records import CtVolume, Prediction, Refusal
 from ich_node.report import content
 from ich_node.report.identity import PRODUCT, SR_SERIES_NUMBER, Work, series_description
 from ich_node.report.objects import common_arguments
+from ich_node.report.outlines import of_classes
 from ich_node.report.seg import segmented
 
 
@@ -46,14 +47,17 @@ def build_sr(
         volume.source.headers[index] for index in _key_slices(prediction, masked)
     )
     done = volume.geometry.get("done", ())
-    evaluations = content.evaluations(prediction, volumes_ml, done, work)
+    outlined = of_classes(volume.source, prediction.labels)
+    evaluations = content.evaluations(prediction, volumes_ml, outlined, done, work)
     if not masked:
         tree = content.root(codes.EVALUATION_REPORT, work, images, evaluations)
         return _document(tree, evidence, work, "ICH AI evaluation")
     groups = [
         item
-        for name in masked
-        for item in content.group(name, volume, prediction, volumes_ml[name], work)
+        for name, found in outlined.items()
+        for item in content.group(
+            name, found, volume.source.headers, prediction, volumes_ml[name], work
+        )
     ]
     measurements = content.container(codes.IMAGING_MEASUREMENTS, groups)
     tree = content.root(codes.IMAGING_MEASUREMENT_REPORT, work, images, measurements, evaluations)

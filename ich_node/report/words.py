@@ -46,6 +46,15 @@ def scores_text(prediction: Prediction) -> str:
     return f"Probability (threshold): {', '.join(each)}."
 
 
+def left_out_text(name: str, given: int, left_out: int) -> str:
+    """Return what is said where some regions of a class have no outline."""
+    which = f"the largest {given}" if given > 1 else "the largest one"
+    return (
+        f"{OF_CLASS[name].name}: outlines are given of {which} of {given + left_out} regions; "
+        "volume and segmentation hold them all."
+    )
+
+
 def model_parameters(model: ModelIdentity) -> list[str]:
     """Return what, beside name and version, decides the numbers."""
     return [
