@@ -79,7 +79,6 @@ def _plain(_: CtVolume, prediction: Prediction, headers: Sequence[Dataset], work
         segment_descriptions=[
             describe(number, name, work) for number, name in enumerate(SUBTYPES, start=1)
         ],
-        series_number=1,
         omit_empty_frames=True,
         **common_arguments(work, "seg"),
     )

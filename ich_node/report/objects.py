@@ -12,8 +12,14 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from ich_node import codes
 from ich_node.codes import Concept
-from ich_node.report.identity import PRODUCT, RESEARCH_USE, Work
-from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ich_node.report.identity import (
+    PRODUCT,
+    RESEARCH_USE,
+    RESULT_SERIES,
+    Work,
+    series_description,
+)
+from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derive
 
 
 def coded(concept: Concept) -> hd.sr.CodedConcept:
@@ -35,12 +41,23 @@ def equipment(work: Work) -> hd.ContributingEquipment:
     return item
 
 
-def common_arguments(work: Work, kind: str) -> dict[str, Any]:
-    """Return what every object's constructor is told: UIDs, equipment, character set."""
+def common_arguments(work: Work, name: str, number: int = 1) -> dict[str, Any]:
+    """Return what every object's constructor is told: UIDs, series, equipment, character set.
+
+    Parameters
+    ----------
+    name
+        One of `identity.RESULT_SERIES`.
+    number
+        Instance Number; those after the first have a UID of their own.
+    """
+    uid = work.uids[name]
     return {
-        "series_instance_uid": work.uids[f"{kind}-series"],
-        "sop_instance_uid": work.uids[kind],
-        "instance_number": 1,
+        "series_instance_uid": work.uids[f"{name}-series"],
+        "series_number": RESULT_SERIES[name].number,
+        "series_description": series_description(name, work),
+        "sop_instance_uid": uid if number == 1 else derive(name, uid, str(number)),
+        "instance_number": number,
         "manufacturer": PRODUCT,
         "manufacturer_model_name": work.model_name,
         "software_versions": work.version,

@@ -13,7 +13,7 @@ from pydicom.valuerep import DSfloat
 from ich_node import codes
 from ich_node.codes import SUBTYPES
 from ich_node.records import CtVolume, Prediction, SourceSlices
-from ich_node.report.identity import PRODUCT, SEG_SERIES_NUMBER, Work, series_description
+from ich_node.report.identity import PRODUCT, Work
 from ich_node.report.measure import voxels
 from ich_node.report.objects import coded, common_arguments
 from ich_node.report.seg_frames import fill_frames
@@ -61,8 +61,6 @@ def build_seg(
         segment_descriptions=[
             describe(number, name, work) for number, name in enumerate(names, start=1)
         ],
-        series_number=SEG_SERIES_NUMBER,
-        series_description=series_description("ICH AI segmentation", work),
         content_label="ICH_MASK",
         content_description="Intracranial haemorrhage, research use only",
         omit_empty_frames=True,

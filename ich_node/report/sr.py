@@ -13,7 +13,7 @@ from ich_node import codes
 from ich_node.codes import Concept
 from ich_node.records import CtVolume, Prediction, Refusal
 from ich_node.report import content
-from ich_node.report.identity import PRODUCT, SR_SERIES_NUMBER, Work, series_description
+from ich_node.report.identity import PRODUCT, Work
 from ich_node.report.objects import common_arguments
 from ich_node.report.outlines import of_classes
 from ich_node.report.seg import segmented
@@ -51,7 +51,7 @@ def build_sr(
     evaluations = content.evaluations(prediction, volumes_ml, outlined, done, work)
     if not masked:
         tree = content.root(codes.EVALUATION_REPORT, work, images, evaluations)
-        return _document(tree, evidence, work, "ICH AI evaluation")
+        return _document(tree, evidence, work)
     groups = [
         item
         for name, found in outlined.items()
@@ -61,7 +61,7 @@ def build_sr(
     ]
     measurements = content.container(codes.IMAGING_MEASUREMENTS, groups)
     tree = content.root(codes.IMAGING_MEASUREMENT_REPORT, work, images, measurements, evaluations)
-    return _document(tree, evidence, work, "ICH AI measurements")
+    return _document(tree, evidence, work)
 
 
 def build_not_analysed_sr(
@@ -85,7 +85,7 @@ def build_not_analysed_sr(
     classes = {header.SOPInstanceUID: header.SOPClassUID for header in evidence}
     for header in evidence:
         header.SOPClassUID = CTImageStorage
-    sr = _document(tree, evidence, work, "ICH AI: not analysed")
+    sr = _document(tree, evidence, work)
     for series in sr.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence:
         for item in series.ReferencedSOPSequence:
             item.ReferencedSOPClassUID = classes[item.ReferencedSOPInstanceUID]
@@ -102,13 +102,11 @@ def _key_slices(prediction: Prediction, masked: Sequence[str]) -> list[int]:
 
 
 def _document(
-    tree: hd.sr.ContainerContentItem, evidence: Sequence[Dataset], work: Work, what: str
+    tree: hd.sr.ContainerContentItem, evidence: Sequence[Dataset], work: Work
 ) -> hd.sr.Comprehensive3DSR:
     return hd.sr.Comprehensive3DSR(
         evidence=evidence,
         content=tree,
-        series_number=SR_SERIES_NUMBER,
-        series_description=series_description(what, work),
         is_complete=True,
         is_final=False,  # PRELIMINARY: no person has read it
         is_verified=False,
