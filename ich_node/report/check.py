@@ -7,7 +7,9 @@ rows and columns but lies elsewhere does not pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +20,10 @@ from ich_node.codes import SUBTYPES
 from ich_node.errors import CheckFailed
 from ich_node.records import CtVolume, Prediction, Results, SourceSlices
 from ich_node.report import decode
+from ich_node.report.belonging import check_references, check_subject
+from ich_node.report.check_capture import check_captures, check_refusal_capture
 from ich_node.report.decode import Frame, Said
 from ich_node.report.frames import frames_named
-from ich_node.report.headers import normalise_header
 from ich_node.report.measure import percent, volumes_ml, voxels
 from ich_node.report.outlines import fill, regions
 from ich_node.report.words import left_out_text
@@ -43,9 +46,35 @@ def check_results(volume: CtVolume, prediction: Prediction, results: Results) ->
     CheckFailed
         Something differs; the text names object, attribute and both values.
     """
-    try:
+    with _readable():
         _check_built(volume, prediction, results)
-    except (AttributeError, KeyError, IndexError, ValueError) as error:
+    check_others(volume, prediction, results.volumes_ml, results.others)
+
+
+def check_others(
+    volume: CtVolume,
+    prediction: Prediction,
+    volumes_ml: Mapping[str, float],
+    others: Mapping[str, Sequence[Path]],
+) -> None:
+    """Check the objects beside SEG and SR, by kind, against what those were checked against.
+
+    Raises
+    ------
+    CheckFailed
+        Something differs; the text names object, attribute and both values.
+    """
+    with _readable():
+        if "sc" in others:
+            check_captures(others["sc"], volume, prediction, volumes_ml)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What is missing or malformed in an object is a failed check too."""
+    try:
+        yield
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise CheckFailed(f"what was written cannot be read back: {error}") from error
 
 
@@ -56,16 +85,16 @@ def _check_built(volume: CtVolume, prediction: Prediction, results: Results) -> 
     _check_extents(source)
     _check_presence(prediction, results.volumes_ml, source.voxels_ml)
     sr = frames_named(pydicom.dcmread(results.sr), source.frames)
-    _check_subject("SR", sr, source.headers[0])
+    check_subject("SR", sr, source.headers[0])
     if results.seg is None:
-        _check_references("SR", sr, sources)
+        check_references("SR", sr, sources)
         _check_report(sr, prediction, results.volumes_ml, {}, {})
         return
     seg = frames_named(pydicom.dcmread(results.seg), source.frames)
-    _check_subject("SEG", seg, source.headers[0])
+    check_subject("SEG", seg, source.headers[0])
     _check_frame_of_reference(seg, source.headers[0])
-    _check_references("SEG", seg, sources)
-    _check_references("SR", sr, [*sources, str(seg.SOPInstanceUID)])
+    check_references("SEG", seg, sources)
+    check_references("SR", sr, [*sources, str(seg.SOPInstanceUID)])
     frames = list(decode.frames(seg))
     _check_voxels(frames, source, prediction.labels)
     _check_volumes(seg, frames, source, results.volumes_ml)
@@ -82,24 +111,29 @@ def check_not_analysed(headers: Sequence[Dataset], sentence: str, results: Resul
     """
     sr = pydicom.dcmread(results.sr)
     named = [header for header in headers if header.get("StudyInstanceUID")]
-    _check_subject("SR", sr, named[0])
-    _check_references("SR", sr, [str(header.get("SOPInstanceUID")) for header in headers])
+    check_subject("SR", sr, named[0])
+    check_references("SR", sr, [str(header.get("SOPInstanceUID")) for header in headers])
     report = decode.report(sr)
     if not any(sentence in text for text in report.texts):
         raise CheckFailed("SR: the sentence that says why the series was not analysed is missing")
     if report.groups or report.evaluations != {"any": Said(False, None, None)}:
         raise CheckFailed("SR: a series that was not analysed has a finding")
+    check_refusal_others(headers, sentence, results.others)
 
 
-def _check_subject(what: str, built: Dataset, source: Dataset) -> None:
-    """Study and patient are the source's."""
-    copied = normalise_header(source)
-    for keyword, longest in (("StudyInstanceUID", 64), ("PatientID", 64), ("AccessionNumber", 16)):
-        raw = str(source.get(keyword) or "").strip()
-        expected = (raw if raw.isascii() else str(copied.get(keyword, "")))[:longest].strip()
-        if str(built.get(keyword) or "").strip() != expected:
-            # Never the value: it may be the patient's.
-            raise CheckFailed(f"{what}: {keyword} is not that of the source")
+def check_refusal_others(
+    headers: Sequence[Dataset], sentence: str, others: Mapping[str, Sequence[Path]]
+) -> None:
+    """Check the objects beside the SR of a refused series.
+
+    Raises
+    ------
+    CheckFailed
+        Something differs.
+    """
+    with _readable():
+        for path in others.get("sc", ()):
+            check_refusal_capture(path, headers, sentence)
 
 
 def _check_frame_of_reference(seg: Dataset, source: Dataset) -> None:
@@ -107,12 +141,6 @@ def _check_frame_of_reference(seg: Dataset, source: Dataset) -> None:
     found = seg.get("FrameOfReferenceUID")
     if not found or (expected and found != expected):
         raise CheckFailed(f"SEG: FrameOfReferenceUID is {found}, that of the source {expected}")
-
-
-def _check_references(what: str, built: Dataset, allowed: Sequence[str]) -> None:
-    strange = decode.references(built) - set(allowed)
-    if strange:
-        raise CheckFailed(f"{what}: refers to {min(strange)}, which is no image of the source")
 
 
 def _check_extents(source: SourceSlices) -> None:

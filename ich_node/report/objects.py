@@ -41,23 +41,23 @@ def equipment(work: Work) -> hd.ContributingEquipment:
     return item
 
 
-def common_arguments(work: Work, name: str, number: int = 1) -> dict[str, Any]:
+def instance_uid(work: Work, name: str, number: int) -> str:
+    """Return the UID of an object of one of `identity.RESULT_SERIES`, counted from 1."""
+    uid = work.uids[name]
+    return uid if number == 1 else derive(name, uid, str(number))
+
+
+def common_arguments(work: Work, name: str) -> dict[str, Any]:
     """Return what every object's constructor is told: UIDs, series, equipment, character set.
 
-    Parameters
-    ----------
-    name
-        One of `identity.RESULT_SERIES`.
-    number
-        Instance Number; those after the first have a UID of their own.
+    ``name`` is one of `identity.RESULT_SERIES`.
     """
-    uid = work.uids[name]
     return {
         "series_instance_uid": work.uids[f"{name}-series"],
         "series_number": RESULT_SERIES[name].number,
         "series_description": series_description(name, work),
-        "sop_instance_uid": uid if number == 1 else derive(name, uid, str(number)),
-        "instance_number": number,
+        "sop_instance_uid": instance_uid(work, name, 1),
+        "instance_number": 1,
         "manufacturer": PRODUCT,
         "manufacturer_model_name": work.model_name,
         "software_versions": work.version,

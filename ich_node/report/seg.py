@@ -13,6 +13,7 @@ from pydicom.valuerep import DSfloat
 from ich_node import codes
 from ich_node.codes import SUBTYPES
 from ich_node.records import CtVolume, Prediction, SourceSlices
+from ich_node.report.headers import carry_lossy
 from ich_node.report.identity import PRODUCT, Work
 from ich_node.report.measure import voxels
 from ich_node.report.objects import coded, common_arguments
@@ -68,7 +69,7 @@ def build_seg(
     )
     seg.BodyPartExamined = "HEAD"
     _state_spacing(seg, volume.source)
-    _carry_lossy(seg, headers)
+    carry_lossy(seg, headers)
     for sequence in (seg.DimensionOrganizationSequence, seg.DimensionIndexSequence):
         for item in sequence:
             item.DimensionOrganizationUID = work.uids["dimensions"]
@@ -115,17 +116,3 @@ def describe(number: int, name: str, work: Work) -> hd.seg.SegmentDescription:
         anatomic_regions=[coded(entry.site)],
         display_color=hd.color.CIELabColor.from_dicom_value(entry.cielab),
     )
-
-
-def _carry_lossy(seg: Dataset, headers: Sequence[Dataset]) -> None:
-    """Say that what was segmented had once been compressed with loss (PS3.3 C.7.6.1.1.5)."""
-    lossy = next((h for h in headers if h.get("LossyImageCompression") == "01"), None)
-    if lossy is None:
-        return
-    for keyword in (
-        "LossyImageCompression",
-        "LossyImageCompressionRatio",
-        "LossyImageCompressionMethod",
-    ):
-        if keyword in lossy:
-            setattr(seg, keyword, lossy[keyword].value)

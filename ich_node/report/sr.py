@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import highdicom as hd
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage
 
 from ich_node import codes
 from ich_node.codes import Concept
 from ich_node.records import CtVolume, Prediction, Refusal
 from ich_node.report import content
+from ich_node.report.headers import readable_as_ct
 from ich_node.report.identity import PRODUCT, Work
 from ich_node.report.objects import common_arguments
 from ich_node.report.outlines import of_classes
@@ -81,11 +81,8 @@ def build_not_analysed_sr(
     tree = content.root(
         codes.EVALUATION_REPORT, work, content.refusal(refusal.reason, refusal.text, work)
     )
-    # The library copies patient and study by the SOP Class, and knows only the standard's own.
     classes = {header.SOPInstanceUID: header.SOPClassUID for header in evidence}
-    for header in evidence:
-        header.SOPClassUID = CTImageStorage
-    sr = _document(tree, evidence, work)
+    sr = _document(tree, [readable_as_ct(header) for header in evidence], work)
     for series in sr.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence:
         for item in series.ReferencedSOPSequence:
             item.ReferencedSOPClassUID = classes[item.ReferencedSOPInstanceUID]
