@@ -113,13 +113,6 @@ class Destination(_Section):
     @model_validator(mode="after")
     def _only_what_is_there(self) -> Destination:
         """Refuse what this version cannot do, rather than send less than was asked for."""
-        later = [kind for kind in self.outputs if kind not in ("seg", "sr", "sc")]
-        if later:
-            msg = (
-                f"outputs: {', '.join(later)} is not available in this version; allowed: seg, "
-                "sr, sc"
-            )
-            raise ValueError(msg)
         if self.fallback:
             msg = 'fallback: "sc" is not available in this version; allowed: ""'
             raise ValueError(msg)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from pydicom import Dataset
@@ -20,7 +20,8 @@ from ich_node.report.headers import normalise_header, same_subject, source_heade
 from ich_node.report.identity import Work, work_of
 from ich_node.report.measure import volumes_ml
 from ich_node.report.objects import write
-from ich_node.report.seg import build_seg, segmented
+from ich_node.report.presentation import build_presentation
+from ich_node.report.seg import build_label_map, build_seg, segmented
 from ich_node.report.sr import build_not_analysed_sr, build_sr
 from ich_node.report.summary import draw_summary
 
@@ -31,6 +32,12 @@ __all__ = [
     "build_results",
     "draw_summary",
 ]
+
+# Kinds, beside the SEG, that are there only where a mask has a voxel.
+_OF_MASKS: Mapping[str, Callable[..., Dataset | None]] = {
+    "seg-labelmap": build_label_map,
+    "pr": build_presentation,
+}
 
 
 def build_results(
@@ -51,7 +58,8 @@ def build_results(
     supersedes
         The report of an earlier revision, which had fewer images.
     kinds
-        What to build besides: ``sc`` into a folder of that name.
+        What to build besides: ``sc`` into a folder of that name; ``seg-labelmap`` and ``pr``
+        where a mask has a voxel.
 
     Returns
     -------
@@ -122,6 +130,13 @@ def _others(
     if "sc" in kinds:
         captures = build_captures(volume, prediction, volumes, headers, work, out_dir / "sc")
         others["sc"] = tuple(captures)
+    if not segmented(prediction.labels):
+        return others
+    for kind, build in _OF_MASKS.items():
+        built = build(volume, prediction, headers, work) if kind in kinds else None
+        if built is not None:
+            name_frames(built, volume.source.frames)
+            others[kind] = (write(built, out_dir / f"{kind}.dcm"),)
     return others
 
 

@@ -50,8 +50,8 @@ class Work:
         Changes with product, version and weights.
     uids
         UID by name: for each of `RESULT_SERIES` that of the object, or what those of its objects
-        are derived from, and of its series, ``<name>-series``; ``dimensions``, and
-        ``tracking-<subtype>``.
+        are derived from, and of its series, ``<name>-series``; ``dimensions`` and
+        ``dimensions-labelmap``; and ``tracking-<subtype>``.
     supersedes
         The report whose place this one takes, if any.
     """
@@ -79,7 +79,8 @@ def work_of(
         parts = (by.sha256, by.precision, by.device)
     before = (supersedes.sop_instance_uid,) if supersedes else ()
     content = (__version__, *parts, *sorted(sources), *before)
-    kinds = (*RESULT_SERIES, *(f"{name}-series" for name in RESULT_SERIES), "dimensions")
+    series = tuple(f"{name}-series" for name in RESULT_SERIES)
+    kinds = (*RESULT_SERIES, *series, "dimensions", "dimensions-labelmap")
     tracking = tuple(f"tracking-{subtype}" for subtype in SUBTYPES)
     return Work(
         model_name=model,
