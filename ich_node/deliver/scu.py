@@ -16,24 +16,12 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
+from ich_node.deliver.statuses import meaning
 from ich_node.records import Verdict
 from ich_node.settings import Destination
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
-_REJECTED_TRANSIENT = 2  # PS3.8 7.1.1.7
 _CONNECT_S, _ACSE_S, _DIMSE_S, _NETWORK_S = 10.0, 30.0, 120.0, 120.0
-# Attribute list error, attribute value out of range, and all of Bxxx: done, with a remark.
-_WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
-# The destination has this UID. Ours are derived from the content, so it is this object: an answer
-# to an earlier attempt was lost.
-_THERE_ALREADY = 0x0111
-# No such, invalid or missing attribute or value, class or instance, operation or argument not
-# understood, not authorised: another attempt gives the same.
-_PERMANENT = frozenset(
-    {0x0105, 0x0106, 0x0112, 0x0113, 0x0114, 0x0115, 0x0117, 0x0118, 0x0119}
-    | {0x0120, 0x0121, 0x0122, 0x0124, 0x0211, 0x0212}
-)
-_OUT_OF_RESOURCES = 0xA7
 
 
 @dataclass(frozen=True)
@@ -171,10 +159,11 @@ def _read(kind: str, path: Path) -> _Object:
 def _why_not(association: Any, destination: Destination) -> NoAssociation:  # noqa: ANN401
     answer = association.acceptor.primitive
     if association.is_rejected:
+        # Also one that calls itself permanent: it ends when somebody lets our AE title in there.
         return NoAssociation(
             f"association rejected by {destination.ae_title}: {answer.reason_str} "
             f"({answer.result_str}); check AE titles and hosts on both sides",
-            transient=answer.result == _REJECTED_TRANSIENT,
+            transient=True,
         )
     if association.rejected_contexts:
         # pynetdicom itself aborts an association without a single accepted context
@@ -219,19 +208,12 @@ def _payload(item: _Object, accepted: set[str]) -> Path | pydicom.FileDataset:
 
 
 def _judge(item: _Object, status: Any) -> Verdict:  # noqa: ANN401
-    """Read a C-STORE response (PS3.4 table B.2-1, PS3.7 annex C)."""
     if "Status" not in status:
         return _unsent(item, "no answer: timed out or connection lost", transient=True)
     code = int(status.Status)
-    text = f"{code:04X}H {status.get('ErrorComment') or ''}".strip()
-    if code == 0 or code in _WARNINGS or code >> 12 == 0xB:
-        return Verdict(item.kind, item.sop_instance_uid, code, True, False, f"stored ({text})")
-    if code == _THERE_ALREADY:
-        text = f"stored earlier ({text})"
-        return Verdict(item.kind, item.sop_instance_uid, code, True, False, text)
-    wrong_object = code >> 12 in (0xA, 0xC) and code >> 8 != _OUT_OF_RESOURCES
-    transient = not (wrong_object or code in _PERMANENT)
-    return Verdict(item.kind, item.sop_instance_uid, code, False, transient, f"refused, {text}")
+    found = meaning(code, str(status.get("ErrorComment") or ""))
+    uid = item.sop_instance_uid
+    return Verdict(item.kind, uid, code, found.stored, found.transient, found.text)
 
 
 def _unsent(item: _Object, text: str, transient: bool) -> Verdict:
