@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
-from ich_node.deliver.statuses import meaning
+from ich_node.deliver.statuses import meaning, refuses_class
 from ich_node.records import Verdict
 from ich_node.settings import Destination
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -37,19 +37,22 @@ class _Object:
 
 @dataclass(frozen=True)
 class NoAssociation:
-    """Why there is no association, and whether there may be one later."""
+    """Why there is no association; not transient where none of the SOP classes is accepted."""
 
     text: str
     transient: bool
 
 
 def send(
-    destination: Destination, calling_ae: str, objects: Sequence[tuple[str, Path]]
+    destination: Destination,
+    calling_ae: str,
+    objects: Sequence[tuple[str, Path]],
+    instead: Sequence[tuple[str, Path]] = (),
 ) -> list[Verdict]:
     """Send files to a destination by C-STORE in one association.
 
     A file goes out as it is; a peer that takes only Implicit VR Little Endian gets the same data
-    set in that encoding.
+    set in that encoding. Every SOP class is proposed each time: what a peer takes may change.
 
     Parameters
     ----------
@@ -59,11 +62,13 @@ def send(
         Our AE title.
     objects
         Kind (``seg``, ``sr``) and file of each, in the order to send.
+    instead
+        What goes, after these, where the SOP class of one of them is not accepted.
 
     Returns
     -------
     list of Verdict
-        One for each object, in the same order.
+        One for each object that went or should have gone, in the same order.
 
     Raises
     ------
@@ -72,18 +77,29 @@ def send(
     """
     _config.STORE_SEND_CHUNKED_DATASET = True
     read = [_read(kind, path) for kind, path in objects]
+    spare = [_read(kind, path) for kind, path in instead]
     entity = make_entity(calling_ae)
-    for sop_class, syntax in dict.fromkeys((o.sop_class_uid, o.transfer_syntax_uid) for o in read):
-        entity.add_requested_context(sop_class, syntax)
-        if syntax == ExplicitVRLittleEndian:
-            entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
+    _propose(entity, [*read, *spare])
     association = associate(entity, destination)
     if isinstance(association, NoAssociation):
-        return [_unsent(item, association.text, association.transient) for item in read]
+        refused = not association.transient
+        return [
+            _unsent(item, association.text, association.transient, class_refused=refused)
+            for item in read
+        ]
     verdicts = [_send_one(association, item) for item in read]
+    if any(verdict.class_refused for verdict in verdicts):
+        verdicts += [_send_one(association, item) for item in spare]
     if association.is_established:
         association.release()
     return verdicts
+
+
+def _propose(entity: AE, items: Sequence[_Object]) -> None:
+    for sop_class, syntax in dict.fromkeys((o.sop_class_uid, o.transfer_syntax_uid) for o in items):
+        entity.add_requested_context(sop_class, syntax)
+        if syntax == ExplicitVRLittleEndian:
+            entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
 
 
 def echo(destination: Destination, calling_ae: str) -> tuple[bool, str]:
@@ -186,7 +202,8 @@ def _send_one(association: Any, item: _Object) -> Verdict:  # noqa: ANN401
     }
     if not accepted:
         name = pydicom.uid.UID(item.sop_class_uid).name
-        return _unsent(item, f"the destination does not accept {name}", transient=False)
+        text = f"the destination does not accept {name}"
+        return _unsent(item, text, transient=False, class_refused=True)
     try:
         status = association.send_c_store(_payload(item, accepted))
     except RuntimeError:  # it ended between the two
@@ -212,9 +229,26 @@ def _judge(item: _Object, status: Any) -> Verdict:  # noqa: ANN401
         return _unsent(item, "no answer: timed out or connection lost", transient=True)
     code = int(status.Status)
     found = meaning(code, str(status.get("ErrorComment") or ""))
-    uid = item.sop_instance_uid
-    return Verdict(item.kind, uid, code, found.stored, found.transient, found.text)
+    return Verdict(
+        item.kind,
+        item.sop_instance_uid,
+        code,
+        found.stored,
+        found.transient,
+        found.text,
+        item.sop_class_uid,
+        refuses_class(code),
+    )
 
 
-def _unsent(item: _Object, text: str, transient: bool) -> Verdict:
-    return Verdict(item.kind, item.sop_instance_uid, None, False, transient, text)
+def _unsent(item: _Object, text: str, transient: bool, *, class_refused: bool = False) -> Verdict:
+    return Verdict(
+        item.kind,
+        item.sop_instance_uid,
+        None,
+        False,
+        transient,
+        text,
+        item.sop_class_uid,
+        class_refused,
+    )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from dbos import DBOS
 
@@ -94,16 +95,44 @@ def _send(deliverer: Deliverer, key: str, name: str, stored: Set[str]) -> list[V
         A kept object cannot be read.
     """
     destination = deliverer.destinations[name]
-    wanted = [
-        result
-        for result in results.kept_of(deliverer.engine, key)
-        if result.kind in destination.outputs and result.sop_instance_uid not in stored
+    kept = results.kept_of(deliverer.engine, key)
+    wanted = [item for item in kept if item.kind in destination.outputs]
+    captures = [item for item in kept if item.kind == destination.fallback]
+    spare = [item for item in captures if item not in wanted]
+    first, instead = (
+        [_object(item) for item in items if item.sop_instance_uid not in stored]
+        for items in (wanted, spare)
+    )
+    verdicts = send(destination, deliverer.calling_ae, first, instead) if first else []
+    return step_down(verdicts, destination.fallback, bool(captures))
+
+
+def _object(item: results.KeptResult) -> tuple[str, Path]:
+    """Return kind and file of an object that is what was built, byte for byte."""
+    if hashlib.sha256(item.path.read_bytes()).hexdigest() != item.sha256:
+        raise CheckFailed(f"{item.path} is not what was built: its sha256 differs")
+    return item.kind, item.path
+
+
+def step_down(verdicts: Sequence[Verdict], fallback: str, built: bool) -> list[Verdict]:
+    """Mark the objects whose SOP class is not accepted as replaced by the fallback.
+
+    Parameters
+    ----------
+    fallback
+        The kind that goes instead; empty: none does.
+    built
+        Objects of that kind exist.
+    """
+    if not fallback:
+        return list(verdicts)
+    how = "captures go instead" if built else "no capture was built of this study"
+    return [
+        replace(verdict, replaced=built, text=f"{verdict.text}; {how}")
+        if verdict.class_refused and verdict.kind != fallback
+        else verdict
+        for verdict in verdicts
     ]
-    for result in wanted:
-        if hashlib.sha256(result.path.read_bytes()).hexdigest() != result.sha256:
-            raise CheckFailed(f"{result.path} is not what was built: its sha256 differs")
-    objects = [(result.kind, result.path) for result in wanted]
-    return send(destination, deliverer.calling_ae, objects) if objects else []
 
 
 def judge(verdicts: Sequence[Verdict], tries: int) -> tuple[DeliveryEvent, str]:
@@ -120,9 +149,11 @@ def judge(verdicts: Sequence[Verdict], tries: int) -> tuple[DeliveryEvent, str]:
         `postponed` while anything may still be stored by another attempt, `refused` when what is
         not stored never will be, else `stored`; and a text for the administrator.
     """
-    missing = [verdict for verdict in verdicts if not verdict.stored]
+    missing = [verdict for verdict in verdicts if not (verdict.stored or verdict.replaced)]
     if not missing:
-        return DeliveryEvent.STORED, f"{len(verdicts)} objects stored"
+        replaced = [f"{item.kind}: {item.text}" for item in verdicts if item.replaced]
+        stored = f"{len(verdicts) - len(replaced)} objects stored"
+        return DeliveryEvent.STORED, "; ".join([stored, *replaced])
     text = "; ".join(f"{verdict.kind}: {verdict.text}" for verdict in missing)
     if any(verdict.transient for verdict in missing):
         if tries < _MAX_ATTEMPTS:

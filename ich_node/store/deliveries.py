@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from pydicom.uid import UID
 
 from ich_node.records import Verdict
 from ich_node.states import (
@@ -19,7 +20,7 @@ from ich_node.states import (
     SeriesState,
     after,
 )
-from ich_node.store import revisions
+from ich_node.store import destinations, revisions
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.jobs import Jobs, enqueue_delivery
 from ich_node.store.tables import delivery
@@ -39,11 +40,9 @@ class DeliveryRow:
     stored: frozenset[str]
 
 
-def open_deliveries(
-    connection: Connection, jobs: Jobs, key: str, destinations: Sequence[str]
-) -> None:
+def open_deliveries(connection: Connection, jobs: Jobs, key: str, names: Sequence[str]) -> None:
     """Make a revision's results due at each destination; those already due stay as they are."""
-    for name in destinations:
+    for name in names:
         known = sa.select(delivery.c.state).where(
             delivery.c.revision_key == key, delivery.c.destination == name
         )
@@ -89,6 +88,8 @@ def record(
 ) -> DeliveryState:
     """Keep what a destination answered, and enqueue the next attempt, in one transaction.
 
+    What is learnt of the SOP classes that it takes is remembered with it.
+
     Parameters
     ----------
     verdicts
@@ -108,6 +109,9 @@ def record(
         state = _change(
             connection, row, event, text, verdicts=list(merged.values()), tries=row["tries"] + 1
         )
+        for uid in destinations.learn(connection, destination, verdicts):
+            said = f"{destination} does not accept {UID(uid).name}; it is offered again each time"
+            revisions.note(connection, key, "class_refused", said)
         if retry_in_s is not None:
             _next_attempt(connection, jobs, row, retry_in_s)
         elif state is DeliveryState.DELIVERED:

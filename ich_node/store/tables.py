@@ -126,6 +126,15 @@ delivery = sa.Table(
     sa.Column("updated_at", sa.Float, nullable=False),
 )
 
+# SOP classes that a destination did not accept when it was last offered them.
+refused_class = sa.Table(
+    "refused_class",
+    metadata,
+    sa.Column("destination", sa.String(32), primary_key=True),
+    sa.Column("sop_class_uid", _UID, primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),
+)
+
 # A list of instances that a sender says there are; `uid` is the transaction's or the object's.
 announcement = sa.Table(
     "announcement",

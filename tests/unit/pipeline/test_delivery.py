@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ich_node.pipeline.delivery import judge, pause_s
+from ich_node.pipeline.delivery import judge, pause_s, step_down
 from ich_node.records import Verdict
 from ich_node.states import DeliveryEvent
 
@@ -35,6 +35,33 @@ def test_it_gives_up_after_days_and_says_so() -> None:
     assert event is DeliveryEvent.REFUSED
     assert "given up after 150 attempts" in text
     assert 2 < sum(pause_s(n) for n in range(1, 150)) / 86_400 < 4
+
+
+NO_SEG = Verdict("seg", "4", None, False, False, "does not accept SEG", class_refused=True)
+NO_SC = Verdict("sc", "5", None, False, False, "does not accept SC", class_refused=True)
+CAPTURE = Verdict("sc", "6", 0, True, False, "stored")
+
+
+def test_without_fallback_a_class_that_is_not_accepted_stops_the_delivery() -> None:
+    event, text = judge(step_down([NO_SEG, STORED], "", built=False), 1)
+    assert (event, text) == (DeliveryEvent.REFUSED, "seg: does not accept SEG")
+
+
+def test_with_fallback_the_captures_stand_for_what_is_not_accepted() -> None:
+    event, text = judge(step_down([NO_SEG, STORED, CAPTURE], "sc", built=True), 1)
+    assert event is DeliveryEvent.STORED
+    assert text == "2 objects stored; seg: does not accept SEG; captures go instead"
+
+
+def test_a_fallback_that_was_never_built_replaces_nothing() -> None:
+    event, text = judge(step_down([NO_SEG, STORED], "sc", built=False), 1)
+    assert event is DeliveryEvent.REFUSED
+    assert "no capture was built" in text
+
+
+def test_a_refused_capture_is_replaced_by_nothing() -> None:
+    event, text = judge(step_down([NO_SEG, STORED, NO_SC], "sc", built=True), 1)
+    assert (event, text) == (DeliveryEvent.REFUSED, "sc: does not accept SC")
 
 
 @given(st.integers(1, 10_000))
