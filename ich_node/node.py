@@ -200,6 +200,7 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
+            _Duty(_IDLE_LOOK_S, lambda: reconcile.hasten(store, jobs)),
             _Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
         )
         _in_background(duties, at_hand)

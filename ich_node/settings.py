@@ -117,9 +117,6 @@ class Destination(_Section):
         if later:
             msg = f"outputs: {', '.join(later)} is not available in this version; allowed: seg, sr"
             raise ValueError(msg)
-        if self.commitment == "require":
-            msg = 'commitment: "require" is not available in this version; allowed: "auto", "off"'
-            raise ValueError(msg)
         if self.tls:
             msg = "tls: true is not available in this version; allowed: false"
             raise ValueError(msg)

@@ -49,11 +49,11 @@ def count_instances(
     if isinstance(association, NoAssociation):
         raise QueryFailed(association.text)
     try:
-        found = _find(association, _series(study_instance_uid, series_instance_uid))
+        found = find(association, _series(study_instance_uid, series_instance_uid))
         numbers = [_number(item) for item in found]
         if None not in numbers:
             return sum(number or 0 for number in numbers)
-        return len(_find(association, _images(study_instance_uid, series_instance_uid)))
+        return len(find(association, _images(study_instance_uid, series_instance_uid)))
     except RuntimeError as error:  # the association ended between the two
         raise QueryFailed("the association ended before the C-FIND") from error
     finally:
@@ -61,8 +61,8 @@ def count_instances(
             association.release()
 
 
-def _find(association: Any, identifier: Dataset) -> list[Dataset]:  # noqa: ANN401
-    """Return every match.
+def find(association: Any, identifier: Dataset) -> list[Dataset]:  # noqa: ANN401
+    """Return every match of a C-FIND in an association.
 
     Raises
     ------

@@ -135,10 +135,15 @@ def make_entity(calling_ae: str) -> AE:
     return entity
 
 
-def associate(entity: AE, destination: Destination, roles: Sequence[Any] = ()) -> Any:  # noqa: ANN401
+def associate(
+    entity: AE,
+    destination: Destination,
+    roles: Sequence[Any] = (),
+    handlers: Sequence[Any] = (),
+) -> Any:  # noqa: ANN401
     """Return an established association, or a `NoAssociation` that says why there is none.
 
-    `roles` are items of SCP/SCU role selection (PS3.7 D.3.3.4).
+    `roles` are items of SCP/SCU role selection (PS3.7 D.3.3.4); `handlers` are pynetdicom's.
     """
     where = f"{destination.host}:{destination.port}"
     try:
@@ -147,7 +152,7 @@ def associate(entity: AE, destination: Destination, roles: Sequence[Any] = ()) -
             destination.port,
             ae_title=destination.ae_title,
             ext_neg=list(roles),
-            evt_handlers=[(evt.EVT_ABORTED, _wake)],
+            evt_handlers=[(evt.EVT_ABORTED, _wake), *handlers],
         )
     except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
         return NoAssociation(f"no way to {where}: {error}", transient=True)

@@ -15,11 +15,14 @@ from dbos import DBOS
 from ich_node import faults, logs
 from ich_node.deliver.scu import send
 from ich_node.errors import CheckFailed
+from ich_node.pipeline import proof
 from ich_node.pipeline.at_hand import AtHand
+from ich_node.pipeline.pauses import doubling
 from ich_node.records import Verdict
 from ich_node.settings import Destination
-from ich_node.states import DUE, DeliveryEvent
+from ich_node.states import DUE, DeliveryEvent, DeliveryState
 from ich_node.store import deliveries, results
+from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine
 from ich_node.store.jobs import DELIVER_WORKFLOW, Jobs
 
@@ -44,7 +47,7 @@ class Deliverer:
 
 def pause_s(attempt: int) -> float:
     """Seconds to wait after this attempt (the first is 1): doubling, half an hour at most."""
-    return min(_FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 20), _LONGEST_PAUSE_S)
+    return doubling(attempt, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
 
 
 def register(deliverer: Deliverer) -> None:
@@ -53,7 +56,7 @@ def register(deliverer: Deliverer) -> None:
     @DBOS.step(name="send")
     def send_step(key: str, destination: str, attempt: int) -> None:
         with deliverer.at_hand.stage("send", key):
-            _attempt(deliverer, key, destination, attempt)
+            make_attempt(deliverer, key, destination, attempt)
 
     # One that ends its process again and again is parked by the engine and asked for later by the
     # reconciler: the other destinations go on.
@@ -63,28 +66,31 @@ def register(deliverer: Deliverer) -> None:
             send_step(key, destination, attempt)
 
 
-def _attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> None:
+def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> None:
+    """Send, or have it proven: whatever this attempt of a delivery is due for."""
     row = deliveries.find(deliverer.engine, key, name)
     if row is None or row.attempt != attempt or row.state not in DUE:
         return  # a repeated start of a job whose outcome is already kept
     faults.point("deliver.begun", key)
+    destination = deliverer.destinations[name]
     try:
-        verdicts = _send(deliverer, key, name, row.stored)
-        event, text = judge(verdicts, row.tries + 1)
+        if row.state is DeliveryState.AWAITING:
+            ended = proof.attempt(deliverer.engine, destination, deliverer.calling_ae, key, row)
+        else:
+            verdicts = _send(deliverer, key, destination, row.stored)
+            ended = judge(verdicts, row.tries + 1)
     except (OSError, ValueError, CheckFailed) as error:  # a kept file of ours is gone or damaged
-        verdicts, event = [], DeliveryEvent.REFUSED
         text = f"a kept object cannot be read: {logs.cause(error)['error']}"
+        ended = Ended(DeliveryEvent.REFUSED, text)
     faults.point("deliver.sent", key)
-    retry_in = pause_s(row.tries + 1) if event is DeliveryEvent.POSTPONED else None
-    if retry_in is not None:
-        text = f"{text}; next attempt in {retry_in:.0f} s"
-    engine, jobs = deliverer.engine, deliverer.jobs
-    state = deliveries.record(engine, jobs, key, name, verdicts, event, text, retry_in)
+    state = deliveries.record(deliverer.engine, deliverer.jobs, key, name, attempt, ended)
     faults.point("deliver.committed", key)
-    _log.info("delivery", revision=key, destination=name, state=str(state), text=text)
+    _log.info("delivery", revision=key, destination=name, state=str(state), text=ended.text)
 
 
-def _send(deliverer: Deliverer, key: str, name: str, stored: Set[str]) -> list[Verdict]:
+def _send(
+    deliverer: Deliverer, key: str, destination: Destination, stored: Set[str]
+) -> list[Verdict]:
     """Send what this destination takes and does not hold.
 
     Raises
@@ -94,7 +100,6 @@ def _send(deliverer: Deliverer, key: str, name: str, stored: Set[str]) -> list[V
     OSError, pydicom.errors.InvalidDicomError
         A kept object cannot be read.
     """
-    destination = deliverer.destinations[name]
     kept = results.kept_of(deliverer.engine, key)
     wanted = [item for item in kept if item.kind in destination.outputs]
     captures = [item for item in kept if item.kind == destination.fallback]
@@ -135,7 +140,7 @@ def step_down(verdicts: Sequence[Verdict], fallback: str, built: bool) -> list[V
     ]
 
 
-def judge(verdicts: Sequence[Verdict], tries: int) -> tuple[DeliveryEvent, str]:
+def judge(verdicts: Sequence[Verdict], tries: int) -> Ended:
     """Decide from what a destination answered.
 
     Parameters
@@ -145,18 +150,21 @@ def judge(verdicts: Sequence[Verdict], tries: int) -> tuple[DeliveryEvent, str]:
 
     Returns
     -------
-    tuple
+    Ended
         `postponed` while anything may still be stored by another attempt, `refused` when what is
-        not stored never will be, else `stored`; and a text for the administrator.
+        not stored never will be, else `stored`, and the proof is due at once.
     """
     missing = [verdict for verdict in verdicts if not (verdict.stored or verdict.replaced)]
     if not missing:
         replaced = [f"{item.kind}: {item.text}" for item in verdicts if item.replaced]
         stored = f"{len(verdicts) - len(replaced)} objects stored"
-        return DeliveryEvent.STORED, "; ".join([stored, *replaced])
+        text = "; ".join([stored, *replaced])
+        return Ended(DeliveryEvent.STORED, text, verdicts, next_in_s=0.0)
     text = "; ".join(f"{verdict.kind}: {verdict.text}" for verdict in missing)
     if any(verdict.transient for verdict in missing):
         if tries < _MAX_ATTEMPTS:
-            return DeliveryEvent.POSTPONED, text
+            pause = pause_s(tries)
+            said = f"{text}; next attempt in {pause:.0f} s"
+            return Ended(DeliveryEvent.POSTPONED, said, verdicts, next_in_s=pause)
         text = f"given up after {tries} attempts: {text}"
-    return DeliveryEvent.REFUSED, text
+    return Ended(DeliveryEvent.REFUSED, text, verdicts)

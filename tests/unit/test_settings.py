@@ -95,7 +95,7 @@ def test_faults_are_refused_with_key_and_value(tmp_path: Path, text: str, said: 
 
 @pytest.mark.parametrize(
     "extra",
-    ['outputs = ["seg", "sc"]', 'commitment = "require"', "tls = true"],
+    ['outputs = ["seg", "sc"]', "tls = true"],
 )
 def test_what_this_version_cannot_do_is_refused_not_ignored(tmp_path: Path, extra: str) -> None:
     text = f'[[destinations]]\nname = "p"\nae_title = "P"\nhost = "h"\n{extra}'
