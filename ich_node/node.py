@@ -168,8 +168,12 @@ def run_worker(settings: Settings, parent: int | None) -> None:
 
 def run_deliverer(settings: Settings, parent: int | None) -> None:
     """Deliver results until told to stop, each destination in a queue of its own."""
+    from ich_node.deliver.tls import client_context
     from ich_node.pipeline import commitment, delivery
     from ich_node.pipeline import engine as durable
+
+    if any(destination.tls for destination in settings.destinations):
+        client_context(settings.tls)  # a file that cannot be used is told at the start
 
     with locks.take(_locks(settings), "deliverer-0", wait_s=_patience_s(parent)) as executor:
         store = prepare(settings)
@@ -183,6 +187,7 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
                 jobs=jobs,
                 calling_ae=settings.dicom.ae_title,
                 destinations=destinations,
+                tls=settings.tls,
                 at_hand=at_hand,
             )
         )
@@ -194,7 +199,7 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
         ours = settings.dicom.ae_title
         reports = _Duty(
             commitment.PERIOD_S,
-            lambda: commitment.report_owed(store, ours, settings.destinations),
+            lambda: commitment.report_owed(store, ours, settings.destinations, settings.tls),
         )
         _in_background([reports])  # a peer that hangs must not hold up the others
         duties = (

@@ -34,7 +34,7 @@ def check(settings: Settings) -> list[CheckItem]:
 
 def _destination(settings: Settings, destination: Destination) -> CheckItem:
     """Echo it, and say what it is known not to take."""
-    ok, text = echo(destination, settings.dicom.ae_title)
+    ok, text = echo(destination, settings.dicom.ae_title, tls=settings.tls)
     try:
         refused = destinations.refused_classes(open_engine(settings.database_url), destination.name)
     except (IchNodeError, DatabaseError):  # said of the database itself

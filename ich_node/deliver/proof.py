@@ -13,7 +13,7 @@ from typing import Any
 
 import pydicom
 from pydicom import Dataset
-from pynetdicom import evt
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (
 
 from ich_node.deliver.query import QueryFailed, find
 from ich_node.deliver.scu import NoAssociation, associate, make_entity
-from ich_node.settings import Destination
+from ich_node.settings import Destination, Tls
 
 # Those that answer at once do so in milliseconds; the others come back in their own time.
 _REPORT_S = 3.0
@@ -98,6 +98,7 @@ def look(
     transaction: Transaction,
     *,
     overdue: bool,
+    tls: Tls | None = None,
 ) -> Look:
     """Ask a destination whether it holds objects.
 
@@ -111,28 +112,30 @@ def look(
         Nothing that a peer does raises.
     """
     query, commitment = StudyRootQueryRetrieveInformationModelFind, StorageCommitmentPushModel
+
+    def converse(*models: str) -> Look:
+        entity = make_entity(calling_ae)
+        for model in models:
+            entity.add_requested_context(model)
+        return _converse(entity, destination, objects, transaction, overdue, tls)
+
     if destination.commitment == "require":
-        return _converse(destination, calling_ae, [commitment], objects, transaction, overdue)
-    models = [commitment, query]
-    seen = _converse(destination, calling_ae, models, objects, transaction, overdue)
+        return converse(commitment)
+    seen = converse(commitment, query)
     if seen.unanswered:  # some abort at a request from an AE title that they do not know
-        other = _converse(destination, calling_ae, [query], objects, transaction, overdue)
-        return replace(seen, found=other.found)
+        return replace(seen, found=converse(query).found)
     return seen
 
 
 def _converse(
+    entity: AE,
     destination: Destination,
-    calling_ae: str,
-    models: Sequence[str],
     objects: Sequence[Stored],
     transaction: Transaction,
     overdue: bool,
+    tls: Tls | None,
 ) -> Look:
-    """Ask what is offered in one association for these SOP classes."""
-    entity = make_entity(calling_ae)
-    for model in models:
-        entity.add_requested_context(model)
+    """Ask what is offered in one association."""
     reported = threading.Event()
 
     def on_report(event: Any) -> tuple[int, None]:  # noqa: ANN401
@@ -140,7 +143,8 @@ def _converse(
         reported.set()
         return status, None
 
-    association = associate(entity, destination, handlers=[(evt.EVT_N_EVENT_REPORT, on_report)])
+    handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
+    association = associate(entity, destination, handlers=handlers, tls=tls)
     if isinstance(association, NoAssociation):
         return Look(fault=association.text) if association.transient else Look()
     offered = {context.abstract_syntax for context in association.accepted_contexts}

@@ -17,8 +17,10 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
 from ich_node.deliver.statuses import meaning, refuses_class
+from ich_node.deliver.tls import client_context, fault
+from ich_node.errors import ConfigError
 from ich_node.records import Verdict
-from ich_node.settings import Destination
+from ich_node.settings import Destination, Tls
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _CONNECT_S, _ACSE_S, _DIMSE_S, _NETWORK_S = 10.0, 30.0, 120.0, 120.0
@@ -48,6 +50,8 @@ def send(
     calling_ae: str,
     objects: Sequence[tuple[str, Path]],
     instead: Sequence[tuple[str, Path]] = (),
+    *,
+    tls: Tls | None = None,
 ) -> list[Verdict]:
     """Send files to a destination by C-STORE in one association.
 
@@ -64,6 +68,8 @@ def send(
         Kind (``seg``, ``sr``) and file of each, in the order to send.
     instead
         What goes, after these, where the SOP class of one of them is not accepted.
+    tls
+        Our certificate and whom to trust, for a destination with TLS.
 
     Returns
     -------
@@ -80,7 +86,7 @@ def send(
     spare = [_read(kind, path) for kind, path in instead]
     entity = make_entity(calling_ae)
     _propose(entity, [*read, *spare])
-    association = associate(entity, destination)
+    association = associate(entity, destination, tls=tls)
     if isinstance(association, NoAssociation):
         refused = not association.transient
         return [
@@ -102,12 +108,12 @@ def _propose(entity: AE, items: Sequence[_Object]) -> None:
             entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
 
 
-def echo(destination: Destination, calling_ae: str) -> tuple[bool, str]:
+def echo(destination: Destination, calling_ae: str, *, tls: Tls | None = None) -> tuple[bool, str]:
     """Ask a destination by C-ECHO whether it is there; say what it answered."""
     entity = make_entity(calling_ae)
     entity.add_requested_context(Verification)
     where = f"{destination.ae_title} at {destination.host}:{destination.port}"
-    association = associate(entity, destination)
+    association = associate(entity, destination, tls=tls)
     if isinstance(association, NoAssociation):
         return False, f"{where}: {association.text}"
     try:
@@ -140,6 +146,7 @@ def associate(
     destination: Destination,
     roles: Sequence[Any] = (),
     handlers: Sequence[Any] = (),
+    tls: Tls | None = None,
 ) -> Any:  # noqa: ANN401
     """Return an established association, or a `NoAssociation` that says why there is none.
 
@@ -147,18 +154,28 @@ def associate(
     """
     where = f"{destination.host}:{destination.port}"
     try:
+        context = client_context(tls or Tls()) if destination.tls else None
         association = entity.associate(
             destination.host,
             destination.port,
             ae_title=destination.ae_title,
             ext_neg=list(roles),
             evt_handlers=[(evt.EVT_ABORTED, _wake), *handlers],
+            tls_args=(context, destination.host) if context else None,
         )
     except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
         return NoAssociation(f"no way to {where}: {error}", transient=True)
+    except ConfigError as error:  # a file of [tls] that went or changed since the start
+        return NoAssociation(str(error), transient=True)
     if association.is_established:
         return association
-    return _why_not(association, destination)
+    found = _why_not(association, destination)
+    if context is None or association.is_rejected or not found.transient:
+        return found
+    said = fault(destination, context, _CONNECT_S)
+    if not said and not (tls and tls.cert):
+        said = "it ended without an answer; it may ask for our certificate: tls.cert, tls.key"
+    return NoAssociation(f"no association with {where}: {said}", transient=True) if said else found
 
 
 def _wake(event: Any) -> None:  # noqa: ANN401

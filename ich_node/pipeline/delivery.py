@@ -19,7 +19,7 @@ from ich_node.pipeline import proof
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.pauses import doubling
 from ich_node.records import Verdict
-from ich_node.settings import Destination
+from ich_node.settings import Destination, Tls
 from ich_node.states import DUE, DeliveryEvent, DeliveryState
 from ich_node.store import deliveries, results
 from ich_node.store.deliveries import Ended
@@ -42,6 +42,7 @@ class Deliverer:
     jobs: Jobs
     calling_ae: str
     destinations: Mapping[str, Destination]
+    tls: Tls = field(default_factory=Tls)
     at_hand: AtHand = field(default_factory=AtHand)
 
 
@@ -75,7 +76,9 @@ def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> Non
     destination = deliverer.destinations[name]
     try:
         if row.state is DeliveryState.AWAITING:
-            ended = proof.attempt(deliverer.engine, destination, deliverer.calling_ae, key, row)
+            ended = proof.attempt(
+                deliverer.engine, destination, deliverer.calling_ae, key, row, deliverer.tls
+            )
         else:
             verdicts = _send(deliverer, key, destination, row.stored)
             ended = judge(verdicts, row.tries + 1)
@@ -108,7 +111,9 @@ def _send(
         [_object(item) for item in items if item.sop_instance_uid not in stored]
         for items in (wanted, spare)
     )
-    verdicts = send(destination, deliverer.calling_ae, first, instead) if first else []
+    verdicts: list[Verdict] = []
+    if first:
+        verdicts = send(destination, deliverer.calling_ae, first, instead, tls=deliverer.tls)
     return step_down(verdicts, destination.fallback, bool(captures))
 
 

@@ -12,7 +12,7 @@ from functools import partial
 
 from ich_node.deliver.proof import Look, Transaction, identify, look
 from ich_node.pipeline.pauses import doubling
-from ich_node.settings import Destination
+from ich_node.settings import Destination, Tls
 from ich_node.states import DeliveryEvent
 from ich_node.store import proofs, results
 from ich_node.store.deliveries import DeliveryRow, Ended
@@ -34,7 +34,12 @@ _NO_SUCH_OBJECT = 0x0112  # Failure Reason (PS3.3 C.14.1.1)
 
 
 def attempt(
-    engine: Engine, destination: Destination, calling_ae: str, key: str, row: DeliveryRow
+    engine: Engine,
+    destination: Destination,
+    calling_ae: str,
+    key: str,
+    row: DeliveryRow,
+    tls: Tls,
 ) -> Ended:
     """Have a destination prove that it holds what it stored of a revision.
 
@@ -69,6 +74,7 @@ def attempt(
             withdraw=partial(proofs.withdraw, engine),
         ),
         overdue=bool(asked) or row.tries >= _PATIENCE,
+        tls=tls,
     )
     told = read_reports(row, proofs.of_delivery(engine, key, destination.name))
     if told is not None:
