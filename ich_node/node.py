@@ -169,8 +169,12 @@ def run_worker(settings: Settings, parent: int | None) -> None:
 
 def run_deliverer(settings: Settings, parent: int | None) -> None:
     """Deliver results until told to stop, each destination in a queue of its own."""
+    from ich_node.deliver.tls import client_context
     from ich_node.pipeline import commitment, delivery
     from ich_node.pipeline import engine as durable
+
+    if any(destination.tls for destination in settings.destinations):
+        client_context(settings.tls)  # a file that cannot be used is told at the start
 
     with locks.take(_locks(settings), "deliverer-0", wait_s=_patience_s(parent)) as executor:
         store = prepare(settings)
@@ -184,6 +188,7 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
                 jobs=jobs,
                 calling_ae=settings.dicom.ae_title,
                 destinations=destinations,
+                tls=settings.tls,
                 at_hand=at_hand,
             )
         )
@@ -195,12 +200,13 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
         ours = settings.dicom.ae_title
         reports = _Duty(
             commitment.PERIOD_S,
-            lambda: commitment.report_owed(store, ours, settings.destinations),
+            lambda: commitment.report_owed(store, ours, settings.destinations, settings.tls),
         )
         _in_background([reports])  # a peer that hangs must not hold up the others
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
+            _Duty(_IDLE_LOOK_S, lambda: reconcile.hasten(store, jobs)),
             _Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
         )
         _in_background(duties, at_hand)

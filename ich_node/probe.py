@@ -6,12 +6,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pydicom.uid import UID
 
 from ich_node import node
 from ich_node.deliver.scu import echo
 from ich_node.errors import IchNodeError
 from ich_node.records import CheckItem
-from ich_node.settings import Settings
+from ich_node.settings import Destination, Settings
+from ich_node.store import destinations
+from ich_node.store.engine import DatabaseError, open_engine
 
 _MODEL_TIMEOUT_S = 300
 
@@ -24,10 +29,21 @@ def check(settings: Settings) -> list[CheckItem]:
         _try("database", lambda: _database(settings)),
         _try("model", lambda: _model(settings)),
     ]
-    for destination in settings.destinations:
-        ok, text = echo(destination, settings.dicom.ae_title)
-        found.append(CheckItem(f"destination {destination.name}", ok, text))
-    return found
+    return found + [_destination(settings, destination) for destination in settings.destinations]
+
+
+def _destination(settings: Settings, destination: Destination) -> CheckItem:
+    """Echo it, and say what it is known not to take."""
+    ok, text = echo(destination, settings.dicom.ae_title, tls=settings.tls)
+    try:
+        refused = destinations.refused_classes(open_engine(settings.database_url), destination.name)
+    except (IchNodeError, DatabaseError):  # said of the database itself
+        refused = {}
+    for uid, since in refused.items():
+        day = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d")
+        instead = "captures go instead" if destination.fallback else "fallback is not set"
+        text += f"; has not accepted {UID(uid).name} since {day}, {instead}"
+    return CheckItem(f"destination {destination.name}", ok, text)
 
 
 def _try(name: str, look: Callable[[], str]) -> CheckItem:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ich_node.errors import StoreError
-from ich_node.states import DeliveryState, SeriesState
+from ich_node.states import ARRIVED, SeriesState
 from ich_node.store.engine import Connection, Engine, reading
 from ich_node.store.tables import delivery, event, instance, result, revision, series, study
 
@@ -177,9 +177,7 @@ def _revision(connection: Connection, row: sa.RowMapping) -> dict[str, Any]:
     outcome = dict(row["outcome"] or {})
     deliveries = _deliveries(connection, row["key"])
     timings = dict(outcome.get("timings_s") or {})
-    arrived = [
-        item["updated_at"] for item in deliveries if item["state"] == DeliveryState.DELIVERED
-    ]
+    arrived = [item["stored_at"] for item in deliveries if item["state"] in ARRIVED]
     if arrived and len(arrived) == len(deliveries) and row["reported_at"] is not None:
         timings["deliver"] = round(max(arrived) - row["reported_at"], 3)
         timings["last_image_to_delivered"] = round(max(arrived) - row["last_received_at"], 3)

@@ -8,6 +8,7 @@ from ich_node.records import Verdict
 from ich_node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
 from ich_node.store import deliveries, overview, results, revisions
 from ich_node.store import jobs as job_port
+from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
 from tests.unit.pipeline.conftest import KEY, report
@@ -54,7 +55,7 @@ def test_retry_sends_now_what_failed_or_waits(
     """And counts its attempts anew, so that it is not given up at once."""
     report(engine, jobs)
     pause = 1800.0 if event is DeliveryEvent.POSTPONED else None
-    deliveries.record(engine, jobs, KEY, "pacs", (), event, "away", pause)
+    deliveries.record(engine, jobs, KEY, "pacs", 1, Ended(event, "away", next_in_s=pause))
     assert again.retry(engine, jobs, STUDY) == [f"series {SERIES}: sent again to pacs"]
     row = deliveries.find(engine, KEY, "pacs")
     assert row is not None
@@ -84,7 +85,8 @@ def test_resend_makes_everything_due_again(engine: Engine, jobs: Jobs, tmp_path)
     """Also to a destination that is new, and whatever the others hold."""
     report(engine, jobs)
     keep(engine, tmp_path)
-    deliveries.record(engine, jobs, KEY, "pacs", [STORED], DeliveryEvent.STORED, "1 stored", None)
+    stored = Ended(DeliveryEvent.STORED, "1 stored", [STORED], next_in_s=0.0)
+    deliveries.record(engine, jobs, KEY, "pacs", 1, stored)
     assert revisions.state_of(engine, KEY) is SeriesState.DELIVERED
     assert again.resend(engine, jobs, STUDY, ["pacs", "new"]) == [
         f"series {SERIES}: sent to pacs",
@@ -92,8 +94,8 @@ def test_resend_makes_everything_due_again(engine: Engine, jobs: Jobs, tmp_path)
     ]
     row = deliveries.find(engine, KEY, "pacs")
     assert row is not None
-    assert (row.state, row.attempt, row.stored) == (DeliveryState.PENDING, 2, frozenset())
-    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:2") == "ENQUEUED"
+    assert (row.state, row.attempt, row.stored) == (DeliveryState.PENDING, 3, frozenset())
+    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:3") == "ENQUEUED"
     assert job_port.status_of(jobs, f"deliver:new:{KEY}:1") == "ENQUEUED"
     assert revisions.state_of(engine, KEY) is SeriesState.REPORTED
 
