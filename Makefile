@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults validate clean
+.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults validate test-viewer clean
 
 $(READY): pyproject.toml constraints.txt training/anatomy.txt
 	$(PYTHON) -m venv $(VENV)
@@ -57,6 +57,10 @@ faults: $(READY)
 ## Every object of varied studies before dciodvfy, dcentvfy and PixelMed: counts, and what was said.
 validate: $(READY)
 	$(BIN)/python -m tests.validation
+
+## Results in OHIF in headless Chromium, from Orthanc: the overlay lies on the bleed, reports open.
+test-viewer: $(READY)
+	$(BIN)/python -m pytest tests/viewer -m viewer
 
 clean:
 	rm -rf $(VENV) out
