@@ -34,9 +34,10 @@ unit: $(READY)
 model: $(READY)
 	$(BIN)/python -m training.evaluate simulated --bundle smartnet-ich --heads 60 --processes 2 --out out/model
 
-## Seconds from the last image to the stored SR, stage by stage.
+## Seconds from the last image to the stored SR, stage by stage; seconds and memory of a large SEG.
 bench: $(READY)
 	$(BIN)/python -m deploy.bench
+	$(BIN)/python -m deploy.bench_seg
 
 ## Seconds for a study through the shipped model, beside plain PyTorch with the same weights.
 bench-model: $(READY)

@@ -113,9 +113,12 @@ class Destination(_Section):
     @model_validator(mode="after")
     def _only_what_is_there(self) -> Destination:
         """Refuse what this version cannot do, rather than send less than was asked for."""
-        later = [kind for kind in self.outputs if kind not in ("seg", "sr")]
+        later = [kind for kind in self.outputs if kind not in ("seg", "sr", "sc")]
         if later:
-            msg = f"outputs: {', '.join(later)} is not available in this version; allowed: seg, sr"
+            msg = (
+                f"outputs: {', '.join(later)} is not available in this version; allowed: seg, "
+                "sr, sc"
+            )
             raise ValueError(msg)
         if self.fallback:
             msg = 'fallback: "sc" is not available in this version; allowed: ""'
@@ -267,6 +270,12 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """SQLAlchemy URL of the database."""
         return self.database.url or f"sqlite:///{self.storage.data_dir / DATABASE_NAME}"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of result that a destination may get, beside SEG and SR: those are always built."""
+        asked = {kind for one in self.destinations for kind in (*one.outputs, one.fallback)}
+        return tuple(sorted(asked - {"seg", "sr", ""}))
 
     @property
     def spool_dir(self) -> Path:

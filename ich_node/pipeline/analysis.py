@@ -8,7 +8,7 @@ from the stored originals, which gives the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +172,15 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     context = settle.context_of(worker, revision, timings_s, folder)
 
     def build(part: Path) -> None:
-        stages.build_analysed(context, volume, _prediction(worker, revision), part)
+        prediction = _prediction(worker, revision)
+        stages.build_analysed(context, volume, prediction, part, worker.kinds)
         faults.point("report.done", revision.key)
 
+    def add(part: Path, kinds: Collection[str]) -> None:
+        stages.add_analysed(context, volume, _prediction(worker, revision), part, kinds)
+
     built, took = stages.timed(lambda: kept.build_once(folder, build))
+    kept.build_missing(folder, worker.kinds, add)
     faults.point("report.built", revision.key)
     told = outcome.read(folder)
     present = [name for name, found in told["findings"].items() if found["present"]]

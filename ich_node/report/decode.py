@@ -16,6 +16,7 @@ from ich_node.errors import CheckFailed
 from ich_node.report.outlines import Mask, Polyline
 
 _SUBTYPE_OF_CODE = {OF_CLASS[name].finding.value: name for name in SUBTYPES}
+_CLASS_OF_CODE = {entry.finding.value: name for name, entry in OF_CLASS.items()}
 _TRACKING_UID = Concept("112040", "DCM", "Tracking Unique Identifier")
 _MEASUREMENT_GROUP = Concept("125007", "DCM", "Measurement Group")
 _IMAGE_REGION = Concept("111030", "DCM", "Image Region")
@@ -54,6 +55,15 @@ class Group:
     outlines: dict[str, list[Polyline]]
 
 
+@dataclass(frozen=True)
+class Report:
+    """What an SR says: its Measurement Groups, and its Qualitative Evaluations with their texts."""
+
+    groups: list[Group]
+    evaluations: dict[str, Said]
+    texts: list[str]
+
+
 def segments(seg: Dataset) -> dict[str, str]:
     """Return the Tracking UID of each subtype that has a segment."""
     return {_subtype(item): str(item.TrackingUID) for item in seg.SegmentSequence}
@@ -90,31 +100,28 @@ def spacing_mm(seg: Dataset) -> float | None:
     return None if stated is None else float(stated)
 
 
-def groups(sr: Dataset) -> list[Group]:
-    """Return the Measurement Groups of a report."""
-    return [_group(item) for item in content(sr) if _is(item, _MEASUREMENT_GROUP)]
+def report(sr: Dataset) -> Report:
+    """Return what a report says; it is walked through once, to its containers."""
+    groups: list[Group] = []
+    evaluations: dict[str, Said] = {}
+    texts: list[str] = []
+    for section in sr.get("ContentSequence", []):
+        items = section.get("ContentSequence", [])
+        if _is(section, codes.IMAGING_MEASUREMENTS):
+            groups += [_group(item) for item in items if _is(item, _MEASUREMENT_GROUP)]
+        elif _is(section, codes.QUALITATIVE_EVALUATIONS):
+            evaluations |= dict(_evaluation(item) for item in items if _class_of(item) is not None)
+            texts += [str(item.TextValue) for item in items if item.ValueType == "TEXT"]
+    return Report(groups, evaluations, texts)
 
 
-def evaluations(sr: Dataset) -> dict[str, Said]:
-    """Return what the Qualitative Evaluations say of each class that they name."""
-    names = {entry.finding.value: name for name, entry in OF_CLASS.items()}
-    said = {}
-    for container in content(sr):
-        if not _is(container, codes.QUALITATIVE_EVALUATIONS):
-            continue
-        for item in container.ContentSequence:
-            name = names.get(str(item.ConceptNameCodeSequence[0].CodeValue))
-            if name is not None:
-                present = str(item.ConceptCodeSequence[0].CodeValue) == codes.PRESENT.value
-                said[name] = _said(item, present)
-    return said
+def _class_of(item: Dataset) -> str | None:
+    return _CLASS_OF_CODE.get(str(item.ConceptNameCodeSequence[0].CodeValue))
 
 
-def content(item: Dataset) -> Iterator[Dataset]:
-    """Yield every content item below this one."""
-    for child in item.get("ContentSequence", []):
-        yield child
-        yield from content(child)
+def _evaluation(item: Dataset) -> tuple[str, Said]:
+    present = str(item.ConceptCodeSequence[0].CodeValue) == codes.PRESENT.value
+    return str(_class_of(item)), _said(item, present)
 
 
 def references(dataset: Dataset) -> set[str]:

@@ -16,7 +16,7 @@ from ich_node.store.tables import result, revision
 
 @dataclass(frozen=True)
 class KeptResult:
-    """A built object: `kind` is ``seg`` or ``sr``; `sha256` is of the file."""
+    """A built object: `kind` is one of a destination's `outputs`; `sha256` is of the file."""
 
     kind: str
     sop_instance_uid: str
@@ -65,7 +65,7 @@ def kept_of(engine: Engine, key: str) -> list[KeptResult]:
     query = (
         sa.select(result.c.kind, result.c.sop_instance_uid, result.c.path, result.c.sha256)
         .where(result.c.revision_key == key)
-        .order_by(result.c.kind)
+        .order_by(result.c.kind, result.c.path)
     )
     with reading(engine) as connection:
         return [
