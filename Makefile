@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults clean
+.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults soak clean
 
 $(READY): pyproject.toml constraints.txt training/anatomy.txt
 	$(PYTHON) -m venv $(VENV)
@@ -53,6 +53,10 @@ bench-idle: $(READY)
 ## 200 kills at random while 100 studies go through: the counts of what was lost or came twice.
 faults: $(READY)
 	$(BIN)/python -m tests.faults.campaign
+
+## A million damaged PDUs over real sockets, 100,000 damaged files: the counts of what went wrong.
+soak: $(READY)
+	$(BIN)/python -m tests.soak
 
 clean:
 	rm -rf $(VENV) out

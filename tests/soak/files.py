@@ -16,6 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -47,6 +48,21 @@ _SYNTAXES = (
     RLELossless,
     JPEGLSLossless,
     JPEG2000Lossless,
+)
+_VALUES = (
+    "",
+    "-1",
+    "0",
+    "1e300",
+    "nan",
+    "1\\2\\3\\4\\5\\6\\7",
+    "../../../etc/passwd",
+    "1." * 40,
+    "x" * 70_000,
+    0,
+    1,
+    65535,
+    [],
 )
 _PART = 132  # preamble and prefix
 _FRESH = 2000  # series, after which the intake's folder is emptied
@@ -105,13 +121,30 @@ def _one(
     folder.mkdir()
     files = list(base)
     for index in rng.sample(range(len(files)), rng.choice((1, 2, 6))):
-        header = rng.random() < 0.8
-        files[index] = damaged(rng, files[index], _PART, _PART + 1800 if header else None)
+        files[index] = _spoilt(rng, files[index])
         report.files += 1
         _timed(report, lambda index=index: _received(report, intake, base[index], files[index]))
     for index, data in enumerate(files):
         (folder / f"{index:03d}.dcm").write_bytes(data)
     _timed(report, lambda: _read(report, sorted(folder.iterdir())))
+
+
+def _spoilt(rng: random.Random, data: bytes) -> bytes:
+    """Give elements values that nobody expects; or damage bytes, most often of the header."""
+    if rng.random() < 0.5:
+        dataset, buffer = pydicom.dcmread(BytesIO(data)), BytesIO()
+        try:
+            for keyword in rng.sample(dataset.dir(), rng.randint(1, 2)):
+                if keyword != "PixelData" and rng.random() < 0.8:
+                    dataset[keyword]._value = rng.choice(_VALUES)  # what it would not let us set
+                else:
+                    del dataset[keyword]
+            dataset.save_as(buffer, enforce_file_format=False)
+            return buffer.getvalue()
+        except Exception:
+            pass
+    header = rng.random() < 0.6
+    return damaged(rng, data, _PART, _PART + 1800 if header else None)
 
 
 def _timed(report: Report, do: object) -> None:
