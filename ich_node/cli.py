@@ -335,6 +335,28 @@ def _ask(settings: Settings, as_json: bool, command: Callable[[Engine, Jobs], li
 
 
 @main.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@_config
+@_json
+@_clear_errors
+def purge(dry_run: bool, config: Path | None, as_json: bool) -> None:
+    """Delete what has outlived [retention]: originals, then results; rows stay.
+
+    The daemon does the same every hour. What is unread, unsent or not confirmed is never deleted.
+    """
+    from ich_node.pipeline import purge as stage
+
+    settings = load_settings(config)
+    engine = _open(settings)
+    planned = stage.plan(engine, settings, datetime.now(UTC).timestamp())
+    done = planned if dry_run else stage.carry_out(engine, settings, planned)
+    if as_json:
+        _print_json({"dry_run": dry_run, **asdict(done)})
+    else:
+        views.print_purge(done, dry_run)
+
+
+@main.command()
 @click.argument("dicom_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @_config

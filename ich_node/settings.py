@@ -204,7 +204,10 @@ class Tls(_Section):
 
 
 class Retention(_Section):
-    """How long things are kept."""
+    """How long things are kept: days since the last image came, and since results were built.
+
+    0: no limit. Whatever is unread, unsent or not confirmed stays.
+    """
 
     originals_days: Annotated[int, Field(ge=0)] = 30
     results_days: Annotated[int, Field(ge=0)] = 0

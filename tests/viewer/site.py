@@ -110,7 +110,7 @@ def viewer(folder: Path, studies: Sequence[Sequence[Dataset]]) -> Iterator[Viewe
     ohif = programs.unpacked(programs.OHIF) / "dist"
     playwright = programs.unpacked(programs.PLAYWRIGHT) / "index.mjs"
     browser = {"playwright": str(playwright), "chromium": programs.path_of("chromium")}
-    with running_orthanc(folder / "orthanc", [programs.ORTHANC_DICOMWEB]) as orthanc:
+    with running_orthanc(folder / "orthanc", plugins=[programs.ORTHANC_DICOMWEB]) as orthanc:
         _read_all(folder, orthanc, studies)
         with origin(ohif, orthanc.http_port) as address:
             yield Viewer(orthanc, address, browser)
