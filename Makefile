@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults clean
+.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults validate test-viewer clean
 
 $(READY): pyproject.toml constraints.txt training/anatomy.txt
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +54,14 @@ bench-idle: $(READY)
 ## 200 kills at random while 100 studies go through: the counts of what was lost or came twice.
 faults: $(READY)
 	$(BIN)/python -m tests.faults.campaign
+
+## Every object of varied studies before dciodvfy, dcentvfy and PixelMed: counts, and what was said.
+validate: $(READY)
+	$(BIN)/python -m tests.validation
+
+## Results in OHIF in headless Chromium, from Orthanc: the overlay lies on the bleed, reports open.
+test-viewer: $(READY)
+	$(BIN)/python -m pytest tests/viewer -m viewer
 
 clean:
 	rm -rf $(VENV) out

@@ -91,7 +91,7 @@ def evaluations(
     slices as a regular grid, if anything.
     """
     items = [
-        *_algorithm(prediction, work),
+        *_contained(_algorithm(prediction, work)),
         text(codes.COMMENT, RESEARCH_USE),
         *_superseded(work),
         text(codes.FINDING, words.conclusion(prediction, volumes_ml)),
@@ -127,6 +127,17 @@ def refusal(reason: str, sentence: str, work: Work) -> hd.sr.ContainerContentIte
             ),
         ],
     )
+
+
+def _contained(items: Items) -> list[Dataset]:
+    """Make items of a template that modify what they stand in evaluations of their own.
+
+    Qualitative Evaluations hold only such (TID 1500, rows 13 and 14).
+    """
+    contained = list(items)
+    for item in contained:
+        item.RelationshipType = _CONTAINS.value
+    return contained
 
 
 def _superseded(work: Work) -> list[hd.sr.TextContentItem]:

@@ -237,6 +237,13 @@ def test_any_is_an_evaluation_with_the_volume_of_the_union(build):
     assert value(item, "Volume") == built.results.volumes_ml["any"]
 
 
+def test_evaluations_are_contained_and_modify_nothing(build):
+    """TID 1500 rows 13 and 14: the relationship is CONTAINS, the algorithm's items included."""
+    (container,) = named(build().sr, "Qualitative Evaluations")
+    assert {item.RelationshipType for item in container.ContentSequence} == {"CONTAINS"}
+    assert "Algorithm Name" in [name(item) for item in container.ContentSequence]
+
+
 def test_a_negative_report_says_absent_of_every_class(build):
     sr = build(**negative()).sr
     for klass in CLASSES:
