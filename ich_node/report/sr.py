@@ -11,7 +11,7 @@ from pydicom import Dataset
 from ich_node import codes
 from ich_node.codes import Concept
 from ich_node.records import CtVolume, Prediction, Refusal
-from ich_node.report import content
+from ich_node.report import content, words
 from ich_node.report.headers import readable_as_ct
 from ich_node.report.identity import PRODUCT, Work
 from ich_node.report.objects import common_arguments
@@ -49,8 +49,9 @@ def build_sr(
     done = volume.geometry.get("done", ())
     outlined = of_classes(volume.source, prediction.labels)
     evaluations = content.evaluations(prediction, volumes_ml, outlined, done, work)
+    conclusion = words.conclusion(prediction, volumes_ml)
     if not masked:
-        tree = content.root(codes.EVALUATION_REPORT, work, images, evaluations)
+        tree = content.root(codes.EVALUATION_REPORT, work, conclusion, images, evaluations)
         return _document(tree, evidence, work)
     groups = [
         item
@@ -60,7 +61,8 @@ def build_sr(
         )
     ]
     measurements = content.container(codes.IMAGING_MEASUREMENTS, groups)
-    tree = content.root(codes.IMAGING_MEASUREMENT_REPORT, work, images, measurements, evaluations)
+    title = codes.IMAGING_MEASUREMENT_REPORT
+    tree = content.root(title, work, conclusion, images, measurements, evaluations)
     return _document(tree, evidence, work)
 
 
@@ -78,9 +80,8 @@ def build_not_analysed_sr(
     work
         Gives UIDs and equipment.
     """
-    tree = content.root(
-        codes.EVALUATION_REPORT, work, content.refusal(refusal.reason, refusal.text, work)
-    )
+    why, reason = words.refusal_text(refusal), content.refusal(refusal.reason)
+    tree = content.root(codes.EVALUATION_REPORT, work, why, reason)
     classes = {header.SOPInstanceUID: header.SOPClassUID for header in evidence}
     sr = _document(tree, [readable_as_ct(header) for header in evidence], work)
     for series in sr.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence:
