@@ -57,7 +57,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Report:
-    """What an SR says: Measurement Groups, Qualitative Evaluations, and texts at and below the root."""
+    """What an SR says: Measurement Groups, Qualitative Evaluations, and its texts."""
 
     groups: list[Group]
     evaluations: dict[str, Said]

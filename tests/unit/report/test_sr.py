@@ -18,6 +18,7 @@ from tests.support.volumes import SPACING_MM, make_labels, make_prediction
 from tests.unit.report.conftest import Built
 
 DSRDUMP = Path("/usr/bin/dsrdump")
+DSR2HTML = Path("/usr/bin/dsr2html")
 
 
 def items(parent: Dataset) -> Iterator[Dataset]:
@@ -91,6 +92,28 @@ def test_a_machine_s_report_is_complete_preliminary_and_unverified(build):
     sr = build().sr
     flags = (sr.CompletionFlag, sr.PreliminaryFlag, sr.VerificationFlag)
     assert flags == ("COMPLETE", "PRELIMINARY", "UNVERIFIED")
+
+
+@pytest.mark.parametrize("case", [{}, negative()], ids=["positive", "negative"])
+def test_what_people_need_stands_first(build, case: dict):
+    """Before the image library and the measurements, which text views print at length."""
+    sr = build(**case).sr
+    said = [item for item in sr.ContentSequence if item.RelationshipType == "CONTAINS"]
+    assert [name(item) for item in said[:2]] == ["Comment", "Conclusion"]
+    assert said[0].TextValue.startswith("Research use only")
+    assert "haemorrhage found" in said[1].TextValue
+
+
+@pytest.mark.dcmtk
+@pytest.mark.parametrize("case", [{}, negative()], ids=["positive", "negative"])
+def test_as_html_every_value_stands_under_its_name(build, case: dict, tmp_path: Path):
+    """Items of a container that is continuous would run into one line, without names."""
+    page = tmp_path / "sr.html"
+    subprocess.run([DSR2HTML, "-q", build(**case).results.sr, page], check=True)
+    html = page.read_text()
+    assert "<b>Conclusion:</b>" in html
+    assert "<b>Subarachnoid intracranial hemorrhage:</b>" in html
+    assert case or "<b>Volume:</b>" in html
 
 
 @pytest.mark.parametrize("case", [{}, negative(), empty_mask()], ids=str)
