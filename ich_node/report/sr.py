@@ -1,4 +1,7 @@
-"""The structured report: Comprehensive 3D SR (PS3.3 A.35.13), TID 1500 at its root."""
+"""The structured report, TID 1500 at its root.
+
+Comprehensive 3D SR (PS3.3 A.35.13), or Enhanced SR (A.35.2), whose value types suffice.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def build_sr(
     volumes_ml: Mapping[str, float],
     evidence: Sequence[Dataset],
     work: Work,
-) -> hd.sr.Comprehensive3DSR:
+) -> Dataset:
     """Build the report of an analysed series.
 
     A class with a mask becomes a Measurement Group, every other one an item of the Qualitative
@@ -66,9 +69,7 @@ def build_sr(
     return _document(tree, evidence, work)
 
 
-def build_not_analysed_sr(
-    refusal: Refusal, evidence: Sequence[Dataset], work: Work
-) -> hd.sr.Comprehensive3DSR:
+def build_not_analysed_sr(refusal: Refusal, evidence: Sequence[Dataset], work: Work) -> Dataset:
     """Build the report that a series was not analysed, and why.
 
     Parameters
@@ -99,10 +100,9 @@ def _key_slices(prediction: Prediction, masked: Sequence[str]) -> list[int]:
     return [probabilities.index(max(probabilities))]
 
 
-def _document(
-    tree: hd.sr.ContainerContentItem, evidence: Sequence[Dataset], work: Work
-) -> hd.sr.Comprehensive3DSR:
-    return hd.sr.Comprehensive3DSR(
+def _document(tree: hd.sr.ContainerContentItem, evidence: Sequence[Dataset], work: Work) -> Dataset:
+    form = hd.sr.EnhancedSR if work.enhanced_sr else hd.sr.Comprehensive3DSR
+    built: Dataset = form(
         evidence=evidence,
         content=tree,
         is_complete=True,
@@ -112,6 +112,7 @@ def _document(
         coding_schemes=_own_scheme() if _is_own(tree, codes.EVALUATION_REPORT) else None,
         **common_arguments(work, "sr"),
     )
+    return built
 
 
 def _predecessors(source: Dataset, work: Work) -> list[Dataset] | None:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
+import pydicom
 import pytest
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage
+from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
 from ich_node.codes import CLASSES, OF_CLASS, SUBTYPES
 from ich_node.geometry import PlaneMap
+from ich_node.records import Wanted
+from ich_node.report.build import build_results
 from ich_node.report.outlines import MIN_AREA_MM2, fill, regions
 from tests.support.validators import dcentvfy_errors, dciodvfy_errors, dcmqi_report
 from tests.support.volumes import SPACING_MM, make_labels, make_prediction
@@ -78,6 +81,21 @@ def test_every_kind_of_report_is_valid(build, case: dict):
     assert dciodvfy_errors(built.results.sr) == []
     assert dcentvfy_errors([*built.ct, *built.files]) == []
     assert hd.sr.srread(built.results.sr).SOPClassUID == Comprehensive3DSRStorage
+
+
+@pytest.mark.dcmtk
+@pytest.mark.parametrize("case", [{}, negative()], ids=["positive", "negative"])
+def test_the_same_report_can_be_an_enhanced_sr(build, tmp_path: Path, case: dict):
+    """For an archive that knows no Comprehensive 3D SR; the content is the same."""
+    usual = build(**case)
+    results = build_results(
+        usual.volume, usual.prediction, tmp_path, None, Wanted(enhanced_sr=True)
+    )
+    sr = pydicom.dcmread(results.sr)
+    assert sr.SOPClassUID == EnhancedSRStorage
+    assert dciodvfy_errors(results.sr) == []
+    assert [name(item) for item in items(sr)] == [name(item) for item in items(usual.sr)]
+    assert subprocess.run([DSRDUMP, "-q", results.sr], capture_output=True).returncode == 0
 
 
 @pytest.mark.dcmtk
