@@ -1,6 +1,7 @@
 """A label map and a presentation state show what the SEG shows, where they are asked for."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -13,7 +14,7 @@ from pydicom.uid import CTImageStorage
 from ich_node.codes import OF_CLASS, SUBTYPES
 from ich_node.errors import CheckFailed
 from ich_node.geometry import PlaneMap
-from ich_node.records import FrameName, Results
+from ich_node.records import FrameName, Results, Wanted
 from ich_node.report import decode
 from ich_node.report.build import build_results
 from ich_node.report.check import check_others, check_results
@@ -24,6 +25,7 @@ from tests.support.validators import (
     labels_from_masks,
 )
 from tests.support.volumes import (
+    MODEL,
     make_case,
     make_labels,
     make_prediction,
@@ -40,7 +42,12 @@ DCMPSCHK = Path("/usr/bin/dcmpschk")
 
 def built(folder: Path, **case):
     series, volume, prediction = make_case(**case)
-    return series, volume, prediction, build_results(volume, prediction, folder, None, KINDS)
+    return (
+        series,
+        volume,
+        prediction,
+        build_results(volume, prediction, folder, None, Wanted(KINDS)),
+    )
 
 
 def read(results: Results, kind: str) -> Dataset:
@@ -130,7 +137,7 @@ def test_patient_study_and_wording(tmp_path: Path, kind: str):
 def test_a_negative_series_has_neither(tmp_path: Path):
     _, volume, _ = make_case()
     negative = make_prediction(make_labels(subtypes=()))
-    assert build_results(volume, negative, tmp_path, None, KINDS).others == {}
+    assert build_results(volume, negative, tmp_path, None, Wanted(KINDS)).others == {}
 
 
 def test_a_rescale_that_changes_between_slices_gives_no_presentation_state(tmp_path: Path):
@@ -140,7 +147,9 @@ def test_a_rescale_that_changes_between_slices_gives_no_presentation_state(tmp_p
     changed = make_volume(make_series(volume.hu), volume.hu)
     for dataset, header in zip(series, changed.source.headers, strict=True):
         header.RescaleIntercept = dataset.RescaleIntercept
-    assert set(build_results(changed, prediction, tmp_path, None, KINDS).others) == {"seg-labelmap"}
+    assert set(build_results(changed, prediction, tmp_path, None, Wanted(KINDS)).others) == {
+        "seg-labelmap"
+    }
 
 
 def test_frames_of_a_multi_frame_image_are_named_by_their_number(tmp_path: Path):
@@ -150,7 +159,7 @@ def test_frames_of_a_multi_frame_image_are_named_by_their_number(tmp_path: Path)
         for number, header in enumerate(volume.source.headers, start=1)
     }
     volume = with_source(volume, frames=frames)
-    results = build_results(volume, prediction, tmp_path, None, KINDS)
+    results = build_results(volume, prediction, tmp_path, None, Wanted(KINDS))
     state, label_map = (read(results, kind) for kind in ("pr", "seg-labelmap"))
     assert len(state.ReferencedSeriesSequence[0].ReferencedImageSequence) == 1
     (image,) = state.GraphicAnnotationSequence[0].ReferencedImageSequence
@@ -213,3 +222,27 @@ def test_highdicom_reads_the_label_map(tmp_path: Path):
     seg = hd.seg.segread(results.others["seg-labelmap"][0])
     assert seg.segmentation_type.value == "LABELMAP"
     assert sorted(seg.segment_numbers) == [1, 2]
+
+
+def uids(dataset: Dataset) -> list[tuple[int, str]]:
+    return [
+        (element.tag, str(element.value)) for element in dataset.iterall() if element.VR == "UI"
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rebuild_gives_equal_uids_and_another_model_other_ones(tmp_path: Path, kind: str):
+    made = []
+    for name, model in (("a", MODEL), ("b", MODEL), ("c", replace(MODEL, sha256="cd" * 32))):
+        (tmp_path / name).mkdir()
+        _, volume, prediction = make_case()
+        prediction = replace(prediction, model=model)
+        results = build_results(volume, prediction, tmp_path / name, None, Wanted(KINDS))
+        made.append(read(results, kind))
+    assert uids(made[0]) == uids(made[1])
+    assert made[2].SOPInstanceUID != made[0].SOPInstanceUID
+    assert made[2].SeriesInstanceUID != made[0].SeriesInstanceUID
+    (equipment,) = (
+        item for item in made[0].ContributingEquipmentSequence if item.Manufacturer == "ich-node"
+    )
+    assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
