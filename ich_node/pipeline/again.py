@@ -16,10 +16,15 @@ from ich_node.store.jobs import Jobs
 from ich_node.store.revisions import Newest
 
 _ASKED = "asked for by `ich-node {}`"
+_RETRIED = {
+    DeliveryState.RETRYING: "sent again to",
+    DeliveryState.FAILED: "sent again to",
+    DeliveryState.AWAITING: "proof asked for again from",
+}
 
 
 def retry(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
-    """Run again what failed: the analysis, and what a destination has not stored yet.
+    """Run again what failed: the analysis, and what a destination has not stored or proven yet.
 
     Returns
     -------
@@ -37,9 +42,12 @@ def retry(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
         for newest in revisions.newest(connection, study_instance_uid):
             if _retry_analysis(connection, jobs, newest, text):
                 done.append(f"series {newest.series_instance_uid}: analysed again")
-            for name in _not_stored(connection, newest.key):
+            for name, state in deliveries.of_revision(connection, newest.key).items():
+                if state not in _RETRIED:
+                    continue
                 deliveries.ask(connection, jobs, newest.key, name, DeliveryEvent.RETRY, text)
-                done.append(f"series {newest.series_instance_uid}: sent again to {name}")
+                uid, what = newest.series_instance_uid, _RETRIED[state]
+                done.append(f"series {uid}: {what} {name}")
     return done
 
 
@@ -48,13 +56,6 @@ def _retry_analysis(connection: Connection, jobs: Jobs, newest: Newest, text: st
         return revisions.requeue(connection, jobs, newest.item, text, event=SeriesEvent.RETRY)
     except IllegalTransition:  # it has not failed
         return False
-
-
-def _not_stored(connection: Connection, key: str) -> list[str]:
-    waiting = (DeliveryState.RETRYING, DeliveryState.FAILED)
-    return [
-        name for name, state in deliveries.of_revision(connection, key).items() if state in waiting
-    ]
 
 
 def reprocess(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:

@@ -259,6 +259,20 @@ def test_a_failure_that_is_no_loss_is_asked_again_and_nothing_is_sent_twice(ours
     assert len(pacs.came) == 2
 
 
+def test_retry_asks_for_the_proof_now(ours: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the PACS has learnt only now where it is to report to."""
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
+    with archive(commits=True, later=True) as pacs:
+        ours.due(pacs.port)
+        ours.step()
+        ours.step()
+        began = ours.clock.now
+        said = again.retry(ours.engine, ours.jobs, STUDY)
+        assert said == ["series 1.2.3: proof asked for again from pacs"]
+        assert ours.step() is DeliveryState.AWAITING
+        assert (len(pacs.asked), ours.clock.now) == (2, began)
+
+
 def test_one_that_is_away_when_it_is_to_prove_is_asked_when_it_is_back(ours: Site) -> None:
     port = free_port()
     with archive(port=port, commits=True) as pacs:

@@ -64,6 +64,7 @@ def test_only_a_proof_confirms() -> None:
         DeliveryEvent.ANSWERED,
         DeliveryEvent.REQUEUED,
         DeliveryEvent.RELEASED,
+        DeliveryEvent.RETRY,
     }
     assert into - other_attempts == {DeliveryEvent.STORED}
 
