@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults clean
+.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults soak validate test-viewer clean
 
 $(READY): pyproject.toml constraints.txt training/anatomy.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,9 +34,10 @@ unit: $(READY)
 model: $(READY)
 	$(BIN)/python -m training.evaluate simulated --bundle smartnet-ich --heads 60 --processes 2 --out out/model
 
-## Seconds from the last image to the stored SR, stage by stage.
+## Seconds from the last image to the stored SR, stage by stage; seconds and memory of a large SEG.
 bench: $(READY)
 	$(BIN)/python -m deploy.bench
+	$(BIN)/python -m deploy.bench_seg
 
 ## Seconds for a study through the shipped model, beside plain PyTorch with the same weights.
 bench-model: $(READY)
@@ -53,6 +54,18 @@ bench-idle: $(READY)
 ## 200 kills at random while 100 studies go through: the counts of what was lost or came twice.
 faults: $(READY)
 	$(BIN)/python -m tests.faults.campaign
+
+## Every object of varied studies before dciodvfy, dcentvfy and PixelMed: counts, and what was said.
+validate: $(READY)
+	$(BIN)/python -m tests.validation
+
+## Results in OHIF in headless Chromium, from Orthanc: the overlay lies on the bleed, reports open.
+test-viewer: $(READY)
+	$(BIN)/python -m pytest tests/viewer -m viewer
+
+## A million damaged PDUs over real sockets, 100,000 damaged files: the counts of what went wrong.
+soak: $(READY)
+	$(BIN)/python -m tests.soak
 
 clean:
 	rm -rf $(VENV) out

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ich_node import views
 from ich_node.common import clear_errors, config_option, json_option, open_database, print_json
 from ich_node.errors import ConfigError
 from ich_node.settings import Settings, load_settings
@@ -120,4 +123,26 @@ def _ask(settings: Settings, as_json: bool, command: Callable[[Engine, Jobs], li
         click.echo(line)
 
 
-COMMANDS = (retry, reprocess, resend, hold, release)
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@config_option
+@json_option
+@clear_errors
+def purge(dry_run: bool, config: Path | None, as_json: bool) -> None:
+    """Delete what has outlived [retention]: originals, then results; rows stay.
+
+    The daemon does the same every hour. What is unread, unsent or not confirmed is never deleted.
+    """
+    from ich_node.pipeline import purge as stage
+
+    settings = load_settings(config)
+    engine = open_database(settings)
+    planned = stage.plan(engine, settings, datetime.now(UTC).timestamp())
+    done = planned if dry_run else stage.carry_out(engine, settings, planned)
+    if as_json:
+        print_json({"dry_run": dry_run, **asdict(done)})
+    else:
+        views.print_purge(done, dry_run)
+
+
+COMMANDS = (retry, reprocess, resend, hold, release, purge)

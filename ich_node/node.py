@@ -22,7 +22,7 @@ from ich_node import locks, logs
 from ich_node.bell import Bell
 from ich_node.errors import StoreError
 from ich_node.notify import ALIVE, READY, STOPPING, notify
-from ich_node.pipeline import reconcile
+from ich_node.pipeline import purge, reconcile
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.completion import Completion
 from ich_node.pipeline.counting import askers
@@ -113,6 +113,7 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
         recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
         _in_background([whole, recent])  # a large spool takes minutes, or hours
+        _in_background([_Duty(purge.PERIOD_S, lambda: purge.purge(engine, settings))])
         _in_background([_Duty(_COMPLETE_S, look)], at_hand, answered)
         _until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
@@ -145,6 +146,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
                 predictor=predictor,
                 results_dir=settings.results_dir,
                 destinations=tuple(item.name for item in settings.destinations),
+                kinds=settings.kinds,
                 rules=settings.selection,
                 max_missing=settings.assembly.max_missing,
                 at_hand=at_hand,

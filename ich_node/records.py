@@ -309,12 +309,14 @@ class Results:
     """The objects built for one revision, kept as files and sent byte for byte.
 
     ``seg`` is None unless a mask has voxels. ``volumes_ml`` has one entry for each of
-    `codes.CLASSES`, or is empty for a refused series.
+    `codes.CLASSES`, or is empty for a refused series. ``others`` are the objects of every other
+    kind that was asked for and could be made.
     """
 
     seg: Path | None
     sr: Path
     volumes_ml: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -110,15 +110,6 @@ class Destination(_Section):
     commitment: Literal["auto", "require", "off"] = "auto"
     tls: bool = False
 
-    @model_validator(mode="after")
-    def _only_what_is_there(self) -> Destination:
-        """Refuse what this version cannot do, rather than send less than was asked for."""
-        later = [kind for kind in self.outputs if kind not in ("seg", "sr")]
-        if later:
-            msg = f"outputs: {', '.join(later)} is not available in this version; allowed: seg, sr"
-            raise ValueError(msg)
-        return self
-
 
 class Completion(_Section):
     """When a series counts as complete if nothing decides earlier."""
@@ -213,7 +204,10 @@ class Tls(_Section):
 
 
 class Retention(_Section):
-    """How long things are kept."""
+    """How long things are kept: days since the last image came, and since results were built.
+
+    0: no limit. Whatever is unread, unsent or not confirmed stays.
+    """
 
     originals_days: Annotated[int, Field(ge=0)] = 30
     results_days: Annotated[int, Field(ge=0)] = 0
@@ -268,6 +262,12 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """SQLAlchemy URL of the database."""
         return self.database.url or f"sqlite:///{self.storage.data_dir / DATABASE_NAME}"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of result that a destination may get, beside SEG and SR: those are always built."""
+        asked = {kind for one in self.destinations for kind in (*one.outputs, one.fallback)}
+        return tuple(sorted(asked - {"seg", "sr", ""}))
 
     @property
     def spool_dir(self) -> Path:

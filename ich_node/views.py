@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ich_node.pipeline.purge import Plan
 from ich_node.records import CheckItem
 from ich_node.selftest.report import Outcome, Report, Step
 
@@ -50,6 +51,26 @@ def _print_step(step: Step) -> None:
     _out.print(
         f"{_MARKS[step.outcome]} {step.name:<12} {step.seconds:6.2f} s  {escape(step.text)}",
         soft_wrap=True,
+    )
+
+
+def print_purge(done: Plan, dry_run: bool) -> None:
+    """Print what was deleted, or would be, a line for each study; then what must stay, and why."""
+    for item in done.deletions:
+        _out.print(
+            f"{item.kind:<9}  {item.study_instance_uid}  {item.files} files: {item.why}",
+            soft_wrap=True,
+        )
+    for held in done.bound:
+        _out.print(
+            f"[yellow]kept     [/]  {held.study_instance_uid}  {held.files} files: {held.bound}",
+            soft_wrap=True,
+        )
+    verb = "to be deleted" if dry_run else "deleted"
+    _out.print(
+        f"{len(done.deletions)} {verb}, {done.freed / 1e6:.0f} MB of originals; "
+        f"{len(done.bound)} overdue and kept; {done.held / 1e9:.2f} GB were held"
+        + (f", {done.limit / 1e9:g} GB allowed" if done.limit else "")
     )
 
 

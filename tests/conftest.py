@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.validators import has_pixelmed
+
 # A change is judged by its own merits, not by what chance draws; people's runs go on searching.
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
@@ -27,6 +29,10 @@ _NEEDS = {
     "orthanc": (
         lambda: shutil.which("Orthanc") is not None,
         "Orthanc is missing: install the Debian package orthanc",
+    ),
+    "pixelmed": (
+        has_pixelmed,
+        "PixelMed is missing: install the Debian packages default-jre-headless, libpixelmed-java",
     ),
     "shared_data": (
         (SHARED / "data").is_dir,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ich_node.states import DeliveryEvent, DeliveryState, IllegalTransition, SeriesEvent
-from ich_node.store import deliveries, destinations, results, revisions
+from ich_node.store import deliveries, destinations, results, retention, revisions
 from ich_node.store.deliveries import Due
 from ich_node.store.engine import Connection, Engine, writing
 from ich_node.store.jobs import Jobs
@@ -78,6 +78,9 @@ def reprocess(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
     with writing(engine) as connection:
         for newest in revisions.newest(connection, study_instance_uid):
             uid = newest.series_instance_uid
+            if gone := retention.deleted_images(connection, uid):
+                done.append(f"series {uid}: left alone, {gone} of its images were deleted")
+                continue
             try:
                 revisions.reopen(connection, jobs, uid, _ASKED.format("reprocess"))
                 done.append(f"series {uid}: analysed again as a new revision")

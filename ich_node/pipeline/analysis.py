@@ -8,7 +8,7 @@ from the stored originals, which gives the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from ich_node.pipeline.outcome import Context
 from ich_node.pipeline.worker import Worker
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
 from ich_node.states import UNFINISHED, SeriesEvent
-from ich_node.store import deliveries, results, revisions
-from ich_node.store.engine import DatabaseError, writing
+from ich_node.store import deliveries, results, retention, revisions
+from ich_node.store.engine import DatabaseError, Engine, writing
 from ich_node.store.jobs import ANALYSE_WORKFLOW
 
 _log = logs.get(__name__)
@@ -137,6 +137,7 @@ def _crashed(stage: str, died: int) -> Step:
 
 
 def _assemble(worker: Worker, revision: Revision) -> Timings:
+    check_kept(worker.engine, revision.key)
     settle.choose(worker, revision)
     first, last, complete = revisions.moments(worker.engine, revision.key)
     queued = time.time() - complete
@@ -151,6 +152,23 @@ def _assemble(worker: Worker, revision: Revision) -> Timings:
         "queue": queued,
         "assemble": took,
     }
+
+
+def check_kept(engine: Engine, key: str) -> None:
+    """Look whether all images of a revision are still kept.
+
+    Raises
+    ------
+    SeriesRefused
+        One came after the others of its series were deleted.
+    """
+    deleted, images = retention.deleted_of(engine, key)
+    if deleted:
+        raise SeriesRefused(
+            Reason.ORIGINALS_DELETED,
+            f"{deleted} of its {images} images were deleted after [retention] originals_days; "
+            "send the whole series again, then `ich-node reprocess`",
+        )
 
 
 def _infer(worker: Worker, revision: Revision) -> Timings:
@@ -172,10 +190,15 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     context = settle.context_of(worker, revision, timings_s, folder)
 
     def build(part: Path) -> None:
-        stages.build_analysed(context, volume, _prediction(worker, revision), part)
+        prediction = _prediction(worker, revision)
+        stages.build_analysed(context, volume, prediction, part, worker.kinds)
         faults.point("report.done", revision.key)
 
+    def add(part: Path, kinds: Collection[str]) -> None:
+        stages.add_analysed(context, volume, _prediction(worker, revision), part, kinds)
+
     built, took = stages.timed(lambda: kept.build_once(folder, build))
+    kept.build_missing(folder, worker.kinds, add)
     faults.point("report.built", revision.key)
     told = outcome.read(folder)
     present = [name for name, found in told["findings"].items() if found["present"]]

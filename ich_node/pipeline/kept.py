@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pydicom
@@ -17,7 +17,8 @@ from ich_node.store.engine import Engine
 from ich_node.store.results import KeptResult
 from ich_node.uids import derive
 
-_KINDS = ("seg", "sr")
+# Kinds of result; one that consists of several objects has a folder of its name.
+_KINDS = ("seg", "seg-labelmap", "sr", "sc", "pr")
 
 
 def result_key(sop_instance_uids: Sequence[str], by: ModelIdentity | Refusal) -> str:
@@ -46,11 +47,37 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> bool:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True, mode=0o700)
     build(part)
-    for path in (*part.iterdir(), part):
-        _sync(path)
+    _sync_all(part)
     part.rename(folder)
     _sync(folder.parent)
     return True
+
+
+def build_missing(
+    folder: Path, kinds: Collection[str], build: Callable[[Path, Collection[str]], None]
+) -> None:
+    """Add to a folder of results those kinds that were not asked for when it was built.
+
+    `build` gets a folder and the kinds to write there; each is moved in when all are complete.
+    """
+    missing = [kind for kind in kinds if not objects_of(folder, kind)]
+    if not missing:
+        return
+    part = folder.with_name(f"{folder.name}.more")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(mode=0o700)
+    build(part, missing)
+    _sync_all(part)
+    for made in part.iterdir():
+        made.rename(folder / made.name)
+    _sync(folder)
+    part.rmdir()
+
+
+def objects_of(folder: Path, kind: str) -> list[Path]:
+    """Return the files of one kind in a folder of results, in the order to send."""
+    one = folder / f"{kind}.dcm"
+    return [one] if one.is_file() else sorted((folder / kind).glob("*.dcm"))
 
 
 def kept_files(folder: Path) -> list[KeptResult]:
@@ -65,7 +92,7 @@ def kept_files(folder: Path) -> list[KeptResult]:
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
         for kind in _KINDS
-        if (path := folder / f"{kind}.dcm").is_file()
+        for path in objects_of(folder, kind)
     ]
 
 
@@ -81,6 +108,11 @@ def superseded(engine: Engine, revision: Revision, folder: Path) -> Superseded |
             names = (sr.SOPClassUID, sr.SOPInstanceUID, sr.SeriesInstanceUID)
             return Superseded(number, *(str(name) for name in names))
     return None
+
+
+def _sync_all(folder: Path) -> None:
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
 
 
 def _sync(path: Path) -> None:

@@ -7,7 +7,7 @@ could be read) is entered in the transaction that ends it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -154,9 +154,13 @@ def _report(worker: Worker, revision: Revision, refusal: Refusal) -> list[KeptRe
     )
 
     def build(part: Path) -> None:
-        stages.build_refused(context, revision.paths, refusal, part)
+        stages.build_refused(context, revision.paths, refusal, part, worker.kinds)
+
+    def add(part: Path, kinds: Collection[str]) -> None:
+        stages.add_refused(context, revision.paths, refusal, part, kinds)
 
     kept.build_once(folder, build)
+    kept.build_missing(folder, worker.kinds, add)
     return kept.kept_files(folder)
 
 

@@ -5,8 +5,10 @@ choose -> assemble -> infer -> report.
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +26,13 @@ from ich_node.errors import IchNodeError
 from ich_node.pipeline import outcome
 from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal
-from ich_node.report.build import build_not_analysed, build_results, draw_summary
+from ich_node.report.build import (
+    build_not_analysed,
+    build_not_analysed_others,
+    build_others,
+    build_results,
+    draw_summary,
+)
 from ich_node.settings import Selection
 
 T = TypeVar("T")
@@ -43,10 +51,10 @@ def timed(stage: Callable[[], T]) -> tuple[T, float]:
 
 
 def header(path: Path) -> pydicom.Dataset | None:
-    """Return the header of a file, without pixels, or None where it is not DICOM."""
+    """Return the header of a file, without pixels, or None where it cannot be read as DICOM."""
     try:
         return pydicom.dcmread(path, stop_before_pixels=True)
-    except _UNREADABLE:
+    except Exception:  # whatever a parser raises of damaged bytes
         return None
 
 
@@ -97,11 +105,16 @@ def predict(network: Predict, volume: CtVolume) -> Prediction:
 
 
 def build_analysed(
-    context: Context, volume: CtVolume, prediction: Prediction, folder: Path
+    context: Context,
+    volume: CtVolume,
+    prediction: Prediction,
+    folder: Path,
+    kinds: Collection[str] = (),
 ) -> dict[str, Any]:
     """Build and check every object of an analysed series into a folder; return the outcome.
 
-    ``prediction`` is on the slices that were sent, as `predict` gives it.
+    ``prediction`` is on the slices that were sent, as `predict` gives it; ``kinds`` are wanted
+    besides SEG and SR.
 
     Raises
     ------
@@ -109,7 +122,7 @@ def build_analysed(
         A built object contradicts its mask or its source; nothing in the folder may leave.
     """
     began = time.monotonic()
-    results = build_results(volume, prediction, folder, context.supersedes)
+    results = build_results(volume, prediction, folder, context.supersedes, kinds)
     draw_summary(volume, prediction, folder / "summary.png")
     timings = {**context.timings_s, "report": time.monotonic() - began}
     told = outcome.analysed(
@@ -120,17 +133,59 @@ def build_analysed(
 
 
 def build_refused(
-    context: Context, paths: Sequence[Path], refusal: Refusal, folder: Path
+    context: Context,
+    paths: Sequence[Path],
+    refusal: Refusal,
+    folder: Path,
+    kinds: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Build the SR which says why nothing was analysed; return the outcome."""
+    """Build what says why nothing was analysed, the SR and these kinds; return the outcome."""
     headers = headers_of(paths)
     if headers:
-        try:
-            build_not_analysed(headers, refusal, folder, context.supersedes)
-        except (IchNodeError, ValueError, AttributeError, TypeError) as error:
-            # The refusal stands all the same; only the PACS cannot be told.
-            _log.error("no report could be built", reason=str(refusal.reason), **logs.cause(error))
-            (folder / "sr.dcm").unlink(missing_ok=True)
+        with _refusal_stands(refusal, folder):
+            build_not_analysed(headers, refusal, folder, context.supersedes, kinds)
     told = outcome.refused(context, refusal)
     outcome.write(told, folder)
     return told
+
+
+def add_analysed(
+    context: Context,
+    volume: CtVolume,
+    prediction: Prediction,
+    folder: Path,
+    kinds: Collection[str],
+) -> None:
+    """Build objects of these kinds for an analysed series whose SEG and SR were built before.
+
+    Raises
+    ------
+    CheckFailed
+        A built object contradicts its mask or its source; nothing in the folder may leave.
+    """
+    build_others(volume, prediction, folder, context.supersedes, kinds)
+
+
+def add_refused(
+    context: Context,
+    paths: Sequence[Path],
+    refusal: Refusal,
+    folder: Path,
+    kinds: Collection[str],
+) -> None:
+    """Build objects of these kinds for a refused series whose SR was built before."""
+    headers = headers_of(paths)
+    if headers:
+        with _refusal_stands(refusal, folder):
+            build_not_analysed_others(headers, refusal, folder, context.supersedes, kinds)
+
+
+@contextmanager
+def _refusal_stands(refusal: Refusal, folder: Path) -> Iterator[None]:
+    """Where nothing can be built the refusal stands all the same; only the PACS is not told."""
+    try:
+        yield
+    except (IchNodeError, ValueError, AttributeError, TypeError) as error:
+        _log.error("no report could be built", reason=str(refusal.reason), **logs.cause(error))
+        (folder / "sr.dcm").unlink(missing_ok=True)
+        shutil.rmtree(folder / "sc", ignore_errors=True)

@@ -20,7 +20,8 @@ from ich_node.store.jobs import Jobs
 class Worker:
     """What an analysing process holds while it lives.
 
-    ``process`` names this life of it, ``EXECUTOR:PID:...``; ``max_missing`` slices may be bridged.
+    ``process`` names this life of it, ``EXECUTOR:PID:...``; ``max_missing`` slices may be bridged;
+    ``kinds`` of result are built beside SEG and SR.
     ``volumes`` and ``predictions`` hand over between the steps of the revision at hand.
     """
 
@@ -30,6 +31,7 @@ class Worker:
     predictor: Predictor
     results_dir: Path
     destinations: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
     rules: Selection = field(default_factory=Selection)
     max_missing: int = MAX_MISSING
     at_hand: AtHand = field(default_factory=AtHand)

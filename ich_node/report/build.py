@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from pydicom import Dataset
 
 from ich_node.records import CtVolume, Prediction, Refusal, Results, Superseded
-from ich_node.report.check import check_not_analysed, check_results
+from ich_node.report.capture import build_captures, build_refusal_capture
+from ich_node.report.check import (
+    check_not_analysed,
+    check_others,
+    check_refusal_others,
+    check_results,
+)
 from ich_node.report.frames import name_frames
 from ich_node.report.headers import normalise_header, same_subject, source_headers
-from ich_node.report.identity import work_of
+from ich_node.report.identity import Work, work_of
 from ich_node.report.measure import volumes_ml
 from ich_node.report.objects import write
-from ich_node.report.seg import build_seg, segmented
+from ich_node.report.presentation import build_presentation
+from ich_node.report.seg import build_label_map, build_seg, segmented
 from ich_node.report.sr import build_not_analysed_sr, build_sr
 from ich_node.report.summary import draw_summary
 
-__all__ = ["build_not_analysed", "build_results", "draw_summary"]
+__all__ = [
+    "build_not_analysed",
+    "build_not_analysed_others",
+    "build_others",
+    "build_results",
+    "draw_summary",
+]
+
+# Kinds, beside the SEG, that are there only where a mask has a voxel.
+_OF_MASKS: Mapping[str, Callable[..., Dataset | None]] = {
+    "seg-labelmap": build_label_map,
+    "pr": build_presentation,
+}
 
 
 def build_results(
@@ -26,8 +45,9 @@ def build_results(
     prediction: Prediction,
     out_dir: Path,
     supersedes: Superseded | None = None,
+    kinds: Collection[str] = (),
 ) -> Results:
-    """Build, write and check the SEG and the SR of an analysed series.
+    """Build, write and check the SEG, the SR and what else is asked for of an analysed series.
 
     Parameters
     ----------
@@ -37,6 +57,9 @@ def build_results(
         An existing folder; receives ``sr.dcm`` and, where a mask has a voxel, ``seg.dcm``.
     supersedes
         The report of an earlier revision, which had fewer images.
+    kinds
+        What to build besides: ``sc`` into a folder of that name; ``seg-labelmap`` and ``pr``
+        where a mask has a voxel.
 
     Returns
     -------
@@ -60,9 +83,61 @@ def build_results(
         evidence.append(seg)
     sr = build_sr(volume, prediction, volumes, evidence, work)
     name_frames(sr, volume.source.frames)
-    results = Results(seg_path, write(sr, out_dir / "sr.dcm"), volumes)
+    results = Results(
+        seg_path,
+        write(sr, out_dir / "sr.dcm"),
+        volumes,
+        _others(kinds, volume, prediction, volumes, headers, work, out_dir),
+    )
     check_results(volume, prediction, results)
     return results
+
+
+def build_others(
+    volume: CtVolume,
+    prediction: Prediction,
+    out_dir: Path,
+    supersedes: Superseded | None,
+    kinds: Collection[str],
+) -> None:
+    """Build, write and check objects of other kinds beside the SEG and SR built before.
+
+    Parameters are those of `build_results`.
+
+    Raises
+    ------
+    CheckFailed
+        What was written contradicts the mask or the source: it must not leave.
+    """
+    headers = source_headers(volume)
+    work = work_of((header.SOPInstanceUID for header in headers), prediction.model, supersedes)
+    volumes = volumes_ml(prediction.labels, volume.source.voxels_ml)
+    others = _others(kinds, volume, prediction, volumes, headers, work, out_dir)
+    check_others(volume, prediction, volumes, others)
+
+
+def _others(
+    kinds: Collection[str],
+    volume: CtVolume,
+    prediction: Prediction,
+    volumes: Mapping[str, float],
+    headers: Sequence[Dataset],
+    work: Work,
+    out_dir: Path,
+) -> dict[str, tuple[Path, ...]]:
+    """Build what is asked for beside SEG and SR, as far as there is something to show."""
+    others: dict[str, tuple[Path, ...]] = {}
+    if "sc" in kinds:
+        captures = build_captures(volume, prediction, volumes, headers, work, out_dir / "sc")
+        others["sc"] = tuple(captures)
+    if not segmented(prediction.labels):
+        return others
+    for kind, build in _OF_MASKS.items():
+        built = build(volume, prediction, headers, work) if kind in kinds else None
+        if built is not None:
+            name_frames(built, volume.source.frames)
+            others[kind] = (write(built, out_dir / f"{kind}.dcm"),)
+    return others
 
 
 def build_not_analysed(
@@ -70,8 +145,9 @@ def build_not_analysed(
     refusal: Refusal,
     out_dir: Path,
     supersedes: Superseded | None = None,
+    kinds: Collection[str] = (),
 ) -> Results:
-    """Build, write and check the SR which says why a series was not analysed.
+    """Build, write and check what says why a series was not analysed: the SR, and a capture.
 
     Parameters
     ----------
@@ -84,6 +160,8 @@ def build_not_analysed(
         An existing folder; receives ``sr.dcm``.
     supersedes
         The report of an earlier revision, which had fewer images.
+    kinds
+        What to build besides: ``sc`` into a folder of that name.
 
     Raises
     ------
@@ -95,6 +173,44 @@ def build_not_analysed(
     subject = same_subject([normalise_header(header) for header in headers])
     work = work_of((header.SOPInstanceUID for header in subject), refusal, supersedes)
     sr = build_not_analysed_sr(refusal, subject, work)
-    results = Results(None, write(sr, out_dir / "sr.dcm"))
+    sr_path = write(sr, out_dir / "sr.dcm")
+    others = _refusal_others(kinds, refusal, subject, work, out_dir)
+    results = Results(None, sr_path, others=others)
     check_not_analysed(headers, refusal.text, results)
     return results
+
+
+def build_not_analysed_others(
+    headers: Sequence[Dataset],
+    refusal: Refusal,
+    out_dir: Path,
+    supersedes: Superseded | None,
+    kinds: Collection[str],
+) -> None:
+    """Build, write and check objects of other kinds beside the SR built before.
+
+    Parameters are those of `build_not_analysed`.
+
+    Raises
+    ------
+    CheckFailed
+        What was written contradicts the source or the refusal.
+    ValueError
+        No header names its instance, series and study.
+    """
+    subject = same_subject([normalise_header(header) for header in headers])
+    work = work_of((header.SOPInstanceUID for header in subject), refusal, supersedes)
+    others = _refusal_others(kinds, refusal, subject, work, out_dir)
+    check_refusal_others(headers, refusal.text, others)
+
+
+def _refusal_others(
+    kinds: Collection[str],
+    refusal: Refusal,
+    subject: Sequence[Dataset],
+    work: Work,
+    out_dir: Path,
+) -> dict[str, tuple[Path, ...]]:
+    if "sc" not in kinds:
+        return {}
+    return {"sc": tuple(build_refusal_capture(refusal, subject, work, out_dir / "sc"))}

@@ -7,7 +7,9 @@ rows and columns but lies elsewhere does not pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +20,13 @@ from ich_node.codes import SUBTYPES
 from ich_node.errors import CheckFailed
 from ich_node.records import CtVolume, Prediction, Results, SourceSlices
 from ich_node.report import decode
+from ich_node.report.belonging import check_references, check_subject
+from ich_node.report.check_capture import check_captures, check_refusal_capture
+from ich_node.report.check_report import check_outlines, check_report
 from ich_node.report.decode import Frame, Said
 from ich_node.report.frames import frames_named
-from ich_node.report.headers import normalise_header
-from ich_node.report.measure import percent, volumes_ml, voxels
-from ich_node.report.outlines import fill, fill_holes
+from ich_node.report.measure import volumes_ml, voxels
+from ich_node.report.outlines import Mask
 
 # Places are written with at most 16 characters; a pixel of a head CT is 0.3 mm or more.
 _PLACE_MM = 0.01
@@ -42,33 +46,84 @@ def check_results(volume: CtVolume, prediction: Prediction, results: Results) ->
     CheckFailed
         Something differs; the text names object, attribute and both values.
     """
-    try:
+    with _readable():
         _check_built(volume, prediction, results)
-    except (AttributeError, KeyError, IndexError, ValueError) as error:
+    check_others(volume, prediction, results.volumes_ml, results.others)
+
+
+def check_others(
+    volume: CtVolume,
+    prediction: Prediction,
+    volumes_ml: Mapping[str, float],
+    others: Mapping[str, Sequence[Path]],
+) -> None:
+    """Check the objects beside SEG and SR, by kind, against what those were checked against.
+
+    Raises
+    ------
+    CheckFailed
+        Something differs; the text names object, attribute and both values.
+    """
+    with _readable():
+        if "sc" in others:
+            check_captures(others["sc"], volume, prediction, volumes_ml)
+        for path in others.get("seg-labelmap", ()):
+            seg = frames_named(pydicom.dcmread(path), volume.source.frames)
+            _check_segmentation(seg, volume.source, prediction.labels, volumes_ml)
+            if seg.SegmentSequence[-1].SegmentNumber != 0:
+                raise CheckFailed("SEG: the background is not the last segment described")
+        for path in others.get("pr", ()):
+            _check_presentation(path, volume.source, prediction.labels)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What is missing or malformed in an object is a failed check too."""
+    try:
+        yield
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise CheckFailed(f"what was written cannot be read back: {error}") from error
 
 
 def _check_built(volume: CtVolume, prediction: Prediction, results: Results) -> None:
     source = volume.source
-    sources = [str(header.SOPInstanceUID) for header in source.headers]
-    sources += [name.sop_instance_uid for name in source.frames.values()]
+    sources = _images(source)
     _check_extents(source)
     _check_presence(prediction, results.volumes_ml, source.voxels_ml)
     sr = frames_named(pydicom.dcmread(results.sr), source.frames)
-    _check_subject("SR", sr, source.headers[0])
+    check_subject("SR", sr, source.headers[0])
     if results.seg is None:
-        _check_references("SR", sr, sources)
-        _check_report(sr, prediction, results.volumes_ml, {}, {})
+        check_references("SR", sr, sources)
+        check_report(sr, prediction, results.volumes_ml, {}, {})
         return
     seg = frames_named(pydicom.dcmread(results.seg), source.frames)
-    _check_subject("SEG", seg, source.headers[0])
+    check_references("SR", sr, [*sources, str(seg.SOPInstanceUID)])
+    frames = _check_segmentation(seg, source, prediction.labels, results.volumes_ml)
+    check_report(sr, prediction, results.volumes_ml, decode.segments(seg), _by_image(frames))
+
+
+def _check_segmentation(
+    seg: Dataset,
+    source: SourceSlices,
+    labels: npt.NDArray[np.uint8],
+    volumes_ml: Mapping[str, float],
+) -> list[Frame]:
+    """Check a segmentation of either type; return its frames."""
+    check_subject("SEG", seg, source.headers[0])
     _check_frame_of_reference(seg, source.headers[0])
-    _check_references("SEG", seg, sources)
-    _check_references("SR", sr, [*sources, str(seg.SOPInstanceUID)])
+    check_references("SEG", seg, _images(source))
     frames = list(decode.frames(seg))
-    _check_voxels(frames, source, prediction.labels)
-    _check_volumes(seg, frames, source, results.volumes_ml)
-    _check_report(sr, prediction, results.volumes_ml, decode.segments(seg), _by_image(frames))
+    _check_voxels(frames, source, labels)
+    _check_volumes(seg, frames, source, volumes_ml)
+    return frames
+
+
+def _images(source: SourceSlices) -> list[str]:
+    """Every SOP Instance UID by which an image of the source may go."""
+    return [
+        *(str(header.SOPInstanceUID) for header in source.headers),
+        *(name.sop_instance_uid for name in source.frames.values()),
+    ]
 
 
 def check_not_analysed(headers: Sequence[Dataset], sentence: str, results: Results) -> None:
@@ -81,23 +136,29 @@ def check_not_analysed(headers: Sequence[Dataset], sentence: str, results: Resul
     """
     sr = pydicom.dcmread(results.sr)
     named = [header for header in headers if header.get("StudyInstanceUID")]
-    _check_subject("SR", sr, named[0])
-    _check_references("SR", sr, [str(header.get("SOPInstanceUID")) for header in headers])
-    if not any(sentence in str(item.get("TextValue", "")) for item in decode.content(sr)):
+    check_subject("SR", sr, named[0])
+    check_references("SR", sr, [str(header.get("SOPInstanceUID")) for header in headers])
+    report = decode.report(sr)
+    if not any(sentence in text for text in report.texts):
         raise CheckFailed("SR: the sentence that says why the series was not analysed is missing")
-    if decode.groups(sr) or decode.evaluations(sr) != {"any": Said(False, None, None)}:
+    if report.groups or report.evaluations != {"any": Said(False, None, None)}:
         raise CheckFailed("SR: a series that was not analysed has a finding")
+    check_refusal_others(headers, sentence, results.others)
 
 
-def _check_subject(what: str, built: Dataset, source: Dataset) -> None:
-    """Study and patient are the source's."""
-    copied = normalise_header(source)
-    for keyword, longest in (("StudyInstanceUID", 64), ("PatientID", 64), ("AccessionNumber", 16)):
-        raw = str(source.get(keyword) or "").strip()
-        expected = (raw if raw.isascii() else str(copied.get(keyword, "")))[:longest].strip()
-        if str(built.get(keyword) or "").strip() != expected:
-            # Never the value: it may be the patient's.
-            raise CheckFailed(f"{what}: {keyword} is not that of the source")
+def check_refusal_others(
+    headers: Sequence[Dataset], sentence: str, others: Mapping[str, Sequence[Path]]
+) -> None:
+    """Check the objects beside the SR of a refused series.
+
+    Raises
+    ------
+    CheckFailed
+        Something differs.
+    """
+    with _readable():
+        for path in others.get("sc", ()):
+            check_refusal_capture(path, headers, sentence)
 
 
 def _check_frame_of_reference(seg: Dataset, source: Dataset) -> None:
@@ -105,12 +166,6 @@ def _check_frame_of_reference(seg: Dataset, source: Dataset) -> None:
     found = seg.get("FrameOfReferenceUID")
     if not found or (expected and found != expected):
         raise CheckFailed(f"SEG: FrameOfReferenceUID is {found}, that of the source {expected}")
-
-
-def _check_references(what: str, built: Dataset, allowed: Sequence[str]) -> None:
-    strange = decode.references(built) - set(allowed)
-    if strange:
-        raise CheckFailed(f"{what}: refers to {min(strange)}, which is no image of the source")
 
 
 def _check_extents(source: SourceSlices) -> None:
@@ -226,47 +281,29 @@ def _check_volumes(
             raise CheckFailed(f"SEG: {name} has {ml:.3f} mL, told are {volumes[name]:.3f} mL")
 
 
-def _by_image(frames: Sequence[Frame]) -> dict[str, dict[str, Frame]]:
-    """Order frames by subtype and source image."""
-    ordered: dict[str, dict[str, Frame]] = {}
+def _by_image(frames: Sequence[Frame]) -> dict[str, dict[str, Mask]]:
+    """Order masks by subtype and source image."""
+    ordered: dict[str, dict[str, Mask]] = {}
     for frame in frames:
-        ordered.setdefault(frame.subtype, {})[frame.source_uid] = frame
+        ordered.setdefault(frame.subtype, {})[frame.source_uid] = frame.mask
     return ordered
 
 
-def _check_report(
-    sr: Dataset,
-    prediction: Prediction,
-    volumes: Mapping[str, float],
-    tracking: Mapping[str, str],
-    frames: Mapping[str, Mapping[str, Frame]],
-) -> None:
-    """The SR says of every class what the prediction says, and outlines what the SEG holds."""
-    groups = {group.subtype: group for group in decode.groups(sr)}
-    found = {name: group.tracking_uid for name, group in groups.items()}
-    if found != dict(tracking):
-        raise CheckFailed(f"SR: tracking UIDs are {found}, those of the SEG {dict(tracking)}")
-    for name, group in groups.items():
-        _check_outlines(group, frames[name])
-    said = {name: group.said for name, group in groups.items()}
-    said.update(decode.evaluations(sr))
-    for name, score in prediction.scores.items():
-        volume = volumes[name] if score.present else None
-        expected = Said(score.present, percent(score.probability), volume)
-        if said.get(name) != expected:
-            raise CheckFailed(f"SR: says of {name} {said.get(name)}, the prediction {expected}")
-
-
-def _check_outlines(group: decode.Group, frames: Mapping[str, Frame]) -> None:
-    """The outlines of a group enclose the mask of each image that the SEG has a frame for."""
-    if set(group.outlines) != set(frames):
-        raise CheckFailed(f"SR: the outlines of {group.subtype} are not on the images of its mask")
-    for uid, frame in frames.items():
-        try:
-            enclosed = fill(group.outlines[uid], frame.mask.shape)
-        except ValueError as error:
-            raise CheckFailed(f"SR: outline of {group.subtype}: {error}") from error
-        if not np.array_equal(enclosed, fill_holes(frame.mask)):
-            raise CheckFailed(
-                f"SR: outlines of {group.subtype} do not enclose frame {frame.number} of the SEG"
-            )
+def _check_presentation(path: Path, source: SourceSlices, labels: npt.NDArray[np.uint8]) -> None:
+    """A presentation state outlines every class that has a mask, where the mask is."""
+    state = frames_named(pydicom.dcmread(path), source.frames)
+    check_subject("PR", state, source.headers[0])
+    check_references("PR", state, _images(source))
+    uids = [str(header.SOPInstanceUID) for header in source.headers]
+    sent = source.plane_map.to_source(labels)
+    found = decode.outlines_of(state)
+    masked = {name: value for value, name in enumerate(SUBTYPES, 1) if (labels == value).any()}
+    if set(found) != set(masked):
+        raise CheckFailed(f"PR: outlines {sorted(found)}, masks are there of {sorted(masked)}")
+    for name, value in masked.items():
+        masks = {
+            uid: plane == value
+            for uid, plane in zip(uids, sent, strict=True)
+            if (plane == value).any()
+        }
+        check_outlines("PR", name, found[name], masks)

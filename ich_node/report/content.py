@@ -11,13 +11,13 @@ from pydicom import Dataset
 
 from ich_node import codes
 from ich_node.codes import CLASSES, OF_CLASS, SUBTYPES, Concept
-from ich_node.records import ClassScore, CtVolume, Prediction
+from ich_node.records import ClassScore, Prediction
 from ich_node.report import words
 from ich_node.report.identity import PRODUCT, RESEARCH_USE, Work
 from ich_node.report.measure import percent
 from ich_node.report.objects import coded
-from ich_node.report.outlines import outlines
-from ich_node.report.seg import segmented, tracking_id
+from ich_node.report.outlines import Outlined
+from ich_node.report.seg import tracking_id
 
 _CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
 _CONCEPT_MOD = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD
@@ -79,24 +79,33 @@ def key_images(headers: Iterable[Dataset]) -> hd.sr.ContainerContentItem:
 
 
 def evaluations(
-    prediction: Prediction, volumes_ml: Mapping[str, float], done: Sequence[str], work: Work
+    prediction: Prediction,
+    volumes_ml: Mapping[str, float],
+    outlined: Mapping[str, Outlined],
+    done: Sequence[str],
+    work: Work,
 ) -> hd.sr.ContainerContentItem:
     """Return the Qualitative Evaluations: the result in words, and every class without a mask.
 
-    ``done`` says what was done to read the slices as a regular grid, if anything.
+    ``outlined`` has the outlines of each class with a mask; ``done`` says what was done to read the
+    slices as a regular grid, if anything.
     """
-    grouped = segmented(prediction.labels)
     items = [
-        *_algorithm(prediction, work),
+        *_contained(_algorithm(prediction, work)),
         text(codes.COMMENT, RESEARCH_USE),
         *_superseded(work),
         text(codes.FINDING, words.conclusion(prediction, volumes_ml)),
         text(codes.COMMENT, words.scores_text(prediction)),
+        *(
+            text(codes.COMMENT, words.left_out_text(name, found.given, found.left_out))
+            for name, found in outlined.items()
+            if found.left_out
+        ),
         *(text(codes.COMMENT, f"Geometry: {sentence}.") for sentence in done),
         *(
             _evaluation(name, prediction.scores[name], volumes_ml[name])
             for name in CLASSES
-            if name not in grouped
+            if name not in outlined
         ),
     ]
     return container(codes.QUALITATIVE_EVALUATIONS, items)
@@ -118,6 +127,17 @@ def refusal(reason: str, sentence: str, work: Work) -> hd.sr.ContainerContentIte
             ),
         ],
     )
+
+
+def _contained(items: Items) -> list[Dataset]:
+    """Make items of a template that modify what they stand in evaluations of their own.
+
+    Qualitative Evaluations hold only such (TID 1500, rows 13 and 14).
+    """
+    contained = list(items)
+    for item in contained:
+        item.RelationshipType = _CONTAINS.value
+    return contained
 
 
 def _superseded(work: Work) -> list[hd.sr.TextContentItem]:
@@ -156,13 +176,20 @@ def _algorithm(prediction: Prediction, work: Work) -> hd.sr.AlgorithmIdentificat
 
 
 def group(
-    name: str, volume: CtVolume, prediction: Prediction, ml: float, work: Work
+    name: str,
+    outlined: Outlined,
+    headers: Sequence[Dataset],
+    prediction: Prediction,
+    ml: float,
+    work: Work,
 ) -> hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     """Return the Measurement Group (TID 1411) of a class with a mask.
 
     Its regions are outlines on the source images, so that viewers without SEG show it too; the SEG
     is named by the tracking identifiers alone, because some viewers fail at a group that points at
     a segment.
+
+    ``headers`` are those of the slices that ``outlined`` counts.
     """
     entry = OF_CLASS[name]
     measurements = [
@@ -179,7 +206,7 @@ def group(
         tracking_identifier=hd.sr.TrackingIdentifier(
             uid=work.uids[f"tracking-{name}"], identifier=tracking_id(name)
         ),
-        referenced_regions=_regions(name, volume, prediction.labels),
+        referenced_regions=_regions(outlined, headers),
         finding_type=coded(entry.finding),
         finding_sites=[hd.sr.FindingSite(coded(entry.site))],
         algorithm_id=_algorithm(prediction, work),
@@ -197,17 +224,12 @@ def slices_of(name: str, labels: npt.NDArray[np.uint8]) -> list[int]:
     return [index for index in order if areas[index]]
 
 
-def _regions(
-    name: str, volume: CtVolume, labels: npt.NDArray[np.uint8]
-) -> Sequence[hd.sr.ImageRegion]:
-    value = 1 + SUBTYPES.index(name)
-    source, headers = volume.source.plane_map.to_source(labels), volume.source.headers
+def _regions(found: Outlined, headers: Sequence[Dataset]) -> Sequence[hd.sr.ImageRegion]:
     return [
         hd.sr.ImageRegion(
             hd.sr.GraphicTypeValues.POLYLINE,
             outline,
             hd.sr.SourceImageForRegion(headers[index].SOPClassUID, headers[index].SOPInstanceUID),
         )
-        for index in slices_of(name, labels)
-        for outline in outlines(source[index] == value)
+        for index, outline in found.polylines
     ]

@@ -16,6 +16,7 @@ from ich_node.errors import CheckFailed
 from ich_node.report.outlines import Mask, Polyline
 
 _SUBTYPE_OF_CODE = {OF_CLASS[name].finding.value: name for name in SUBTYPES}
+_CLASS_OF_CODE = {entry.finding.value: name for name, entry in OF_CLASS.items()}
 _TRACKING_UID = Concept("112040", "DCM", "Tracking Unique Identifier")
 _MEASUREMENT_GROUP = Concept("125007", "DCM", "Measurement Group")
 _IMAGE_REGION = Concept("111030", "DCM", "Image Region")
@@ -54,33 +55,60 @@ class Group:
     outlines: dict[str, list[Polyline]]
 
 
+@dataclass(frozen=True)
+class Report:
+    """What an SR says: its Measurement Groups, and its Qualitative Evaluations with their texts."""
+
+    groups: list[Group]
+    evaluations: dict[str, Said]
+    texts: list[str]
+
+
 def segments(seg: Dataset) -> dict[str, str]:
     """Return the Tracking UID of each subtype that has a segment."""
-    return {_subtype(item): str(item.TrackingUID) for item in seg.SegmentSequence}
+    return {_subtype(item): str(item.TrackingUID) for item in _bleeds(seg)}
+
+
+def _bleeds(seg: Dataset) -> list[Dataset]:
+    """The items of segments; a label map describes the background too, as number 0."""
+    return [item for item in seg.SegmentSequence if item.SegmentNumber]
 
 
 def frames(seg: Dataset) -> Iterator[Frame]:
-    """Yield the frames of a BINARY segmentation (PS3.5 8.2: bits, least significant first)."""
-    subtypes = {int(item.SegmentNumber): _subtype(item) for item in seg.SegmentSequence}
+    """Yield the frames of a BINARY segmentation; those of a label map, once for each segment."""
+    subtypes = {int(item.SegmentNumber): _subtype(item) for item in _bleeds(seg)}
     shared = seg.SharedFunctionalGroupsSequence[0]
     orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
     spacing = shared.PixelMeasuresSequence[0].PixelSpacing
-    packed = np.frombuffer(seg.PixelData, dtype=np.uint8)
-    shape = (int(seg.Rows), int(seg.Columns))
     for index, groups in enumerate(seg.PerFrameFunctionalGroupsSequence):
         source = groups.DerivationImageSequence[0].SourceImageSequence[0]
-        # What all frames have in common may stand in the shared groups (PS3.3 C.7.6.16).
-        holder = groups if "SegmentIdentificationSequence" in groups else shared
-        segment = holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        yield Frame(
-            number=index + 1,
-            subtype=subtypes[int(segment)],
-            source_uid=str(source.ReferencedSOPInstanceUID),
-            position=_floats(groups.PlanePositionSequence[0].ImagePositionPatient),
-            orientation=_floats(orientation),
-            pixel_spacing=(float(spacing[0]), float(spacing[1])),
-            mask=_bits(packed, index, shape),
-        )
+        for number, mask in _masks(seg, index, groups):
+            yield Frame(
+                number=index + 1,
+                subtype=subtypes[number],
+                source_uid=str(source.ReferencedSOPInstanceUID),
+                position=_floats(groups.PlanePositionSequence[0].ImagePositionPatient),
+                orientation=_floats(orientation),
+                pixel_spacing=(float(spacing[0]), float(spacing[1])),
+                mask=mask,
+            )
+
+
+def _masks(seg: Dataset, index: int, groups: Dataset) -> Iterator[tuple[int, Mask]]:
+    """Yield segment number and mask of each segment that a frame shows."""
+    packed = np.frombuffer(seg.PixelData, dtype=np.uint8)
+    shape = (int(seg.Rows), int(seg.Columns))
+    if seg.SegmentationType == "LABELMAP":
+        size = shape[0] * shape[1]
+        plane = packed[index * size : (index + 1) * size].reshape(shape)
+        for number in np.unique(plane[plane != 0]):
+            yield int(number), plane == number
+        return
+    # What all frames have in common may stand in the shared groups (PS3.3 C.7.6.16).
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    holder = groups if "SegmentIdentificationSequence" in groups else shared
+    segment = holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+    yield int(segment), _bits(packed, index, shape)
 
 
 def spacing_mm(seg: Dataset) -> float | None:
@@ -90,31 +118,40 @@ def spacing_mm(seg: Dataset) -> float | None:
     return None if stated is None else float(stated)
 
 
-def groups(sr: Dataset) -> list[Group]:
-    """Return the Measurement Groups of a report."""
-    return [_group(item) for item in content(sr) if _is(item, _MEASUREMENT_GROUP)]
+def report(sr: Dataset) -> Report:
+    """Return what a report says; it is walked through once, to its containers."""
+    groups: list[Group] = []
+    evaluations: dict[str, Said] = {}
+    texts: list[str] = []
+    for section in sr.get("ContentSequence", []):
+        items = section.get("ContentSequence", [])
+        if _is(section, codes.IMAGING_MEASUREMENTS):
+            groups += [_group(item) for item in items if _is(item, _MEASUREMENT_GROUP)]
+        elif _is(section, codes.QUALITATIVE_EVALUATIONS):
+            evaluations |= dict(_evaluation(item) for item in items if _class_of(item) is not None)
+            texts += [str(item.TextValue) for item in items if item.ValueType == "TEXT"]
+    return Report(groups, evaluations, texts)
 
 
-def evaluations(sr: Dataset) -> dict[str, Said]:
-    """Return what the Qualitative Evaluations say of each class that they name."""
-    names = {entry.finding.value: name for name, entry in OF_CLASS.items()}
-    said = {}
-    for container in content(sr):
-        if not _is(container, codes.QUALITATIVE_EVALUATIONS):
-            continue
-        for item in container.ContentSequence:
-            name = names.get(str(item.ConceptNameCodeSequence[0].CodeValue))
-            if name is not None:
-                present = str(item.ConceptCodeSequence[0].CodeValue) == codes.PRESENT.value
-                said[name] = _said(item, present)
-    return said
+def _class_of(item: Dataset) -> str | None:
+    return _CLASS_OF_CODE.get(str(item.ConceptNameCodeSequence[0].CodeValue))
 
 
-def content(item: Dataset) -> Iterator[Dataset]:
-    """Yield every content item below this one."""
-    for child in item.get("ContentSequence", []):
-        yield child
-        yield from content(child)
+def _evaluation(item: Dataset) -> tuple[str, Said]:
+    present = str(item.ConceptCodeSequence[0].CodeValue) == codes.PRESENT.value
+    return str(_class_of(item)), _said(item, present)
+
+
+def outlines_of(state: Dataset) -> dict[str, dict[str, list[Polyline]]]:
+    """Return the outlines of a presentation state: by subtype, then by SOP Instance UID."""
+    found: dict[str, dict[str, list[Polyline]]] = {}
+    for annotation in state.GraphicAnnotationSequence:
+        (image,) = annotation.ReferencedImageSequence
+        of_class = found.setdefault(str(annotation.GraphicLayer).lower(), {})
+        for graphic in annotation.GraphicObjectSequence:
+            points = np.array(graphic.GraphicData, dtype=np.float64).reshape(-1, 2)
+            of_class.setdefault(str(image.ReferencedSOPInstanceUID), []).append(points)
+    return found
 
 
 def references(dataset: Dataset) -> set[str]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydicom import DataElement, Dataset, config
 from pydicom.multival import MultiValue
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import CTImageStorage
 from pydicom.valuerep import DSfloat, validate_value
 
 from ich_node.logs import get
@@ -35,6 +36,7 @@ _TYPE_2 = (
     "ReferringPhysicianName",
 )
 _NAMES = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+_SOP_CLASS = Tag("SOPClassUID")
 _LAST_GROUP = 0x0040
 # Longest value of each VR in characters (PS3.5 6.2).
 _LONGEST = {"LO": 64, "SH": 16, "ST": 1024, "LT": 10240}
@@ -215,6 +217,30 @@ _REPAIRS: dict[str, Callable[[str], str]] = {
     "CS": _code,
     "PN": _name,
 }
+
+
+def readable_as_ct(header: Dataset) -> Dataset:
+    """Return a header by which the library copies patient and study.
+
+    It does so by SOP Class, and knows only the standard's own.
+    """
+    copy = Dataset(dict(header.items()))
+    copy[_SOP_CLASS] = DataElement(_SOP_CLASS, "UI", CTImageStorage)
+    return copy
+
+
+def carry_lossy(built: Dataset, headers: Sequence[Dataset]) -> None:
+    """Say that what was read had once been compressed with loss (PS3.3 C.7.6.1.1.5)."""
+    lossy = next((h for h in headers if h.get("LossyImageCompression") == "01"), None)
+    if lossy is None:
+        return
+    for keyword in (
+        "LossyImageCompression",
+        "LossyImageCompressionRatio",
+        "LossyImageCompressionMethod",
+    ):
+        if keyword in lossy:
+            setattr(built, keyword, lossy[keyword].value)
 
 
 def same_subject(headers: Sequence[Dataset]) -> list[Dataset]:

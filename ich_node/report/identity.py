@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ich_node import __version__
 from ich_node.codes import SUBTYPES
@@ -11,9 +13,26 @@ from ich_node.records import ModelIdentity, Refusal, Superseded
 from ich_node.uids import derive
 
 PRODUCT = "ich-node"
-# Series numbers of results, far from those that scanners count up.
-SEG_SERIES_NUMBER = 9701
-SR_SERIES_NUMBER = 9702
+
+
+class ResultSeries(NamedTuple):
+    """Series Number and the beginning of Series Description of one kind of result."""
+
+    number: int
+    description: str
+
+
+# Fixed, so that hanging protocols can name them; far from the numbers that scanners count up.
+RESULT_SERIES: Mapping[str, ResultSeries] = MappingProxyType(
+    {
+        "seg": ResultSeries(9701, "ICH AI segmentation"),
+        "sr": ResultSeries(9702, "ICH AI report"),
+        "seg-labelmap": ResultSeries(9703, "ICH AI label map"),
+        "sc-summary": ResultSeries(9704, "ICH AI summary"),
+        "sc-overlay": ResultSeries(9705, "ICH AI overlay"),
+        "pr": ResultSeries(9706, "ICH AI outlines"),
+    }
+)
 
 RESEARCH_USE = "Research use only. Not a medical device. Not for diagnosis."
 
@@ -30,8 +49,9 @@ class Work:
     device_uid
         Changes with product, version and weights.
     uids
-        UID by kind: ``seg``, ``seg-series``, ``sr``, ``sr-series``, ``dimensions``, and
-        ``tracking-<subtype>``.
+        UID by name: for each of `RESULT_SERIES` that of the object, or what those of its objects
+        are derived from, and of its series, ``<name>-series``; ``dimensions`` and
+        ``dimensions-labelmap``; and ``tracking-<subtype>``.
     supersedes
         The report whose place this one takes, if any.
     """
@@ -59,7 +79,8 @@ def work_of(
         parts = (by.sha256, by.precision, by.device)
     before = (supersedes.sop_instance_uid,) if supersedes else ()
     content = (__version__, *parts, *sorted(sources), *before)
-    kinds = ("seg", "seg-series", "sr", "sr-series", "dimensions")
+    series = tuple(f"{name}-series" for name in RESULT_SERIES)
+    kinds = (*RESULT_SERIES, *series, "dimensions", "dimensions-labelmap")
     tracking = tuple(f"tracking-{subtype}" for subtype in SUBTYPES)
     return Work(
         model_name=model,
@@ -71,8 +92,9 @@ def work_of(
     )
 
 
-def series_description(what: str, work: Work) -> str:
-    """Return a Series Description (LO: 64 characters) that says what a series of results is."""
+def series_description(name: str, work: Work) -> str:
+    """Return the Series Description (LO: 64 characters) of one of `RESULT_SERIES`."""
+    what = RESULT_SERIES[name].description
     if work.supersedes is None:
         return f"{what}, research use only, not for diagnosis"
     return f"{what}, supersedes revision {work.supersedes.revision}, research use only"[:64]

@@ -12,8 +12,14 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from ich_node import codes
 from ich_node.codes import Concept
-from ich_node.report.identity import PRODUCT, RESEARCH_USE, Work
-from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ich_node.report.identity import (
+    PRODUCT,
+    RESEARCH_USE,
+    RESULT_SERIES,
+    Work,
+    series_description,
+)
+from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derive
 
 
 def coded(concept: Concept) -> hd.sr.CodedConcept:
@@ -35,11 +41,22 @@ def equipment(work: Work) -> hd.ContributingEquipment:
     return item
 
 
-def common_arguments(work: Work, kind: str) -> dict[str, Any]:
-    """Return what every object's constructor is told: UIDs, equipment, character set."""
+def instance_uid(work: Work, name: str, number: int) -> str:
+    """Return the UID of an object of one of `identity.RESULT_SERIES`, counted from 1."""
+    uid = work.uids[name]
+    return uid if number == 1 else derive(name, uid, str(number))
+
+
+def common_arguments(work: Work, name: str) -> dict[str, Any]:
+    """Return what every object's constructor is told: UIDs, series, equipment, character set.
+
+    ``name`` is one of `identity.RESULT_SERIES`.
+    """
     return {
-        "series_instance_uid": work.uids[f"{kind}-series"],
-        "sop_instance_uid": work.uids[kind],
+        "series_instance_uid": work.uids[f"{name}-series"],
+        "series_number": RESULT_SERIES[name].number,
+        "series_description": series_description(name, work),
+        "sop_instance_uid": instance_uid(work, name, 1),
         "instance_number": 1,
         "manufacturer": PRODUCT,
         "manufacturer_model_name": work.model_name,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+
+from ich_node.codes import SUBTYPES
+from ich_node.records import SourceSlices
 
 Mask = npt.NDArray[np.bool_]
 Point = tuple[int, int]
@@ -16,15 +20,90 @@ Polyline = npt.NDArray[np.float64]
 
 # Graphic Data is FL, two numbers a vertex; in Explicit VR its length has 16 bits (PS3.5 7.1.2).
 MAX_VERTICES = 8000
+# What a reader uses of one class: crumbs and the hundredth region tell nothing more.
+MIN_AREA_MM2 = 10.0
+MAX_REGIONS = 100
 _DIAGONALS_TOO = np.ones((3, 3), dtype=bool)
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """The outlines of a class that are given, and how many of its regions have one and have none.
+
+    ``polylines`` are pairs of slice and outline: the slice with the largest area first, in a slice
+    the largest region first.
+    """
+
+    polylines: list[tuple[int, Polyline]]
+    given: int
+    left_out: int
 
 
 def fill_holes(mask: Mask) -> Mask:
     """Return the mask with everything that its outer outlines enclose, shape (row, column)."""
-    filled = mask.copy()
-    for where in ndimage.find_objects(mask.astype(np.uint8)):  # one box around everything
-        filled[where] = ndimage.binary_fill_holes(mask[where], structure=_DIAGONALS_TOO)
-    return filled
+    # What is joined, by edges or corners, to a border around the mask is outside.
+    outside, _ = ndimage.label(np.pad(~mask, 1, constant_values=True), structure=_DIAGONALS_TOO)
+    return np.asarray(outside[1:-1, 1:-1] != outside[0, 0])
+
+
+def regions(mask: Mask) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int_]]:
+    """Return the regions of a mask, holes filled, numbered from 1, and the pixels of each.
+
+    Parameters
+    ----------
+    mask
+        Shape (row, column). Regions are joined by edges, not by corners.
+
+    Returns
+    -------
+    tuple
+        Shape (row, column), 0 outside; and shape (region,).
+    """
+    numbered, count = ndimage.label(fill_holes(mask))
+    return numbered, np.bincount(numbered.ravel(), minlength=count + 1)[1:]
+
+
+def choose(masks: npt.NDArray[np.bool_], pixel_mm2: float) -> Outlined:
+    """Outline what a reader uses of a class: its `MAX_REGIONS` largest regions on all slices.
+
+    Regions below `MIN_AREA_MM2` have no outline, unless the class has no larger one: then the
+    largest has.
+
+    Parameters
+    ----------
+    masks
+        Shape (slice, row, column), of the source images.
+    pixel_mm2
+        Area of a pixel, mm2.
+    """
+    areas = np.count_nonzero(masks, axis=(1, 2))
+    ranked = sorted(
+        (-int(size), int(index), number)
+        for index in np.flatnonzero(areas)
+        for number, size in enumerate(regions(masks[index])[1], start=1)
+    )
+    large = [one for one in ranked if -one[0] * pixel_mm2 >= MIN_AREA_MM2]
+    kept = (large or ranked[:1])[:MAX_REGIONS]
+    wanted: dict[int, list[int]] = {}
+    for _, index, number in sorted(kept, key=lambda one: (-areas[one[1]], one[1], one[0])):
+        wanted.setdefault(index, []).append(number)
+    polylines = [
+        (index, outline)
+        for index, numbers in wanted.items()
+        for _, outline in _traced(regions(masks[index])[0], numbers)
+    ]
+    return Outlined(polylines, len(kept), len(ranked) - len(kept))
+
+
+def of_classes(source: SourceSlices, labels: npt.NDArray[np.uint8]) -> dict[str, Outlined]:
+    """Return the outlines of each subtype with a voxel, in the rows and columns that were sent."""
+    area = float(np.prod(source.pixel_spacing_mm))
+    sent = source.plane_map.to_source(labels)
+    return {
+        name: choose(sent == value, area)
+        for value, name in enumerate(SUBTYPES, start=1)
+        if (labels == value).any()
+    }
 
 
 def outlines(mask: Mask) -> list[Polyline]:
@@ -40,25 +119,34 @@ def outlines(mask: Mask) -> list[Polyline]:
         Shape (row, column), of the source image. Regions are joined by edges, not by corners; one
         with more than `MAX_VERTICES` corners is given in parts.
     """
-    found = _sized(fill_holes(mask))
+    numbered, sizes = regions(mask)
+    found = _traced(numbered, range(1, len(sizes) + 1))
     return [outline for _, outline in sorted(found, key=lambda pair: -pair[0])]
 
 
-def _sized(filled: Mask) -> list[tuple[int, Polyline]]:
-    """Return size and outline of each region of a mask without holes."""
-    regions, _ = ndimage.label(filled)
+def _traced(numbered: npt.NDArray[np.int32], wanted: Iterable[int]) -> list[tuple[int, Polyline]]:
+    """Return size and outline of these regions without holes."""
+    boxes = ndimage.find_objects(numbered)
     found = []
-    for number, (rows, columns) in enumerate(ndimage.find_objects(regions), start=1):
-        region = regions[rows, columns] == number
-        outline = _trace(region)
-        if len(outline) <= MAX_VERTICES:
-            parts = [(int(region.sum()), outline)]
-        else:  # too ragged to be written: in halves, which have no holes either
-            middle = len(region) // 2
-            lower = [(size, part + np.array([0, middle])) for size, part in _sized(region[middle:])]
-            parts = [*_sized(region[:middle]), *lower]
+    for number in wanted:
+        rows, columns = boxes[number - 1]
         corner = np.array([columns.start, rows.start], dtype=np.float64)
+        parts = _parts(numbered[rows, columns] == number)
         found += [(size, part + corner) for size, part in parts]
+    return found
+
+
+def _parts(region: Mask) -> list[tuple[int, Polyline]]:
+    """Return size and outline of one region, of its halves where it is too ragged to be written."""
+    outline = _trace(region)
+    if len(outline) <= MAX_VERTICES:
+        return [(int(region.sum()), outline)]
+    middle = len(region) // 2  # the halves have no holes either
+    found = []
+    for half, top in ((region[:middle], 0), (region[middle:], middle)):
+        numbered, count = ndimage.label(half)
+        parts = _traced(numbered, range(1, count + 1))
+        found += [(size, part + np.array([0, top])) for size, part in parts]
     return found
 
 

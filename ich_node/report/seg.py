@@ -13,10 +13,15 @@ from pydicom.valuerep import DSfloat
 from ich_node import codes
 from ich_node.codes import SUBTYPES
 from ich_node.records import CtVolume, Prediction, SourceSlices
-from ich_node.report.identity import PRODUCT, SEG_SERIES_NUMBER, Work, series_description
+from ich_node.report.headers import carry_lossy
+from ich_node.report.identity import PRODUCT, Work
 from ich_node.report.measure import voxels
 from ich_node.report.objects import coded, common_arguments
+from ich_node.report.seg_frames import fill_frames
 
+# Series and dimension organization of each Segmentation Type.
+_SERIES = {"BINARY": "seg", "LABELMAP": "seg-labelmap"}
+_DIMENSIONS = {"BINARY": "dimensions", "LABELMAP": "dimensions-labelmap"}
 _ALGORITHM_TYPE = hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC
 
 
@@ -33,7 +38,7 @@ def tracking_id(subtype: str) -> str:
 
 def build_seg(
     volume: CtVolume, prediction: Prediction, headers: Sequence[Dataset], work: Work
-) -> hd.seg.Segmentation:
+) -> Dataset:
     """Build the BINARY segmentation of a prediction that has a mask.
 
     Parameters
@@ -52,27 +57,66 @@ def build_seg(
         No label has a voxel, or the headers contradict one another.
     """
     names = segmented(prediction.labels)
+    labels = volume.source.plane_map.to_source(prediction.labels)
+    some = _one_voxel_each(labels.shape, len(names))
+    seg = _segmentation(some, "BINARY", volume.source, names, headers, work)
+    fill_frames(seg, labels, [1 + SUBTYPES.index(name) for name in names], headers)
+    return seg
+
+
+def build_label_map(
+    volume: CtVolume, prediction: Prediction, headers: Sequence[Dataset], work: Work
+) -> Dataset:
+    """Build the LABELMAP segmentation of a prediction that has a mask: one frame for each slice.
+
+    Its background is described last: a widespread viewer colours segments by their place in the
+    sequence. Parameters and errors are those of `build_seg`.
+    """
+    names = segmented(prediction.labels)
+    numbers = np.zeros(len(SUBTYPES) + 1, dtype=np.uint8)
+    for number, name in enumerate(names, start=1):
+        numbers[1 + SUBTYPES.index(name)] = number
+    labels = numbers[volume.source.plane_map.to_source(prediction.labels)]
+    seg = _segmentation(labels, "LABELMAP", volume.source, names, headers, work)
+    seg.SegmentSequence = sorted(seg.SegmentSequence, key=lambda item: not item.SegmentNumber)
+    return seg
+
+
+def _segmentation(
+    numbers: npt.NDArray[np.uint8],
+    kind: str,
+    source: SourceSlices,
+    names: Sequence[str],
+    headers: Sequence[Dataset],
+    work: Work,
+) -> Dataset:
+    """Build a segmentation of segment numbers, which count from 1 without a gap."""
     seg = hd.seg.Segmentation(
         source_images=headers,
-        pixel_array=_numbered(volume.source.plane_map.to_source(prediction.labels), names),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        pixel_array=np.ascontiguousarray(numbers),
+        segmentation_type=hd.seg.SegmentationTypeValues(kind),
         segment_descriptions=[
-            _description(number, name, work) for number, name in enumerate(names, start=1)
+            describe(number, name, work) for number, name in enumerate(names, start=1)
         ],
-        series_number=SEG_SERIES_NUMBER,
-        series_description=series_description("ICH AI segmentation", work),
         content_label="ICH_MASK",
         content_description="Intracranial haemorrhage, research use only",
         omit_empty_frames=True,
-        **common_arguments(work, "seg"),
+        **common_arguments(work, _SERIES[kind]),
     )
     seg.BodyPartExamined = "HEAD"
-    _state_spacing(seg, volume.source)
-    _carry_lossy(seg, headers)
+    _state_spacing(seg, source)
+    carry_lossy(seg, headers)
     for sequence in (seg.DimensionOrganizationSequence, seg.DimensionIndexSequence):
         for item in sequence:
-            item.DimensionOrganizationUID = work.uids["dimensions"]
+            item.DimensionOrganizationUID = work.uids[_DIMENSIONS[kind]]
     return seg
+
+
+def _one_voxel_each(shape: tuple[int, ...], segments: int) -> npt.NDArray[np.uint8]:
+    """Segment numbers for the library to describe; the frames themselves are filled in later."""
+    numbers = np.zeros(shape, dtype=np.uint8)
+    numbers[0, 0, :segments] = np.arange(1, segments + 1)
+    return numbers
 
 
 def _state_spacing(seg: Dataset, source: SourceSlices) -> None:
@@ -87,15 +131,8 @@ def _state_spacing(seg: Dataset, source: SourceSlices) -> None:
         del measures.SpacingBetweenSlices
 
 
-def _numbered(labels: npt.NDArray[np.uint8], names: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Turn labels into segment numbers, which count from 1 without a gap."""
-    numbers = np.zeros(len(SUBTYPES) + 1, dtype=np.uint8)
-    for number, name in enumerate(names, start=1):
-        numbers[1 + SUBTYPES.index(name)] = number
-    return np.ascontiguousarray(numbers[labels])
-
-
-def _description(number: int, name: str, work: Work) -> hd.seg.SegmentDescription:
+def describe(number: int, name: str, work: Work) -> hd.seg.SegmentDescription:
+    """Return what is said of one segment."""
     entry = codes.OF_CLASS[name]
     return hd.seg.SegmentDescription(
         segment_number=number,
@@ -114,17 +151,3 @@ def _description(number: int, name: str, work: Work) -> hd.seg.SegmentDescriptio
         anatomic_regions=[coded(entry.site)],
         display_color=hd.color.CIELabColor.from_dicom_value(entry.cielab),
     )
-
-
-def _carry_lossy(seg: Dataset, headers: Sequence[Dataset]) -> None:
-    """Say that what was segmented had once been compressed with loss (PS3.3 C.7.6.1.1.5)."""
-    lossy = next((h for h in headers if h.get("LossyImageCompression") == "01"), None)
-    if lossy is None:
-        return
-    for keyword in (
-        "LossyImageCompression",
-        "LossyImageCompressionRatio",
-        "LossyImageCompressionMethod",
-    ):
-        if keyword in lossy:
-            setattr(seg, keyword, lossy[keyword].value)

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 import highdicom as hd
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage
 
 from ich_node import codes
 from ich_node.codes import Concept
 from ich_node.records import CtVolume, Prediction, Refusal
 from ich_node.report import content
-from ich_node.report.identity import PRODUCT, SR_SERIES_NUMBER, Work, series_description
+from ich_node.report.headers import readable_as_ct
+from ich_node.report.identity import PRODUCT, Work
 from ich_node.report.objects import common_arguments
+from ich_node.report.outlines import of_classes
 from ich_node.report.seg import segmented
 
 
@@ -46,18 +47,21 @@ def build_sr(
         volume.source.headers[index] for index in _key_slices(prediction, masked)
     )
     done = volume.geometry.get("done", ())
-    evaluations = content.evaluations(prediction, volumes_ml, done, work)
+    outlined = of_classes(volume.source, prediction.labels)
+    evaluations = content.evaluations(prediction, volumes_ml, outlined, done, work)
     if not masked:
         tree = content.root(codes.EVALUATION_REPORT, work, images, evaluations)
-        return _document(tree, evidence, work, "ICH AI evaluation")
+        return _document(tree, evidence, work)
     groups = [
         item
-        for name in masked
-        for item in content.group(name, volume, prediction, volumes_ml[name], work)
+        for name, found in outlined.items()
+        for item in content.group(
+            name, found, volume.source.headers, prediction, volumes_ml[name], work
+        )
     ]
     measurements = content.container(codes.IMAGING_MEASUREMENTS, groups)
     tree = content.root(codes.IMAGING_MEASUREMENT_REPORT, work, images, measurements, evaluations)
-    return _document(tree, evidence, work, "ICH AI measurements")
+    return _document(tree, evidence, work)
 
 
 def build_not_analysed_sr(
@@ -77,11 +81,8 @@ def build_not_analysed_sr(
     tree = content.root(
         codes.EVALUATION_REPORT, work, content.refusal(refusal.reason, refusal.text, work)
     )
-    # The library copies patient and study by the SOP Class, and knows only the standard's own.
     classes = {header.SOPInstanceUID: header.SOPClassUID for header in evidence}
-    for header in evidence:
-        header.SOPClassUID = CTImageStorage
-    sr = _document(tree, evidence, work, "ICH AI: not analysed")
+    sr = _document(tree, [readable_as_ct(header) for header in evidence], work)
     for series in sr.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence:
         for item in series.ReferencedSOPSequence:
             item.ReferencedSOPClassUID = classes[item.ReferencedSOPInstanceUID]
@@ -98,13 +99,11 @@ def _key_slices(prediction: Prediction, masked: Sequence[str]) -> list[int]:
 
 
 def _document(
-    tree: hd.sr.ContainerContentItem, evidence: Sequence[Dataset], work: Work, what: str
+    tree: hd.sr.ContainerContentItem, evidence: Sequence[Dataset], work: Work
 ) -> hd.sr.Comprehensive3DSR:
     return hd.sr.Comprehensive3DSR(
         evidence=evidence,
         content=tree,
-        series_number=SR_SERIES_NUMBER,
-        series_description=series_description(what, work),
         is_complete=True,
         is_final=False,  # PRELIMINARY: no person has read it
         is_verified=False,

@@ -1,4 +1,4 @@
-"""The summary picture: the slice with the largest bleed, as it is and with the outlines drawn in.
+"""The summary: the slices to look at first, as they are and with the outlines, and the numbers.
 
 It carries no patient identity: a picture is copied to places that no record is.
 """
@@ -7,54 +7,112 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from ich_node import __version__
 from ich_node.codes import CLASSES, OF_CLASS, SUBTYPES
-from ich_node.records import CtVolume, Prediction
+from ich_node.records import CtVolume, Prediction, Refusal
 from ich_node.report import words
-from ich_node.report.identity import RESEARCH_USE
-from ich_node.report.measure import percent_text, volumes_ml
+from ich_node.report.drawing import (
+    AMBER,
+    BLACK,
+    GREY,
+    WHITE,
+    Rgb,
+    colour,
+    font,
+    windowed,
+    wrapped,
+)
+from ich_node.report.identity import PRODUCT, RESEARCH_USE
+from ich_node.report.measure import volumes_ml
 from ich_node.report.outlines import outlines
-
-# The brain window: blood is bright, brain grey, liquor dark.
-WINDOW_HU = (0.0, 80.0)
 
 _PANEL = 560  # largest side of a panel, pixels
 _MARGIN = 24
 _HEADER = 64
 _ROW = 30
-_FOOTER = 52
+_FOOTER = 74
 _COLUMNS = (24, 310, 430)  # where class, probability and volume begin in the legend
 _LEGEND = _ROW * (len(CLASSES) + 1)
 _CHART = 210
-
-Rgb = tuple[int, int, int]
-
-_BLACK: Rgb = (12, 14, 18)
-_WHITE: Rgb = (240, 240, 240)
-_GREY: Rgb = (150, 155, 162)
-_AMBER: Rgb = (255, 190, 70)
+_WIDTH = 3 * _MARGIN + 2 * _PANEL
+_NAME = 24  # height of a class's name beside the outlines
 _BAR: Rgb = (88, 96, 108)
+
+Corner = tuple[int, int]
 
 
 def draw_summary(volume: CtVolume, prediction: Prediction, path: Path) -> Path:
-    """Draw the result as one PNG for people.
+    """Draw the result as one PNG for people: the first of `draw_pages`."""
+    index, what = _slices_to_show(prediction)[0]
+    _page(volume, prediction, index, what).save(path, format="PNG", optimize=True)
+    return path
 
-    Two panels show the slice with the largest bleed in the brain window, the second with the
-    outline of each class in the colour of its segment; without a mask one panel shows the middle
-    slice. The patient's right is on the left.
+
+def draw_pages(
+    volume: CtVolume, prediction: Prediction, when: str = ""
+) -> list[tuple[int, Image.Image]]:
+    """Draw the result as pages of one size, each of one slice.
+
+    Two panels show the slice in the brain window, the second with the outline of each class in the
+    colour of its segment; without a mask one panel shows the middle slice. The patient's right is
+    on the left. The first page is of the slice with the largest bleed, those after it of the
+    largest slice of each class that is not shown yet.
 
     Parameters
     ----------
     volume, prediction
         The slices of the volume's source are shown.
-    path
-        The file to write.
+    when
+        A line that tells when the images were taken and analysed.
+
+    Returns
+    -------
+    list of tuple
+        Index of the slice shown, and the page.
     """
-    index = _slice_to_show(prediction)
+    return [
+        (index, _page(volume, prediction, index, what, when))
+        for index, what in _slices_to_show(prediction)
+    ]
+
+
+def draw_refusal(refusal: Refusal, when: str = "") -> Image.Image:
+    """Draw the page of a series that was not analysed: that it was not, and why."""
+    picture = Image.new("RGB", (_WIDTH, _HEADER + _PANEL + _FOOTER), BLACK)
+    canvas = ImageDraw.Draw(picture)
+    canvas.text((_MARGIN, 18), "Not analysed", fill=AMBER, font=font(26))
+    lines = [
+        *wrapped(f"Reason: {refusal.text}", _WIDTH - 2 * _MARGIN, 24),
+        "",
+        "No images were read for this report. It says nothing about haemorrhage.",
+    ]
+    for number, line in enumerate(lines):
+        canvas.text((_MARGIN, _HEADER + 40 + 36 * number), line, fill=WHITE, font=font(24))
+    _draw_footer(canvas, picture.height - _FOOTER + 14, f"{PRODUCT} {__version__}", when)
+    return picture
+
+
+def _slices_to_show(prediction: Prediction) -> list[tuple[int, str]]:
+    """Index and name of the slices to show, that with the largest bleed first."""
+    areas = np.count_nonzero(prediction.labels, axis=(1, 2))
+    if not areas.any():
+        return [(len(areas) // 2, "the middle slice")]
+    shown = {int(areas.argmax()): "the largest area of haemorrhage"}
+    for value, name in enumerate(SUBTYPES, start=1):
+        of_class = np.count_nonzero(prediction.labels == value, axis=(1, 2))
+        if of_class.any():
+            what = f"the largest area of {OF_CLASS[name].name.lower()}"
+            shown.setdefault(int(of_class.argmax()), what)
+    return list(shown.items())
+
+
+def _page(
+    volume: CtVolume, prediction: Prediction, index: int, what: str, when: str = ""
+) -> Image.Image:
     panel = _panel(volume, index)
     bled = bool(prediction.labels.any())
     second = 2 * _MARGIN + _PANEL
@@ -63,7 +121,7 @@ def draw_summary(volume: CtVolume, prediction: Prediction, path: Path) -> Path:
     legend = (_MARGIN, below) if bled else (second, _HEADER)
     chart = (second, below) if bled else (second, _HEADER + _LEGEND + 2 * _MARGIN)
     bottom = max(below, legend[1] + _LEGEND, chart[1] + _CHART)
-    picture = Image.new("RGB", (second + _PANEL + _MARGIN, bottom + _FOOTER), _BLACK)
+    picture = Image.new("RGB", (_WIDTH, bottom + _FOOTER), BLACK)
     canvas = ImageDraw.Draw(picture)
     picture.paste(panel, (_MARGIN, _HEADER))
     _draw_sides(canvas, _MARGIN, panel)
@@ -71,122 +129,140 @@ def draw_summary(volume: CtVolume, prediction: Prediction, path: Path) -> Path:
         _draw_outlines(panel, prediction.labels[index])
         picture.paste(panel, (second, _HEADER))
         _draw_sides(canvas, second, panel)
-    _draw_header(canvas, picture.width - _MARGIN, prediction, index)
+    _draw_header(canvas, prediction, f"Slice {index + 1} of {len(prediction.labels)}", what)
     _draw_legend(canvas, legend, volume, prediction)
     _draw_chart(canvas, chart, prediction, index)
-    _draw_footer(canvas, (picture.width - _MARGIN, bottom + 18), prediction)
-    picture.save(path, format="PNG", optimize=True)
-    return path
-
-
-def _slice_to_show(prediction: Prediction) -> int:
-    areas = np.count_nonzero(prediction.labels, axis=(1, 2))
-    return int(areas.argmax()) if areas.any() else len(areas) // 2
+    model = f"{prediction.model.name} {prediction.model.version}, {PRODUCT} {__version__}"
+    _draw_footer(canvas, bottom + 14, model, when)
+    return picture
 
 
 def _panel(volume: CtVolume, index: int) -> Image.Image:
     """One slice in the brain window with square pixels, RGB."""
-    low, high = WINDOW_HU
-    grey = np.clip((volume.source.hu[index] - low) / (high - low), 0.0, 1.0) * 255.0
+    grey = windowed(volume.source.hu[index])
     height_mm, width_mm = (
         count * step for count, step in zip(grey.shape, volume.source.pixel_spacing_mm, strict=True)
     )
     per_mm = _PANEL / max(height_mm, width_mm)
     size = (round(width_mm * per_mm), round(height_mm * per_mm))
-    image = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    return image.convert("RGB")
+    return Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB")
 
 
 def _draw_outlines(panel: Image.Image, labels: npt.NDArray[np.uint8]) -> None:
+    """The outlines of each class; its name stands at the side, tied to its largest region."""
     canvas = ImageDraw.Draw(panel)
     scale = (panel.width / labels.shape[1], panel.height / labels.shape[0])
+    largest: dict[str, npt.NDArray[np.float64]] = {}
     for value, name in enumerate(SUBTYPES, start=1):
         for outline in outlines(labels == value):
-            points = [(float(x), float(y)) for x, y in outline * scale]
-            canvas.line(points, fill=_colour(name), width=2, joint="curve")
+            points = outline * scale
+            largest.setdefault(name, points)
+            canvas.line([(float(x), float(y)) for x, y in points], fill=colour(name), width=2)
+    middles = {name: points.mean(axis=0) for name, points in largest.items()}
+    for on_left in (True, False):
+        names = [name for name, (x, _) in middles.items() if (x < panel.width / 2) == on_left]
+        names.sort(key=lambda name: middles[name][1])
+        rows = _spread([middles[name][1] for name in names], panel.height)
+        for name, row in zip(names, rows, strict=True):
+            _draw_name(canvas, panel.width, name, (on_left, row), largest[name])
+
+
+def _spread(rows: list[float], height: int) -> list[float]:
+    """Move rows of writing apart and into the panel, top to bottom."""
+    placed: list[float] = []
+    for row in rows:
+        placed.append(max(row, placed[-1] + _NAME if placed else 2 * _NAME))
+    over = max(0.0, placed[-1] - (height - _NAME)) if placed else 0.0
+    return [row - over for row in placed]
+
+
+def _draw_name(
+    canvas: ImageDraw.ImageDraw,
+    width: int,
+    name: str,
+    place: tuple[bool, float],
+    outline: npt.NDArray[np.float64],
+) -> None:
+    """The name of a class at the left or right side, with a line to the next point of it."""
+    on_left, row = place
+    text = name.capitalize()
+    length = canvas.textlength(text, font=font(16))
+    end = 8 + length + 4 if on_left else width - 8 - length - 4
+    nearest = outline[np.hypot(outline[:, 0] - end, outline[:, 1] - row).argmin()]
+    canvas.line((end, row, float(nearest[0]), float(nearest[1])), fill=colour(name), width=1)
+    canvas.text(
+        (8, row) if on_left else (width - 8, row),
+        text,
+        fill=colour(name),
+        font=font(16),
+        anchor="lm" if on_left else "rm",
+        stroke_width=2,
+        stroke_fill=(0, 0, 0),
+    )
 
 
 def _draw_header(
-    canvas: ImageDraw.ImageDraw, right: int, prediction: Prediction, index: int
+    canvas: ImageDraw.ImageDraw, prediction: Prediction, place: str, what: str
 ) -> None:
     found = prediction.scores["any"].present
     title = "Intracranial haemorrhage found" if found else "No haemorrhage found"
-    canvas.text((_MARGIN, 18), title, fill=_WHITE, font=_font(26))
-    place = f"Slice {index + 1} of {len(prediction.labels)}, counted from below"
-    canvas.text((right, 26), place, fill=_GREY, font=_font(16), anchor="ra")
+    canvas.text((_MARGIN, 18), title, fill=WHITE, font=font(26))
+    text = f"{place}, counted from below: {what}"
+    canvas.text((_WIDTH - _MARGIN, 26), text, fill=GREY, font=font(16), anchor="ra")
 
 
 def _draw_sides(canvas: ImageDraw.ImageDraw, left: int, panel: Image.Image) -> None:
     """R and L of the patient, as a viewer shows them."""
-    middle = _HEADER + panel.height // 2
-    canvas.text((left + 8, middle), "R", fill=_GREY, font=_font(18), anchor="lm")
-    canvas.text((left + panel.width - 8, middle), "L", fill=_GREY, font=_font(18), anchor="rm")
+    y = _HEADER + 8
+    canvas.text((left + 8, y), "R", fill=WHITE, font=font(20))
+    canvas.text((left + panel.width - 8, y), "L", fill=WHITE, font=font(20), anchor="ra")
 
 
 def _draw_legend(
-    canvas: ImageDraw.ImageDraw,
-    corner: tuple[int, int],
-    volume: CtVolume,
-    prediction: Prediction,
+    canvas: ImageDraw.ImageDraw, corner: Corner, volume: CtVolume, prediction: Prediction
 ) -> None:
     """Every class with its probability and volume; those found stand out."""
     left, top = corner
     volumes = volumes_ml(prediction.labels, volume.source.voxels_ml)
-    _draw_row(canvas, corner, ("Class", "Probability", "Volume"), _GREY)
-    for number, name in enumerate(CLASSES, start=1):
-        score = prediction.scores[name]
+    _draw_row(canvas, corner, ("Class", "Probability", "Volume"), GREY)
+    rows = words.table(prediction, volumes)
+    for number, (name, row) in enumerate(zip(CLASSES, rows, strict=True), start=1):
         y = top + _ROW * number
-        size = words.size_text(volumes[name]) if score.present else "-"
-        row = (OF_CLASS[name].name, percent_text(score.probability), size)
-        _draw_row(canvas, (left, y), row, _WHITE if score.present else _GREY)
-        if name in SUBTYPES and score.present:
-            canvas.rectangle((left, y + 4, left + 14, y + 18), fill=_colour(name))
+        present = prediction.scores[name].present
+        _draw_row(canvas, (left, y), row, WHITE if present else GREY)
+        if name in SUBTYPES and present:
+            canvas.rectangle((left, y + 4, left + 14, y + 18), fill=colour(name))
 
 
 def _draw_row(
-    canvas: ImageDraw.ImageDraw, corner: tuple[int, int], row: tuple[str, str, str], fill: Rgb
+    canvas: ImageDraw.ImageDraw, corner: Corner, row: tuple[str, str, str], fill: Rgb
 ) -> None:
     for offset, text in zip(_COLUMNS, row, strict=True):
-        canvas.text((corner[0] + offset, corner[1]), text, fill=fill, font=_font(17))
+        canvas.text((corner[0] + offset, corner[1]), text, fill=fill, font=font(17))
 
 
 def _draw_chart(
-    canvas: ImageDraw.ImageDraw,
-    corner: tuple[int, int],
-    prediction: Prediction,
-    shown: int,
+    canvas: ImageDraw.ImageDraw, corner: Corner, prediction: Prediction, shown: int
 ) -> None:
     """One bar for the probability of each slice, inferior on the left; the slice shown is white."""
     left, top = corner
-    canvas.text((left, top), "Probability of haemorrhage by slice", fill=_GREY, font=_font(17))
+    canvas.text((left, top), "Probability of haemorrhage by slice", fill=GREY, font=font(17))
     ceiling, floor = top + _ROW + 4, top + _CHART - _ROW
     step = _PANEL / len(prediction.slice_probabilities)
     for index, probability in enumerate(prediction.slice_probabilities):
         x, end = round(left + index * step), round(left + (index + 1) * step)
         height = max(1, round((floor - ceiling) * probability))
-        fill = _WHITE if index == shown else _BAR
+        fill = WHITE if index == shown else _BAR
         canvas.rectangle((x, floor - height, max(x, end - 2), floor), fill=fill)
     canvas.line((left, ceiling, left + _PANEL, ceiling), fill=_BAR)
-    canvas.text((left, floor + 6), "Inferior", fill=_GREY, font=_font(14))
+    canvas.text((left, floor + 6), "Inferior", fill=GREY, font=font(14))
     right = left + _PANEL
-    canvas.text((right, floor + 6), "Superior", fill=_GREY, font=_font(14), anchor="ra")
-    canvas.text((right, ceiling - 4), "100 %", fill=_GREY, font=_font(14), anchor="rd")
+    canvas.text((right, floor + 6), "Superior", fill=GREY, font=font(14), anchor="ra")
+    canvas.text((right, ceiling - 4), "100 %", fill=GREY, font=font(14), anchor="rd")
 
 
-def _draw_footer(
-    canvas: ImageDraw.ImageDraw, corner: tuple[int, int], prediction: Prediction
-) -> None:
-    right, y = corner
-    canvas.text((_MARGIN, y), RESEARCH_USE, fill=_AMBER, font=_font(17))
-    model = f"{prediction.model.name} {prediction.model.version}"
-    canvas.text((right, y), model, fill=_GREY, font=_font(15), anchor="ra")
-
-
-def _colour(name: str) -> Rgb:
-    """The colour in which viewers draw the segment."""
-    red, green, blue = hd.color.CIELabColor.from_dicom_value(OF_CLASS[name].cielab).to_rgb()
-    return int(red), int(green), int(blue)
-
-
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
+def _draw_footer(canvas: ImageDraw.ImageDraw, y: int, model: str, when: str) -> None:
+    right = _WIDTH - _MARGIN
+    canvas.text((_MARGIN, y), RESEARCH_USE, fill=AMBER, font=font(17))
+    canvas.text((right, y), model, fill=GREY, font=font(15), anchor="ra")
+    canvas.text((right, y + 26), when, fill=GREY, font=font(15), anchor="ra")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from ich_node import __version__
 from ich_node.codes import CLASSES, OF_CLASS, SUBTYPES
-from ich_node.records import ModelIdentity, Prediction
+from ich_node.records import ModelIdentity, Prediction, Refusal
 from ich_node.report.identity import PRODUCT
 from ich_node.report.measure import percent_text, volume_text
+
+_CLASS_OF_NAME = {OF_CLASS[name].name: name for name in CLASSES}
 
 
 def conclusion(prediction: Prediction, volumes_ml: Mapping[str, float]) -> str:
@@ -36,6 +39,39 @@ def size_text(ml: float) -> str:
     return volume_text(ml) if ml else "0 mL, no segment"
 
 
+def table(prediction: Prediction, volumes_ml: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    """Return name, probability and volume of each of `codes.CLASSES`, as pictures show them."""
+    rows = []
+    for name in CLASSES:
+        score = prediction.scores[name]
+        size = size_text(volumes_ml[name]) if score.present else "-"
+        rows.append((OF_CLASS[name].name, percent_text(score.probability), size))
+    return rows
+
+
+def rows_text(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Return rows of `table` as lines that `rows_read` takes apart again."""
+    return "\n".join(" | ".join(row) for row in rows)
+
+
+def rows_read(text: str) -> dict[str, tuple[float, float | None]]:
+    """Return percent, and mL where a class is present, of each class in lines of `rows_text`."""
+    found: dict[str, tuple[float, float | None]] = {}
+    for line in text.splitlines():
+        cells = line.split(" | ")
+        if len(cells) == 3 and cells[0] in _CLASS_OF_NAME:
+            number = re.search(r"[\d.]+", cells[2])
+            below = cells[2].startswith("<")  # less than a tenth: half of it, give or take as much
+            volume = float(number[0]) / (2 if below else 1) if number else None
+            found[_CLASS_OF_NAME[cells[0]]] = (float(cells[1].removesuffix(" %")), volume)
+    return found
+
+
+def refusal_text(refusal: Refusal) -> str:
+    """Return the sentence that says why a series was not analysed."""
+    return f"Not analysed: {refusal.text}"
+
+
 def scores_text(prediction: Prediction) -> str:
     """Return every class with its probability and threshold."""
     each = (
@@ -44,6 +80,15 @@ def scores_text(prediction: Prediction) -> str:
         for score in [prediction.scores[name]]
     )
     return f"Probability (threshold): {', '.join(each)}."
+
+
+def left_out_text(name: str, given: int, left_out: int) -> str:
+    """Return what is said where some regions of a class have no outline."""
+    which = f"the largest {given}" if given > 1 else "the largest one"
+    return (
+        f"{OF_CLASS[name].name}: outlines are given of {which} of {given + left_out} regions; "
+        "volume and segmentation hold them all."
+    )
 
 
 def model_parameters(model: ModelIdentity) -> list[str]:

@@ -255,7 +255,7 @@ def _report(bench: _Bench) -> str:
     """The SR says which class it is."""
     subtype = bench.head.subtype
     sr = pydicom.dcmread(_arrived(bench)["sr"])
-    named = {group.subtype: group.said for group in decode.groups(sr)}
+    named = {group.subtype: group.said for group in decode.report(sr).groups}
     said = ", ".join(f"{name} {found.volume_ml:.1f} mL" for name, found in named.items())
     if subtype not in named:
         raise _of_the_model(bench, f"the SR names {said or 'no bleed'}; expected {subtype}")

@@ -16,7 +16,7 @@ from ich_node.store.tables import result, revision
 
 @dataclass(frozen=True)
 class KeptResult:
-    """A built object: `kind` is ``seg`` or ``sr``; `sha256` is of the file."""
+    """A built object: `kind` is one of a destination's `outputs`; `sha256` is of the file."""
 
     kind: str
     sop_instance_uid: str
@@ -25,8 +25,10 @@ class KeptResult:
 
 
 def has_any(connection: Connection, key: str) -> bool:
-    """Tell whether objects were built for a revision."""
-    query = sa.select(result.c.kind).where(result.c.revision_key == key)
+    """Tell whether objects of a revision are kept."""
+    query = sa.select(result.c.kind).where(
+        result.c.revision_key == key, result.c.deleted_at.is_(None)
+    )
     return connection.execute(query).first() is not None
 
 
@@ -64,8 +66,8 @@ def kept_of(engine: Engine, key: str) -> list[KeptResult]:
     """Return the objects of a revision, SEG before SR (the SR refers to the SEG)."""
     query = (
         sa.select(result.c.kind, result.c.sop_instance_uid, result.c.path, result.c.sha256)
-        .where(result.c.revision_key == key)
-        .order_by(result.c.kind)
+        .where(result.c.revision_key == key, result.c.deleted_at.is_(None))
+        .order_by(result.c.kind, result.c.path)
     )
     with reading(engine) as connection:
         return [
@@ -83,6 +85,7 @@ def reports_before(engine: Engine, series_instance_uid: str, number: int) -> lis
             revision.c.series_instance_uid == series_instance_uid,
             revision.c.number < number,
             result.c.kind == "sr",
+            result.c.deleted_at.is_(None),
         )
         .order_by(revision.c.number.desc())
     )

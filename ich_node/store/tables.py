@@ -61,6 +61,8 @@ instance = sa.Table(
     sa.Column("received_at", sa.Float, nullable=False),
     # The file was not where it should be when it was last looked for.
     sa.Column("missing", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Its file was deleted by `[retention]`.
+    sa.Column("deleted_at", sa.Float),
     # As the header says, for telling whether the series is all here; null in rows of old versions.
     sa.Column("image_type", sa.Text),
     sa.Column("position", sa.Text),
@@ -109,6 +111,7 @@ result = sa.Table(
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("built_at", sa.Float, nullable=False),
+    sa.Column("deleted_at", sa.Float),
 )
 
 delivery = sa.Table(

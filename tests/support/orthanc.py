@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +47,10 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path, reports_to: int | None = None) -> Iterator[Orthanc]:
-    """Start Orthanc with a fresh data folder; end it afterwards.
+def running_orthanc(
+    folder: Path, reports_to: int | None = None, plugins: Sequence[Path] = ()
+) -> Iterator[Orthanc]:
+    """Start Orthanc with a fresh data folder and these plugins; end it afterwards.
 
     It commits storage to a node ICH_NODE on the port `reports_to`, by associations of its own.
     """
@@ -65,7 +67,7 @@ def running_orthanc(folder: Path, reports_to: int | None = None) -> Iterator[Ort
         "RemoteAccessAllowed": False,
         "DicomServerEnabled": True,
         "DicomAlwaysAllowFind": True,
-        "Plugins": [],
+        "Plugins": [str(path) for path in plugins],
         "DicomModalities": {"node": ["ICH_NODE", "127.0.0.1", reports_to]} if reports_to else {},
     }
     path = folder / "orthanc.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,28 +33,62 @@ _ALLOWED = (
 )
 
 
+_PIXELMED = Path("/usr/share/java/pixelmed.jar")
+# The templates are more XPath than Java allows by default; one file needs no better compiler.
+_JAVA = (
+    *("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8"),
+    *(f"-Djdk.xml.xpath{limit}=0" for limit in ("ExprGrpLimit", "ExprOpLimit", "TotalOpLimit")),
+)
+
+
 def dciodvfy_errors(path: Path) -> list[str]:
     """Return the errors and warnings that dciodvfy has about one object, known ones left out."""
-    return _complaints("dciodvfy", ["-new", str(path)])
+    return [line for line in dciodvfy(path) if not is_known("dciodvfy", line)]
 
 
 def dcentvfy_errors(paths: Sequence[Path]) -> list[str]:
     """Return where dcentvfy finds patient, study or series attributes that differ in a set."""
-    return _complaints("dcentvfy", [str(path) for path in paths])
+    return [line for line in dcentvfy(paths) if not is_known("dcentvfy", line)]
 
 
-def _complaints(program: str, arguments: list[str]) -> list[str]:
-    done = subprocess.run(
-        [_BIN / program, *arguments], capture_output=True, text=True, errors="replace", timeout=120
-    )
-    lines = [
-        line
-        for line in (done.stdout + done.stderr).splitlines()
-        if line.startswith(("Error", "Warning"))
-        and not any(program == name and text in line for name, text in _ALLOWED)
-    ]
-    if done.returncode and not lines:
-        lines.append(f"{program} ended with {done.returncode}: {done.stderr.strip()}")
+def is_known(program: str, line: str) -> bool:
+    """Tell whether it is known why a program says this, and that it is harmless."""
+    return any(program == name and text in line for name, text in _ALLOWED)
+
+
+def dciodvfy(path: Path) -> list[str]:
+    """Return every line of error or warning that dciodvfy has about one object."""
+    return _complaints([_BIN / "dciodvfy", "-new", path])
+
+
+def dcentvfy(paths: Sequence[Path]) -> list[str]:
+    """Return every line of error or warning that dcentvfy has about a set of objects."""
+    return _complaints([_BIN / "dcentvfy", *paths])
+
+
+def has_pixelmed() -> bool:
+    """Tell whether Java and PixelMed's toolkit are installed."""
+    return shutil.which("java") is not None and _PIXELMED.exists()
+
+
+def pixelmed(path: Path) -> list[str]:
+    """Return every line of error or warning that PixelMed's validator has about one SR."""
+    program = ["-cp", _PIXELMED, "com.pixelmed.validate.DicomSRValidator"]
+    return _complaints(["java", *_JAVA, *program, path], ended_by="IOD validation complete")
+
+
+def _complaints(command: Sequence[str | Path], ended_by: str = "") -> list[str]:
+    """Run a validator; one that breaks off without a word of why is a complaint too.
+
+    ``ended_by`` is what it prints when it has come to the end, where its exit status does not tell.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300)
+    said = done.stdout + done.stderr
+    lines = [line for line in said.splitlines() if line.startswith(("Error", "Warning"))]
+    broken = ended_by not in said if ended_by else done.returncode and not lines
+    if broken:
+        name = Path(command[0]).name
+        lines.append(f"Error - {name} ended with {done.returncode}: {said.strip()[-500:]}")
     return lines
 
 
@@ -62,11 +97,14 @@ def dcmqi_masks(path: Path) -> dict[str, sitk.Image]:
     with tempfile.TemporaryDirectory() as folder:
         _dcmqi("segimage2itkimage", "--inputDICOM", path, "--outputDirectory", folder, "-t", "nrrd")
         meta = json.loads((Path(folder) / "meta.json").read_text())
-        described = [item for group in meta["segmentAttributes"] for item in group]
-        return {
-            item["SegmentLabel"]: sitk.ReadImage(str(Path(folder) / f"{item['labelID']}.nrrd"))
-            for item in described
-        }
+        masks = {}
+        for group in meta["segmentAttributes"]:
+            # One file for each segment; of a label map, one for all.
+            image = sitk.ReadImage(str(Path(folder) / f"{group[0]['labelID']}.nrrd"))
+            for item in group:
+                mask = image == item["labelID"] if len(group) > 1 else image != 0
+                masks[item["SegmentLabel"]] = mask
+        return masks
 
 
 def dcmqi_report(path: Path) -> dict[str, Any]:

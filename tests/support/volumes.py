@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +90,7 @@ def make_volume(
     )
 
 
-def with_source(volume: CtVolume, **changes: object) -> CtVolume:
+def with_source(volume: CtVolume, **changes: Any) -> CtVolume:
     """The volume with something of its source slices changed."""
     return replace(volume, source=replace(volume.source, **changes))
 

@@ -93,14 +93,12 @@ def test_faults_are_refused_with_key_and_value(tmp_path: Path, text: str, said: 
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "extra",
-    ['outputs = ["seg", "sc"]'],
-)
-def test_what_this_version_cannot_do_is_refused_not_ignored(tmp_path: Path, extra: str) -> None:
-    text = f'[[destinations]]\nname = "p"\nae_title = "P"\nhost = "h"\n{extra}'
-    with pytest.raises(ConfigError, match="not available in this version"):
-        load_settings(write(tmp_path, text))
+def test_kinds_to_build_are_those_that_any_destination_may_get(tmp_path: Path) -> None:
+    """SEG and SR are always built."""
+    one = '[[destinations]]\nname = "{}"\nae_title = "P"\nhost = "h"\noutputs = {}\n'
+    text = one.format("a", '["sr"]') + one.format("b", '["sc"]')
+    assert load_settings(write(tmp_path, text)).kinds == ("sc",)
+    assert load_settings(write(tmp_path, one.format("a", '["seg", "sr"]'))).kinds == ()
 
 
 ONE = '[[destinations]]\nname = "p"\nae_title = "P"\nhost = "h"\n'

@@ -50,7 +50,9 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @contextmanager
-def working(settings: Settings, predictor: StandIn) -> Iterator[tuple[Engine, str]]:
+def working(
+    settings: Settings, predictor: StandIn, kinds: tuple[str, ...] = ()
+) -> Iterator[tuple[Engine, str]]:
     """Run a worker on one stored series; give the database and the revision's key."""
     engine = node.prepare(settings)
     jobs = job_port.open_jobs(settings.database_url)
@@ -60,9 +62,7 @@ def working(settings: Settings, predictor: StandIn) -> Iterator[tuple[Engine, st
     key = revisions.open_revision(engine, jobs, found, "test")
     assert key is not None
     durable.configure(settings.database_url, executor_id="test")
-    analysis.register(
-        Worker("test:1:0", engine, jobs, predictor, settings.results_dir, destinations=())
-    )
+    analysis.register(Worker("test:1:0", engine, jobs, predictor, settings.results_dir, (), kinds))
     durable.launch({job_port.ANALYSE_QUEUE: 1})
     try:
         yield engine, key
@@ -150,6 +150,17 @@ def test_a_localizer_more_gives_the_very_same_objects(settings: Settings, tmp_pa
         assert second is not None
         assert ends_as(engine, second, *ENDED) is SeriesState.REPORTED
         assert results.kept_of(engine, second) == results.kept_of(engine, first)
+
+
+def test_kinds_that_destinations_ask_for_are_built_and_kept(settings: Settings) -> None:
+    """Summary first, then a picture of every slice."""
+    with working(settings, StandIn(), kinds=("sc",)) as (engine, key):
+        assert ends_as(engine, key, *ENDED) is SeriesState.REPORTED
+        kept = results.kept_of(engine, key)
+    captures = [item.path.name for item in kept if item.kind == "sc"]
+    assert captures[0] == "9704-sc-summary-0001.dcm"
+    assert len([name for name in captures if "overlay" in name]) == len(head_series())
+    assert {item.kind for item in kept} >= {"sc", "sr"}
 
 
 def test_a_late_image_makes_a_report_that_supersedes_the_first(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ich_node.errors import Reason
-from ich_node.pipeline.kept import build_once, result_key
+from ich_node.pipeline.kept import build_missing, build_once, objects_of, result_key
 from ich_node.records import ModelIdentity, Refusal
 
 MODEL = ModelIdentity("m", "1", "a" * 64, "cpu", "bf16")
@@ -49,3 +49,35 @@ def test_the_key_names_the_work_and_nothing_else() -> None:
         result_key(["1", "2"], Refusal(Reason.GANTRY_TILT, "tilted")),
     ]
     assert len({key, *others}) == 6
+
+
+def add(part: Path, kinds: list[str]) -> None:
+    for kind in kinds:
+        (part / kind).mkdir()
+        for name in ("b.dcm", "a.dcm"):
+            (part / kind / name).write_text(kind)
+
+
+def test_a_kind_that_is_asked_for_later_is_added_and_nothing_else_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "key"
+    build_once(folder, write("one"))
+    build_missing(folder, ["sc", "sr"], add)
+    assert (folder / "sr.dcm").read_text() == "one"
+    assert [path.name for path in objects_of(folder, "sc")] == ["a.dcm", "b.dcm"]
+    build_missing(folder, ["sc"], lambda *_: pytest.fail("it is there"))
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_what_a_crash_left_of_a_kind_is_not_taken_for_it(tmp_path: Path) -> None:
+    folder = tmp_path / "key"
+    build_once(folder, write("one"))
+
+    def crash(part: Path, kinds: list[str]) -> None:
+        add(part, kinds)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        build_missing(folder, ["sc"], crash)
+    assert objects_of(folder, "sc") == []
+    build_missing(folder, ["sc"], add)
+    assert len(objects_of(folder, "sc")) == 2

@@ -154,7 +154,7 @@ def outline_moved(sr: Dataset) -> None:
 
 
 def outline_elsewhere(sr: Dataset) -> None:
-    first, second = named(sr, "Image Region")[0], named(sr, "Image Region")[-1]
+    first, second = named(sr, "Image Region")[:2]
     first.ContentSequence, second.ContentSequence = second.ContentSequence, first.ContentSequence
 
 
@@ -162,6 +162,16 @@ def outline_dropped(sr: Dataset) -> None:
     group = groups(sr)[0]
     group.ContentSequence = [
         item for item in group.ContentSequence if item is not named(group, "Image Region")[0]
+    ]
+
+
+def unsaid_rest(sr: Dataset) -> None:
+    """Nothing tells that some regions have no outline."""
+    (container,) = named(sr, "Qualitative Evaluations")
+    container.ContentSequence = [
+        item
+        for item in container.ContentSequence
+        if "outlines are given" not in str(item.get("TextValue"))
     ]
 
 
@@ -211,6 +221,7 @@ SR_TAMPERS = {
     "outline moved": outline_moved,
     "outline on another image": outline_elsewhere,
     "outline dropped": outline_dropped,
+    "regions without outline not told": unsaid_rest,
     "group dropped": group_dropped,
     "finding swapped": other_finding,
     "present told as absent": said_absent,

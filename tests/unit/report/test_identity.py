@@ -7,9 +7,9 @@ import pytest
 from pydicom.uid import UID
 
 from ich_node.errors import Reason
-from ich_node.records import Refusal
+from ich_node.records import Refusal, Superseded
 from ich_node.report import identity
-from ich_node.report.identity import work_of
+from ich_node.report.identity import RESULT_SERIES, series_description, work_of
 from tests.support.volumes import MODEL, make_prediction
 
 SOURCES = ["1.2.3", "1.2.4"]
@@ -87,3 +87,25 @@ def test_objects_of_another_model_share_no_identity(build):
         assert before.SOPInstanceUID != after.SOPInstanceUID
         assert before.SeriesInstanceUID != after.SeriesInstanceUID
         assert before.StudyInstanceUID == after.StudyInstanceUID
+
+
+def test_every_kind_of_result_has_a_series_of_its_own_that_hanging_protocols_can_name(build):
+    """Number and description are fixed; the description ends with what it is not for."""
+    assert {name: tuple(series) for name, series in RESULT_SERIES.items()} == {
+        "seg": (9701, "ICH AI segmentation"),
+        "sr": (9702, "ICH AI report"),
+        "seg-labelmap": (9703, "ICH AI label map"),
+        "sc-summary": (9704, "ICH AI summary"),
+        "sc-overlay": (9705, "ICH AI overlay"),
+        "pr": (9706, "ICH AI outlines"),
+    }
+    work = work_of(SOURCES, MODEL)
+    for name, series in RESULT_SERIES.items():
+        description = series_description(name, work)
+        assert description == f"{series.description}, research use only, not for diagnosis"
+        assert len(description) <= 64
+        later = replace(work, supersedes=Superseded(1234, "1.2", "1.3", "1.4"))
+        assert series_description(name, later).startswith(series.description)
+    built = build()
+    assert (built.seg.SeriesNumber, built.sr.SeriesNumber) == (9701, 9702)
+    assert built.sr.SeriesDescription == series_description("sr", work)

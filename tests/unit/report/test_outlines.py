@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ich_node.report.outlines import fill, fill_holes, outlines
+from ich_node.report.outlines import MAX_REGIONS, MIN_AREA_MM2, choose, fill, fill_holes, outlines
 
 masks = hnp.arrays(
     bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.booleans()
@@ -68,3 +68,40 @@ def test_an_outline_too_long_for_its_element_is_given_in_parts():
 def test_what_is_no_outline_along_pixel_edges_is_refused(polyline):
     with pytest.raises(ValueError, match="outline"):
         fill([np.array(polyline, dtype=float)], (4, 4))
+
+
+def squares(sizes: list[list[int]]) -> np.ndarray:
+    """A slice for each list, with a square of each width, shape (slice, 200, 200)."""
+    masks = np.zeros((len(sizes), 200, 200), dtype=bool)
+    for mask, widths in zip(masks, sizes, strict=True):
+        left = 0
+        for width in widths:
+            mask[:width, left : left + width] = True
+            left += width + 1
+    return masks
+
+
+def test_the_slice_with_the_largest_area_comes_first_and_in_it_the_largest_region():
+    found = choose(squares([[5], [6, 4, 7], [8]]), pixel_mm2=1.0)
+    widths = [(index, np.ptp(outline[:, 0])) for index, outline in found.polylines]
+    assert widths == [(1, 7), (1, 6), (1, 4), (2, 8), (0, 5)]
+    assert (found.given, found.left_out) == (5, 0)
+
+
+def test_regions_below_the_least_area_have_no_outline():
+    area = MIN_AREA_MM2 / 16
+    found = choose(squares([[4, 3], [3]]), pixel_mm2=area)
+    assert [index for index, _ in found.polylines] == [0]
+    assert (found.given, found.left_out) == (1, 2)
+
+
+def test_a_class_of_crumbs_still_has_the_outline_of_its_largest():
+    found = choose(squares([[1], [1, 2], [1]]), pixel_mm2=0.2)
+    assert [(index, np.ptp(outline[:, 0])) for index, outline in found.polylines] == [(1, 2)]
+    assert found.left_out == 3
+
+
+def test_the_largest_regions_of_all_slices_are_kept_where_there_are_too_many():
+    found = choose(squares([[4] * 30] * 4 + [[5] * 10]), pixel_mm2=1.0)
+    assert (found.given, found.left_out) == (MAX_REGIONS, 30)
+    assert sum(index == 4 for index, _ in found.polylines) == 10

@@ -1,9 +1,11 @@
 """The SEG shows the mask where it is, in words that other readers understand."""
 
 from itertools import product
+from pathlib import Path
 
 import highdicom as hd
 import numpy as np
+import pydicom
 import pytest
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
@@ -90,6 +92,16 @@ def test_frames_without_a_voxel_are_left_out(build):
     labels = built.prediction.labels
     filled = sum(int((labels == value).any(axis=(1, 2)).sum()) for value in (2, 4))
     assert built.seg.NumberOfFrames == filled < len(SUBTYPES) * len(labels)
+
+
+def test_what_is_encoded_at_once_is_what_the_library_would_write(build, tmp_path: Path):
+    """Decoded to the last element and encoded again, the file is the same, byte for byte."""
+    built = build(subtypes=SUBTYPES, plane_map=PlaneMap(transpose=True))
+    seg = built.seg
+    assert len(list(seg.iterall())) > 500
+    again = tmp_path / "again.dcm"
+    pydicom.dcmwrite(again, seg, enforce_file_format=True)
+    assert again.read_bytes() == built.results.seg.read_bytes()
 
 
 def test_a_negative_series_has_no_seg(build):

@@ -12,9 +12,9 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from ich_node.codes import CLASSES, OF_CLASS, SUBTYPES
 from ich_node.geometry import PlaneMap
-from ich_node.report.outlines import fill, fill_holes
+from ich_node.report.outlines import MIN_AREA_MM2, fill, regions
 from tests.support.validators import dcentvfy_errors, dciodvfy_errors, dcmqi_report
-from tests.support.volumes import make_labels, make_prediction
+from tests.support.volumes import SPACING_MM, make_labels, make_prediction
 from tests.unit.report.conftest import Built
 
 DSRDUMP = Path("/usr/bin/dsrdump")
@@ -169,9 +169,30 @@ def test_outlines_lie_on_the_source_images_and_the_largest_slice_is_first(build,
             drawn.setdefault(index_of[uid], []).append(points)
         areas = [int(mask[index].sum()) for index in drawn]
         assert areas == sorted(areas, reverse=True)
-        assert set(drawn) == set(np.flatnonzero(mask.any(axis=(1, 2))).tolist())
         for index, outlines in drawn.items():
-            assert np.array_equal(fill(outlines, shape), fill_holes(mask[index]))
+            numbered, sizes = regions(mask[index])
+            large = 1 + np.flatnonzero(sizes * np.prod(SPACING_MM[1:]) >= MIN_AREA_MM2)
+            assert np.array_equal(fill(outlines, shape), np.isin(numbered, large))
+
+
+def test_regions_without_outline_are_told_of_and_counted_in_the_volume(build):
+    built = build(subtypes=("subdural",))
+    assert "Subdural haemorrhage: outlines are given of the largest 2 of 4 regions" in texts(
+        built.sr
+    )
+    (volume,) = {value(group, "Volume") for group in groups(built.sr)}
+    assert volume == round((built.prediction.labels == 2).sum() * np.prod(SPACING_MM) / 1000, 3)
+
+
+def test_a_mask_of_crumbs_has_one_outline_and_a_small_report(build):
+    """Thousands of outlines took minutes to write and no reader looks at them."""
+    labels = np.zeros((10, 48, 40), dtype=np.uint8)
+    labels[1:9, ::2, ::2] = 2
+    labels[4, 10:12, 10] = 2
+    built = build(prediction=make_prediction(labels))
+    (region,) = named(built.sr, "Image Region")
+    assert len(region.GraphicData) == 10
+    assert built.results.sr.stat().st_size < 40_000
 
 
 def test_no_group_points_at_a_segment(build):
@@ -214,6 +235,13 @@ def test_any_is_an_evaluation_with_the_volume_of_the_union(build):
     item = evaluation(built.sr, "any")
     assert item.ConceptCodeSequence[0].CodeMeaning == "Present"
     assert value(item, "Volume") == built.results.volumes_ml["any"]
+
+
+def test_evaluations_are_contained_and_modify_nothing(build):
+    """TID 1500 rows 13 and 14: the relationship is CONTAINS, the algorithm's items included."""
+    (container,) = named(build().sr, "Qualitative Evaluations")
+    assert {item.RelationshipType for item in container.ContentSequence} == {"CONTAINS"}
+    assert "Algorithm Name" in [name(item) for item in container.ContentSequence]
 
 
 def test_a_negative_report_says_absent_of_every_class(build):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ich_node.codes import OF_CLASS, SUBTYPES
 from ich_node.report import summary
-from ich_node.report.summary import draw_summary
+from ich_node.report.summary import draw_pages, draw_summary
 from tests.support.volumes import make_case, make_labels, make_prediction
 
 
@@ -41,10 +41,12 @@ def test_outlines_are_on_the_second_panel_where_the_bleed_is(tmp_path: Path):
     rows, columns = np.nonzero((picture == colour("subdural")).all(axis=2))
     inside = rows < 64 + 560  # the legend has the colour too
     scale, left = 560 / 64, 2 * 24 + 560
-    assert np.isclose(rows[inside].min(), 64 + 8 * scale, atol=3)
+    top = rows[inside].min()
+    assert np.isclose(top, 64 + 8 * scale, atol=3)
     assert np.isclose(rows[inside].max(), 64 + 20 * scale, atol=3)
+    # The name of the class stands to the right of it, in the same colour.
     assert np.isclose(columns[inside].min(), left + 40 * scale, atol=3)
-    assert np.isclose(columns[inside].max(), left + 56 * scale, atol=3)
+    assert np.isclose(columns[rows == top].max(), left + 56 * scale, atol=3)
 
 
 def test_a_negative_series_shows_its_middle_slice_and_says_so(tmp_path: Path, monkeypatch):
@@ -60,7 +62,7 @@ def test_a_negative_series_shows_its_middle_slice_and_says_so(tmp_path: Path, mo
     assert not any(count(pixels(path), name) for name in SUBTYPES)
     assert "No haemorrhage found" in said
     assert any(text.startswith("Research use only") for text in said)
-    assert "Slice 6 of 10, counted from below" in said
+    assert "Slice 6 of 10, counted from below: the middle slice" in said
     identity = (
         "SIMULATED",
         volume.source.headers[0].PatientID,
@@ -73,6 +75,26 @@ def test_pixels_that_are_not_square_are_shown_in_their_proportions(tmp_path: Pat
     _, volume, prediction = make_case(shape=(10, 64, 64), spacing_mm=(5.0, 1.0, 0.5))
     assert summary._panel(volume, 0).size == (280, 560)
     draw_summary(volume, prediction, tmp_path / "s.png")
+
+
+def test_the_largest_bleed_comes_first_then_the_largest_slice_of_each_class_not_yet_shown():
+    """Pages of one size, so that they can be scrolled."""
+    labels = np.zeros((10, 64, 64), dtype=np.uint8)
+    labels[3, 8:28, 40:56] = 2
+    labels[3, 8:28, 2:6] = 4
+    labels[5, 8:18, 2:12] = 4
+    labels[7, 30:33, 30:33] = 5
+    _, volume, _ = make_case(shape=(10, 64, 64), spacing_mm=(5.0, 0.8, 0.8))
+    pages = draw_pages(volume, make_prediction(labels))
+    assert [index for index, _ in pages] == [3, 5, 7]
+    assert len({page.size for _, page in pages}) == 1
+
+
+def test_names_beside_outlines_stay_apart_and_inside():
+    rows = summary._spread([300.0, 301.0, 555.0, 556.0], 560)
+    assert rows == sorted(rows)
+    assert np.diff(rows).min() >= summary._NAME
+    assert rows[-1] <= 560 - summary._NAME
 
 
 @pytest.mark.parametrize("present", [("epidural",), ("any",)])

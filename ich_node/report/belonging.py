@@ -1,0 +1,40 @@
+"""A built object belongs to the patient, the study and the images of its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydicom import Dataset
+
+from ich_node.errors import CheckFailed
+from ich_node.report import decode
+from ich_node.report.headers import normalise_header
+
+
+def check_subject(what: str, built: Dataset, source: Dataset) -> None:
+    """Study and patient are the source's.
+
+    Raises
+    ------
+    CheckFailed
+        They differ; the text never has the value, it may be the patient's.
+    """
+    copied = normalise_header(source)
+    for keyword, longest in (("StudyInstanceUID", 64), ("PatientID", 64), ("AccessionNumber", 16)):
+        raw = str(source.get(keyword) or "").strip()
+        expected = (raw if raw.isascii() else str(copied.get(keyword, "")))[:longest].strip()
+        if str(built.get(keyword) or "").strip() != expected:
+            raise CheckFailed(f"{what}: {keyword} is not that of the source")
+
+
+def check_references(what: str, built: Dataset, allowed: Iterable[str]) -> None:
+    """Every image or object that it names is one of these SOP Instance UIDs.
+
+    Raises
+    ------
+    CheckFailed
+        It names another one.
+    """
+    strange = decode.references(built) - set(allowed)
+    if strange:
+        raise CheckFailed(f"{what}: refers to {min(strange)}, which is no image of the source")

@@ -1,0 +1,165 @@
+"""A hospital in small: a PACS with DICOMweb, a node beside it, and a viewer in a browser."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import pytest
+from pydicom import Dataset
+from pydicom.pixels import pack_bits
+
+from deploy.demo.running import configuration, free_port, running_node, wait_for
+from ich_node.uids import derive
+from tests.support.orthanc import AE_TITLE, Orthanc, running_orthanc
+from tests.support.sender import store
+from tests.support.series import write
+from tests.viewer import phantom, programs
+from tests.viewer.origin import origin
+
+_ROOT = Path(__file__).parents[2]
+_INJECT = Path(__file__).with_name("inject")
+PICTURES = _ROOT / "out" / "viewer"
+_DELIVERED_S, _LOOK_S = 180.0, 600.0
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """OHIF in headless Chromium, over a PACS."""
+
+    orthanc: Orthanc
+    address: str
+    browser: dict[str, str]
+
+    def look(self, name: str, study: str, open_row: str = "", index: int | None = None) -> Any:
+        """Open a study, then the object whose row in the list says ``open_row``.
+
+        Parameters
+        ----------
+        name
+            Of the folder for the pictures.
+        index
+            Turn to the slice of this index, inferior to superior, before and after.
+
+        Returns
+        -------
+        dict
+            What `look.mjs` tells.
+        """
+        folder = PICTURES / name
+        folder.mkdir(parents=True, exist_ok=True)
+        asked = {
+            **self.browser,
+            "origin": self.address,
+            "study": study,
+            "folder": str(folder),
+            "slices": phantom.SLICES,
+            "instance": None if index is None else index + 1,
+            "open": open_row,
+        }
+        done = subprocess.run(
+            ["node", str(Path(__file__).with_name("look.mjs")), json.dumps(asked)],
+            capture_output=True,
+            text=True,
+            timeout=_LOOK_S,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return json.loads(done.stdout)
+
+    def replace(self, study: str, modality: str, change: Callable[[Dataset], None] | None) -> None:
+        """Put a changed copy in the place of the study's only object of a modality, or nothing."""
+        [tags] = [
+            each
+            for each in self.orthanc.instances()
+            if (each["StudyInstanceUID"], each["Modality"]) == (study, modality)
+        ]
+        dataset = pydicom.dcmread(
+            BytesIO(self.orthanc.get_bytes(f"/instances/{tags['orthanc_id']}/file"))
+        )
+        self._request("DELETE", f"/instances/{tags['orthanc_id']}")
+        if change is None:
+            return
+        change(dataset)
+        for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+            setattr(dataset, keyword, derive("changed", dataset[keyword].value))
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        buffer = BytesIO()
+        dataset.save_as(buffer, enforce_file_format=True)
+        self._request("POST", "/instances", buffer.getvalue())
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> None:
+        address = f"http://127.0.0.1:{self.orthanc.http_port}{path}"
+        asked = urllib.request.Request(address, body, method=method)
+        with urllib.request.urlopen(asked, timeout=60):
+            pass
+
+
+@contextmanager
+def viewer(folder: Path, studies: Sequence[Sequence[Dataset]]) -> Iterator[Viewer]:
+    """Run it all; the studies went to the PACS and through the node, whose results came back."""
+    ohif = programs.unpacked(programs.OHIF) / "dist"
+    playwright = programs.unpacked(programs.PLAYWRIGHT) / "index.mjs"
+    browser = {"playwright": str(playwright), "chromium": programs.path_of("chromium")}
+    with running_orthanc(folder / "orthanc", plugins=[programs.ORTHANC_DICOMWEB]) as orthanc:
+        _read_all(folder, orthanc, studies)
+        with origin(ohif, orthanc.http_port) as address:
+            yield Viewer(orthanc, address, browser)
+
+
+def _read_all(folder: Path, orthanc: Orthanc, studies: Sequence[Sequence[Dataset]]) -> None:
+    """Send studies to the PACS and to a node; wait until each has its report in the PACS."""
+    port = free_port()
+    config = configuration(folder / "node", port, [("pacs", AE_TITLE, orthanc.dicom_port)])
+    config.write_text(f"{config.read_text()}[selection]\nwait_seconds = 1\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{_INJECT}:{_ROOT}")
+        with running_node(config, port) as node:
+            for number, datasets in enumerate(studies):
+                paths = write(datasets, folder / f"ct{number}")
+                assert set(store(orthanc.dicom_port, paths, called=AE_TITLE)) == {0}
+                assert set(store(node.port, paths)) == {0}
+
+            def all_reported() -> bool:
+                reports = [each for each in orthanc.instances() if each["Modality"] == "SR"]
+                return len(reports) == len(studies)
+
+            wait_for(all_reported, _DELIVERED_S, "a report of every study in the PACS")
+
+
+def masks(seg: Dataset) -> npt.NDArray[np.uint8]:
+    """Return the frames of a SEG, shape (frame, row, column)."""
+    return np.asarray(seg.pixel_array, np.uint8).reshape(-1, seg.Rows, seg.Columns)
+
+
+def one_column_off(seg: Dataset) -> None:
+    """Move the mask by one column in every frame."""
+    seg.PixelData = pack_bits(np.roll(masks(seg), 1, axis=2))
+
+
+def one_slice_off(seg: Dataset) -> None:
+    """Give every frame the mask of its neighbour."""
+    seg.PixelData = pack_bits(np.roll(masks(seg), 1, axis=0))
+
+
+def without_outlines(sr: Dataset) -> None:
+    """Take the outlines out of the measurement groups: what this viewer is known to fail at."""
+    for item in _items(sr):
+        if "ContentSequence" in item:
+            kept = [child for child in item.ContentSequence if child.ValueType != "SCOORD"]
+            item.ContentSequence = kept
+
+
+def _items(parent: Dataset) -> Iterator[Dataset]:
+    for item in parent.get("ContentSequence", []):
+        yield item
+        yield from _items(item)
