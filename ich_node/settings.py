@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from ich_node.errors import ConfigError
+from ich_node.records import Wanted
 
 ENV_PREFIX = "ICH_NODE_"
 CONFIG_VARIABLE = "ICH_NODE_CONFIG"
@@ -184,6 +185,12 @@ class Model(_Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
+class Report(_Section):
+    """The form of results that all destinations get."""
+
+    sr: Literal["comprehensive-3d", "enhanced"] = "comprehensive-3d"
+
+
 class Tls(_Section):
     """TLS of our own port and of destinations that ask for it."""
 
@@ -230,6 +237,7 @@ class Settings(BaseSettings):
     selection: Selection = Selection()
     assembly: Assembly = Assembly()
     model: Model = Model()
+    report: Report = Report()
     tls: Tls = Tls()
     retention: Retention = Retention()
 
@@ -264,10 +272,10 @@ class Settings(BaseSettings):
         return self.database.url or f"sqlite:///{self.storage.data_dir / DATABASE_NAME}"
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """Kinds of result that a destination may get, beside SEG and SR: those are always built."""
+    def wanted(self) -> Wanted:
+        """What is built beside the SEG and SR, for any destination, and the form of the SR."""
         asked = {kind for one in self.destinations for kind in (*one.outputs, one.fallback)}
-        return tuple(sorted(asked - {"seg", "sr", ""}))
+        return Wanted(tuple(sorted(asked - {"seg", "sr", ""})), self.report.sr == "enhanced")
 
     @property
     def spool_dir(self) -> Path:

@@ -57,7 +57,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Report:
-    """What an SR says: its Measurement Groups, and its Qualitative Evaluations with their texts."""
+    """What an SR says: Measurement Groups, Qualitative Evaluations, and its texts."""
 
     groups: list[Group]
     evaluations: dict[str, Said]
@@ -125,7 +125,9 @@ def report(sr: Dataset) -> Report:
     texts: list[str] = []
     for section in sr.get("ContentSequence", []):
         items = section.get("ContentSequence", [])
-        if _is(section, codes.IMAGING_MEASUREMENTS):
+        if section.ValueType == "TEXT":
+            texts.append(str(section.TextValue))
+        elif _is(section, codes.IMAGING_MEASUREMENTS):
             groups += [_group(item) for item in items if _is(item, _MEASUREMENT_GROUP)]
         elif _is(section, codes.QUALITATIVE_EVALUATIONS):
             evaluations |= dict(_evaluation(item) for item in items if _class_of(item) is not None)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ich_node.errors import ConfigError
+from ich_node.records import Wanted
 from ich_node.settings import load_settings
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "node.example.toml"
@@ -97,8 +98,8 @@ def test_kinds_to_build_are_those_that_any_destination_may_get(tmp_path: Path) -
     """SEG and SR are always built."""
     one = '[[destinations]]\nname = "{}"\nae_title = "P"\nhost = "h"\noutputs = {}\n'
     text = one.format("a", '["sr"]') + one.format("b", '["sc"]')
-    assert load_settings(write(tmp_path, text)).kinds == ("sc",)
-    assert load_settings(write(tmp_path, one.format("a", '["seg", "sr"]'))).kinds == ()
+    assert load_settings(write(tmp_path, text)).wanted == Wanted(("sc",))
+    assert load_settings(write(tmp_path, one.format("a", '["seg", "sr"]'))).wanted == Wanted()
 
 
 ONE = '[[destinations]]\nname = "p"\nae_title = "P"\nhost = "h"\n'

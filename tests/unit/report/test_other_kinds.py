@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage
 from ich_node.codes import OF_CLASS, SUBTYPES
 from ich_node.errors import CheckFailed
 from ich_node.geometry import PlaneMap
-from ich_node.records import FrameName, Results
+from ich_node.records import FrameName, Results, Wanted
 from ich_node.report import decode
 from ich_node.report.build import build_results
 from ich_node.report.check import check_others, check_results
@@ -40,7 +40,12 @@ DCMPSCHK = Path("/usr/bin/dcmpschk")
 
 def built(folder: Path, **case):
     series, volume, prediction = make_case(**case)
-    return series, volume, prediction, build_results(volume, prediction, folder, None, KINDS)
+    return (
+        series,
+        volume,
+        prediction,
+        build_results(volume, prediction, folder, None, Wanted(KINDS)),
+    )
 
 
 def read(results: Results, kind: str) -> Dataset:
@@ -130,7 +135,7 @@ def test_patient_study_and_wording(tmp_path: Path, kind: str):
 def test_a_negative_series_has_neither(tmp_path: Path):
     _, volume, _ = make_case()
     negative = make_prediction(make_labels(subtypes=()))
-    assert build_results(volume, negative, tmp_path, None, KINDS).others == {}
+    assert build_results(volume, negative, tmp_path, None, Wanted(KINDS)).others == {}
 
 
 def test_a_rescale_that_changes_between_slices_gives_no_presentation_state(tmp_path: Path):
@@ -140,7 +145,9 @@ def test_a_rescale_that_changes_between_slices_gives_no_presentation_state(tmp_p
     changed = make_volume(make_series(volume.hu), volume.hu)
     for dataset, header in zip(series, changed.source.headers, strict=True):
         header.RescaleIntercept = dataset.RescaleIntercept
-    assert set(build_results(changed, prediction, tmp_path, None, KINDS).others) == {"seg-labelmap"}
+    assert set(build_results(changed, prediction, tmp_path, None, Wanted(KINDS)).others) == {
+        "seg-labelmap"
+    }
 
 
 def test_frames_of_a_multi_frame_image_are_named_by_their_number(tmp_path: Path):
@@ -150,7 +157,7 @@ def test_frames_of_a_multi_frame_image_are_named_by_their_number(tmp_path: Path)
         for number, header in enumerate(volume.source.headers, start=1)
     }
     volume = with_source(volume, frames=frames)
-    results = build_results(volume, prediction, tmp_path, None, KINDS)
+    results = build_results(volume, prediction, tmp_path, None, Wanted(KINDS))
     state, label_map = (read(results, kind) for kind in ("pr", "seg-labelmap"))
     assert len(state.ReferencedSeriesSequence[0].ReferencedImageSequence) == 1
     (image,) = state.GraphicAnnotationSequence[0].ReferencedImageSequence
