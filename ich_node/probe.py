@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from pydicom.uid import UID
@@ -15,8 +16,8 @@ from ich_node.deliver.scu import echo
 from ich_node.errors import IchNodeError
 from ich_node.records import CheckItem
 from ich_node.settings import Destination, Settings
-from ich_node.store import destinations
-from ich_node.store.engine import DatabaseError, open_engine
+from ich_node.store import deliveries, destinations
+from ich_node.store.engine import DatabaseError, Engine, open_engine
 
 _MODEL_TIMEOUT_S = 300
 
@@ -33,17 +34,30 @@ def check(settings: Settings) -> list[CheckItem]:
 
 
 def _destination(settings: Settings, destination: Destination) -> CheckItem:
-    """Echo it, and say what it is known not to take."""
+    """Echo it, and say what it is known not to take, and whether it is held."""
     ok, text = echo(destination, settings.dicom.ae_title, tls=settings.tls)
-    try:
-        refused = destinations.refused_classes(open_engine(settings.database_url), destination.name)
-    except (IchNodeError, DatabaseError):  # said of the database itself
-        refused = {}
-    for uid, since in refused.items():
-        day = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d")
-        instead = "captures go instead" if destination.fallback else "fallback is not set"
-        text += f"; has not accepted {UID(uid).name} since {day}, {instead}"
+    with suppress(IchNodeError, DatabaseError):  # said of the database itself
+        text += _remembered(open_engine(settings.database_url), destination)
     return CheckItem(f"destination {destination.name}", ok, text)
+
+
+def _remembered(engine: Engine, destination: Destination) -> str:
+    name, said = destination.name, ""
+    instead = "captures go instead" if destination.fallback else "fallback is not set"
+    for uid, since in destinations.refused_classes(engine, name).items():
+        said += f"; has not accepted {UID(uid).name} since {_day(since)}, {instead}"
+    held = destinations.held(engine)
+    if name in held:
+        waiting = sum(item.destination == name for item in deliveries.due(engine))
+        said += (
+            f"; HELD since {_day(held[name])}, {waiting} deliveries wait: "
+            f"`ich-node release --destination {name}`"
+        )
+    return said
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _try(name: str, look: Callable[[], str]) -> CheckItem:

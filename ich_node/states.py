@@ -79,8 +79,8 @@ class DeliveryEvent(StrEnum):
     proven: ``confirmed``; ``asked``, there is no answer yet; ``lost``, the destination does not
     hold an object and gets it again; ``unprovable``, it cannot or may not be asked; ``refused``
     where proof is required. ``answered`` brings the next attempt forward; ``requeued`` says that
-    its job was lost; ``retry`` asks for what is not stored yet, ``resend`` for everything once
-    more.
+    its job was lost, ``released`` that its destination is held no more; ``retry`` asks now for what
+    is not stored or not proven yet, ``resend`` for everything once more.
     """
 
     STORED = "stored"
@@ -92,6 +92,7 @@ class DeliveryEvent(StrEnum):
     LOST = "lost"
     UNPROVABLE = "unprovable"
     REQUEUED = "requeued"
+    RELEASED = "released"
     RETRY = "retry"
     RESEND = "resend"
 
@@ -162,8 +163,9 @@ DELIVERIES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (_D.AWAITING, _V.CONFIRMED): _D.CONFIRMED,
     (_D.AWAITING, _V.LOST): _D.RETRYING,
     (_D.AWAITING, _V.UNPROVABLE): _D.DELIVERED,
-    **{(state, _V.REQUEUED): state for state in _DUE},
+    **{(state, event): state for state in _DUE for event in (_V.REQUEUED, _V.RELEASED)},
     **{(state, _V.RETRY): _D.PENDING for state in (_D.RETRYING, _D.FAILED)},
+    (_D.AWAITING, _V.RETRY): _D.AWAITING,
     **{(state, _V.RESEND): _D.PENDING for state in _D},
 }
 

@@ -142,7 +142,7 @@ def _study_lines(listed: Sequence[Mapping[str, Any]], more: int) -> list[str]:
             images = escape(f"{series['instances']} {series['modality']}")
             lines.append(
                 f"  {_coloured(series['state'])}{' ' * (10 - len(series['state']))} {images:<8} "
-                f"{_result(series):<24} {series['series_instance_uid']}"
+                f"{_result(series):<24} {series['series_instance_uid']}{_on_the_way(series)}"
             )
     if more:
         lines.append(f"... and {more} earlier; --limit 0 lists all")
@@ -155,6 +155,13 @@ def _result(series: Mapping[str, Any]) -> str:
     if series["state"] in ("reported", "delivered", "confirmed"):
         return ", ".join(series["present"]) or "no haemorrhage found"
     return ""
+
+
+def _on_the_way(series: Mapping[str, Any]) -> str:
+    """Name the destinations that do not have the results, or have not proven it yet."""
+    ended = ("delivered", "confirmed")
+    open_ = [f"{name}: {how}" for name, how in series["deliveries"].items() if how not in ended]
+    return f"  ({'; '.join(open_)})" if open_ else ""
 
 
 def print_story(story: Mapping[str, Any]) -> None:
@@ -192,7 +199,8 @@ def _print_revision(revision: Mapping[str, Any]) -> None:
         _out.print("  seconds: " + _timings(revision["timings_s"]))
     for delivery in revision["deliveries"]:
         _out.print(
-            f"  to {delivery['destination']}: {delivery['state']}, attempt {delivery['attempt']}; "
+            f"  to {delivery['destination']}: {delivery['state']}"
+            f"{' (held)' if delivery['held'] else ''}, attempt {delivery['attempt']}; "
             f"{delivery['text']}",
             markup=False,
         )

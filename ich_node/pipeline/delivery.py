@@ -21,7 +21,7 @@ from ich_node.pipeline.pauses import doubling
 from ich_node.records import Verdict
 from ich_node.settings import Destination, Tls
 from ich_node.states import DUE, DeliveryEvent, DeliveryState
-from ich_node.store import deliveries, results
+from ich_node.store import deliveries, destinations, results
 from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine
 from ich_node.store.jobs import DELIVER_WORKFLOW, Jobs
@@ -72,6 +72,8 @@ def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> Non
     row = deliveries.find(deliverer.engine, key, name)
     if row is None or row.attempt != attempt or row.state not in DUE:
         return  # a repeated start of a job whose outcome is already kept
+    if name in destinations.held(deliverer.engine):
+        return  # released, it gets another job
     faults.point("deliver.begun", key)
     destination = deliverer.destinations[name]
     try:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from ich_node import faults
 from ich_node.deliver.proof import Look, Transaction, identify, look
 from ich_node.pipeline.pauses import doubling
 from ich_node.settings import Destination, Tls
@@ -63,6 +64,7 @@ def attempt(
     if waits > 0:
         text = f"{COMMITMENT} was asked for; the report is awaited"
         return Ended(DeliveryEvent.ASKED, text, next_in_s=waits)
+    faults.point("prove.begun", key)
     kept = results.kept_of(engine, key)
     seen = look(
         destination,
@@ -76,6 +78,7 @@ def attempt(
         overdue=bool(asked) or row.tries >= _PATIENCE,
         tls=tls,
     )
+    faults.point("prove.asked", key)
     told = read_reports(row, proofs.of_delivery(engine, key, destination.name))
     if told is not None:
         return told

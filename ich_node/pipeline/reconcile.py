@@ -14,6 +14,7 @@ from ich_node import logs
 from ich_node.pipeline.pauses import doubling
 from ich_node.states import DeliveryEvent, DeliveryState, IllegalTransition
 from ich_node.store import deliveries, proofs, revisions
+from ich_node.store import destinations as store_destinations
 from ich_node.store import jobs as job_port
 from ich_node.store.deliveries import Due, Ended
 from ich_node.store.engine import Engine, writing
@@ -54,7 +55,8 @@ def analyses(engine: Engine, jobs: Jobs) -> list[str]:
 def due_deliveries(engine: Engine, jobs: Jobs, destinations: Collection[str]) -> list[str]:
     """Give every delivery that is due and whose job is lost another; return revision keys.
 
-    One whose destination is configured no more is given up, with that reason.
+    One whose destination is configured no more is given up, with that reason; that of a destination
+    which is held has no job until it is released.
 
     Parameters
     ----------
@@ -66,10 +68,13 @@ def due_deliveries(engine: Engine, jobs: Jobs, destinations: Collection[str]) ->
         for item in deliveries.due(engine)
     }
     live = job_port.live(jobs, list(named.values()))
+    held = store_destinations.held(engine)
     mended = []
     for item, job in named.items():
         if item.destination not in destinations:
             text = _abandon(engine, jobs, item)
+        elif item.destination in held:
+            continue
         elif job not in live and _requeue(engine, jobs, item):
             text = "the job of this attempt was lost"
         else:

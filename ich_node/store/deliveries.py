@@ -193,14 +193,19 @@ def ask(
 
 def due(engine: Engine) -> list[Due]:
     """Return every delivery that has not ended."""
+    with reading(engine) as connection:
+        return due_in(connection)
+
+
+def due_in(connection: Connection) -> list[Due]:
+    """Return the same as `due`, in a transaction."""
     query = sa.select(
         delivery.c.revision_key, delivery.c.destination, delivery.c.attempt, delivery.c.state
     ).where(delivery.c.state.in_(DUE))
-    with reading(engine) as connection:
-        return [
-            Due(key, name, attempt, DeliveryState(state))
-            for key, name, attempt, state in connection.execute(query)
-        ]
+    return [
+        Due(key, name, attempt, DeliveryState(state))
+        for key, name, attempt, state in connection.execute(query)
+    ]
 
 
 def of_revision(connection: Connection, key: str) -> dict[str, DeliveryState]:
@@ -229,11 +234,15 @@ def _change(
         .where(delivery.c.revision_key == key, delivery.c.destination == name)
         .values(state=state, text=text, next_at=None, updated_at=time.time(), **values)
     )
-    if event not in (DeliveryEvent.REQUEUED, DeliveryEvent.ANSWERED):
+    if event not in _CARRIED_ON:
         ours = event is not DeliveryEvent.ASKED  # what was asked for then may be answered later
         proofs.close(connection, key, name, unanswered=ours)
     revisions.note(connection, key, f"delivery_{event}", f"{name}: {text}")
     return state
+
+
+# Another attempt at the same: what was asked for counts.
+_CARRIED_ON = (DeliveryEvent.REQUEUED, DeliveryEvent.ANSWERED, DeliveryEvent.RELEASED)
 
 
 def _next_attempt(connection: Connection, jobs: Jobs, row: sa.RowMapping, delay_s: float) -> None:

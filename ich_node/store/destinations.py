@@ -8,8 +8,9 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 
 from ich_node.records import Verdict
+from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading
-from ich_node.store.tables import refused_class
+from ich_node.store.tables import held_destination, refused_class
 
 
 def learn(connection: Connection, name: str, verdicts: Sequence[Verdict]) -> list[str]:
@@ -35,6 +36,36 @@ def refused_classes(engine: Engine, name: str) -> dict[str, float]:
     """Return the SOP classes that a destination does not accept, and since when (epoch, s)."""
     with reading(engine) as connection:
         return _known(connection, name)
+
+
+def hold(connection: Connection, name: str) -> bool:
+    """Hold a destination; False, and nothing changed, where it is held already."""
+    if name in held_in(connection):
+        return False
+    connection.execute(sa.insert(held_destination).values(destination=name, since=time.time()))
+    events.insert(connection, "destination_held", f"{name}: held; its deliveries wait")
+    return True
+
+
+def release(connection: Connection, name: str) -> bool:
+    """Hold a destination no more; False where it was not held."""
+    gone = sa.delete(held_destination).where(held_destination.c.destination == name)
+    if connection.execute(gone).rowcount == 0:
+        return False
+    events.insert(connection, "destination_released", f"{name}: released")
+    return True
+
+
+def held(engine: Engine) -> dict[str, float]:
+    """Return the destinations that are held, and since when (epoch, s)."""
+    with reading(engine) as connection:
+        return held_in(connection)
+
+
+def held_in(connection: Connection) -> dict[str, float]:
+    """Return the same as `held`, in a transaction."""
+    rows = connection.execute(sa.select(held_destination)).mappings()
+    return {row["destination"]: row["since"] for row in rows}
 
 
 def _known(connection: Connection, name: str) -> dict[str, float]:

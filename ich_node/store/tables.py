@@ -148,6 +148,14 @@ commitment_request = sa.Table(
     sa.Column("open", sa.Boolean, nullable=False, index=True),
 )
 
+# Destinations to which nothing is sent, nor are they asked, until they are released.
+held_destination = sa.Table(
+    "held_destination",
+    metadata,
+    sa.Column("destination", sa.String(32), primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),
+)
+
 # SOP classes that a destination did not accept when it was last offered them.
 refused_class = sa.Table(
     "refused_class",

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
 from ich_node.deliver.scu import echo
 from ich_node.selftest.series import write_series
 from ich_node.settings import Destination
+from tests.support.archive import archive
 from tests.support.orthanc import AE_TITLE, Orthanc, running_orthanc
 from tests.support.peers import data_of
 from tests.support.sender import store
@@ -123,3 +125,27 @@ def test_storescp_can_prove_nothing_and_it_stays_delivered(
     assert (delivery["state"], delivery["proof"]) == ("delivered", None)
     assert delivery["text"] == "stored, not proven: it offers no way to prove it"
     assert len(list((tmp_path / "received").iterdir())) == len(revision["results"]) == 2
+
+
+def test_one_that_refuses_seg_gets_summary_and_overlay_and_confirms_them(
+    tmp_path: Path, series: list[Path], tiny_bundle: Path
+) -> None:
+    """Built because `fallback` asks for them, and sent byte for byte."""
+    port = free_port()
+    classes = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
+    with archive(classes=classes, commits=True) as pacs:
+        to = [("pacs", "PACS", pacs.port)]
+        config = configuration(tmp_path, port, to, bundle=str(tiny_bundle), quiet_seconds=0.5)
+        config.write_text(f'{config.read_text()}fallback = "sc"\n')
+        with running_node(config, port) as node:
+            store(port, series)
+            delivery, revision = ended(node, series, "confirmed", "failed")
+            checked = node.command("check").stdout
+    assert delivery["state"] == "confirmed", delivery["text"]
+    captures = [item for item in revision["results"] if item["kind"] == "sc"]
+    assert len(captures) == len(series) + 1
+    kept = sent_bytes(revision)
+    seg = {item["sop_instance_uid"] for item in revision["results"] if item["kind"] == "seg"}
+    assert pacs.held == {uid: data for uid, data in kept.items() if uid not in seg}
+    assert "has not accepted Segmentation Storage" in checked
+    assert "captures go instead" in checked

@@ -32,10 +32,11 @@ def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait half a second where it would be minutes."""
+    """Wait two seconds where it would be minutes."""
     for name in ("_CONNECT_S", "_ACSE_S", "_DIMSE_S", "_NETWORK_S"):
         monkeypatch.setattr(scu, name, 2.0)
     monkeypatch.setattr(query, "_ANSWER_S", 2.0)
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 20.0)  # a report that is to come here ends it
 
 
 def test_one_that_commits_in_the_same_association_confirms(ours: Site) -> None:
@@ -103,8 +104,11 @@ def test_a_required_commitment_that_is_there_later_confirms_by_retry_and_nothing
     assert pacs.came == []
 
 
-def test_a_report_may_come_in_an_association_to_our_scp(ours: Site, node: Listening) -> None:
+def test_a_report_may_come_in_an_association_to_our_scp(
+    ours: Site, node: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The receiver takes it by its Transaction UID; the deliverer need not ask again."""
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
     with archive(commits=True, later=True) as pacs:
         ours.due(pacs.port)
         ours.step()
@@ -120,7 +124,9 @@ def test_a_report_may_come_in_an_association_to_our_scp(ours: Site, node: Listen
     assert len(pacs.asked) == 1
 
 
-def test_a_report_that_comes_early_is_read_at_once(ours: Site, monkeypatch: Any) -> None:
+def test_a_report_that_comes_early_is_read_at_once(
+    ours: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
     with archive(commits=True, later=True) as pacs:
         ours.due(pacs.port)
@@ -184,7 +190,9 @@ def test_one_that_aborts_at_the_request_leaves_c_find_to_confirm(ours: Site) -> 
     assert ours.row()["proof"] == "C-FIND"
 
 
-def test_after_a_week_without_proof_it_stays_delivered(ours: Site, monkeypatch: Any) -> None:
+def test_after_a_week_without_proof_it_stays_delivered(
+    ours: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
     with archive(commits=True, later=True) as pacs:
         ours.due(pacs.port)
@@ -249,6 +257,20 @@ def test_a_failure_that_is_no_loss_is_asked_again_and_nothing_is_sent_twice(ours
         pacs.held = held
         ours.until(DeliveryState.CONFIRMED)
     assert len(pacs.came) == 2
+
+
+def test_retry_asks_for_the_proof_now(ours: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the PACS has learnt only now where it is to report to."""
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
+    with archive(commits=True, later=True) as pacs:
+        ours.due(pacs.port)
+        ours.step()
+        ours.step()
+        began = ours.clock.now
+        said = again.retry(ours.engine, ours.jobs, STUDY)
+        assert said == ["series 1.2.3: proof asked for again from pacs"]
+        assert ours.step() is DeliveryState.AWAITING
+        assert (len(pacs.asked), ours.clock.now) == (2, began)
 
 
 def test_one_that_is_away_when_it_is_to_prove_is_asked_when_it_is_back(ours: Site) -> None:
@@ -366,6 +388,25 @@ def test_one_that_is_not_there_for_an_hour_gets_everything_when_it_is_back(ours:
         ours.until(DeliveryState.CONFIRMED)
     assert attempts < 20
     assert pacs.came == [(ours.uid(kind), ours.data(kind)) for kind in ("seg", "sr")]
+
+
+def test_nothing_goes_to_a_held_destination_while_the_others_go_on(ours: Site) -> None:
+    """Nor is it asked for proof; released, it goes on where it stood."""
+    with archive(commits=True) as held, archive(commits=True) as other:
+        ours.due(held.port)
+        ours.due(other.port, name="other")
+        again.hold(ours.engine, ["pacs"])
+        assert ours.step() is DeliveryState.PENDING
+        ours.until(DeliveryState.CONFIRMED, name="other")
+        assert held.came == []
+        again.release(ours.engine, ours.jobs, ["pacs"])
+        assert ours.step() is DeliveryState.AWAITING
+        again.hold(ours.engine, ["pacs"])
+        assert ours.step() is DeliveryState.AWAITING
+        assert held.asked == []
+        again.release(ours.engine, ours.jobs, ["pacs"])
+        ours.until(DeliveryState.CONFIRMED, attempts=1)
+    assert ours.series_state is SeriesState.CONFIRMED
 
 
 def test_a_negative_study_lacks_a_seg_and_that_is_no_failure(

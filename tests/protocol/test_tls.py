@@ -1,12 +1,14 @@
 """Destinations that speak TLS only: whom we trust, who we are, and what is said when it fails."""
 
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.demo.running import free_port, wait_for
 from ich_node.deliver.scu import echo, send
 from ich_node.deliver.tls import client_context
 from ich_node.errors import ConfigError
@@ -15,6 +17,7 @@ from ich_node.states import DeliveryState
 from tests.support.archive import archive
 from tests.support.certificates import Certificate, authority, server_context, signed
 from tests.support.delivering import Site, site
+from tests.support.peers import data_of
 
 pytestmark = pytest.mark.openssl
 
@@ -50,6 +53,29 @@ def test_one_with_tls_only_gets_everything_and_confirms(
         ours.due(pacs.port, tls=True)
         ours.until(DeliveryState.CONFIRMED)
     assert pacs.held == {ours.uid(kind): ours.data(kind) for kind in ("seg", "sr")}
+
+
+@pytest.mark.dcmtk
+def test_storescp_of_dcmtk_with_tls_takes_everything(
+    ours: Site, ca: Certificate, pacs_cert: Certificate, tmp_path: Path
+) -> None:
+    """Another implementation; it wants our certificate and trusts who signed it."""
+    own, port = signed(tmp_path, "node", ca), free_port()
+    tls = Tls(cert=str(own.cert), key=str(own.key), ca=str(ca.cert))
+    ours.options["tls"] = tls
+    (tmp_path / "came").mkdir()
+    command = ["/usr/bin/storescp", "-aet", "PACS", "-od", str(tmp_path / "came"), "+B"]
+    command += ["+tls", str(pacs_cert.key), str(pacs_cert.cert), "+cf", str(ca.cert), str(port)]
+    process = subprocess.Popen(command)
+    try:
+        wait_for(lambda: echo(pacs_at(port), "ICH_NODE", tls=tls)[0], 20, "answering storescp")
+        ours.due(port, tls=True)
+        ours.until(DeliveryState.DELIVERED)
+    finally:
+        process.terminate()
+        process.wait(20)
+    came = sorted(data_of(path) for path in (tmp_path / "came").iterdir())
+    assert came == sorted(ours.data(kind) for kind in ("seg", "sr"))
 
 
 def test_without_tls_it_is_not_reached_and_tried_again(ours: Site, pacs_cert: Certificate) -> None:
