@@ -43,7 +43,7 @@ def main() -> int:
         one = build(study, asked.out / f"{seed:02d}", seed)
         judge(one, tally, asked.out / f"{seed:02d}" / "utf-8", with_pixelmed=has_pixelmed())
         built.append(one)
-        forms = ", ".join(form for form, _ in one.objects)
+        forms = ", ".join(f"{n} {form}" for form, n in Counter(f for f, _ in one.objects).items())
         print(f"{seed + 1:3} of {len(chosen)}: {study.name}: {forms}", file=sys.stderr, flush=True)
     print(report(built, tally))
     print(f"{time.monotonic() - began:.0f} s; objects and sources are in {asked.out}")

@@ -9,16 +9,22 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pydicom
+from pytest import MonkeyPatch
 
 from ich_node.codes import OWN_SCHEME
+from ich_node.pipeline import stages
 from ich_node.pipeline.folder import analyze_folder
+from ich_node.settings import Destination
 from tests.support import validators
 from tests.validation.studies import NEGATIVE, NO_MASK, NOT_ANALYSED, POSITIVE, Study
 
+# Every kind of object that a destination may ask for.
+KINDS = get_args(get_args(Destination.model_fields["outputs"].annotation)[0])
 REPAIRED = "study, malformed values"
 
 
@@ -65,10 +71,13 @@ class Tally:
 
 
 def build(study: Study, folder: Path, seed: int = 0) -> Built:
-    """Write a study and analyse it; an object's kind is the name of its file."""
+    """Write a study, analyse it, and build objects of every kind that is there."""
     study.save(folder / "in", seed)
     out = folder / "out"
-    told = analyze_folder(folder / "in", out, study.network, lambda _stage: None)
+    with MonkeyPatch.context() as patch:  # as a daemon whose destinations want everything
+        for name in ("build_analysed", "build_refused"):
+            patch.setattr(stages, name, partial(getattr(stages, name), kinds=KINDS))
+        told = analyze_folder(folder / "in", out, study.network, lambda _stage: None)
     came = outcome_of(told)
     paths = sorted(out.rglob("*.dcm"))
     return Built(
@@ -90,7 +99,7 @@ def outcome_of(told: dict[str, Any]) -> str:
 
 
 def _form(path: Path, outcome: str) -> str:
-    kind = re.sub(r"[-_]?\d+$", "", path.stem)
+    kind = re.sub(r"^\d+-|-\d+$", "", path.stem)
     return f"{kind}, {outcome}" if kind == "sr" else kind
 
 
