@@ -136,6 +136,7 @@ QUALITATIVE_EVALUATIONS = Concept("C0034375", "UMLS", "Qualitative Evaluations")
 SOURCE_OF_MEASUREMENT = Concept("121112", "DCM", "Source of Measurement")
 SOURCE_IMAGE = Concept("121322", "DCM", "Source image for image processing operation")
 FINDING = Concept("121071", "DCM", "Finding")
+CONCLUSION = Concept("121077", "DCM", "Conclusion")
 COMMENT = Concept("121106", "DCM", "Comment")
 NOT_ANALYSED = Concept("NOT_ANALYSED", OWN_SCHEME, "Reason for not being analysed")
 

@@ -145,7 +145,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
                 predictor=predictor,
                 results_dir=settings.results_dir,
                 destinations=tuple(item.name for item in settings.destinations),
-                kinds=settings.kinds,
+                wanted=settings.wanted,
                 rules=settings.selection,
                 max_missing=settings.assembly.max_missing,
                 at_hand=at_hand,

@@ -305,6 +305,22 @@ class Superseded:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What a site wants of results beyond a SEG and an SR.
+
+    Parameters
+    ----------
+    kinds
+        Kinds of result to build besides, of those that a destination's `outputs` takes.
+    enhanced_sr
+        The SR is an Enhanced SR instead of a Comprehensive 3D SR.
+    """
+
+    kinds: tuple[str, ...] = ()
+    enhanced_sr: bool = False
+
+
+@dataclass(frozen=True)
 class Results:
     """The objects built for one revision, kept as files and sent byte for byte.
 

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from ich_node.errors import ConfigError
+from ich_node.records import Wanted
 
 ENV_PREFIX = "ICH_NODE_"
 CONFIG_VARIABLE = "ICH_NODE_CONFIG"
@@ -113,13 +114,6 @@ class Destination(_Section):
     @model_validator(mode="after")
     def _only_what_is_there(self) -> Destination:
         """Refuse what this version cannot do, rather than send less than was asked for."""
-        later = [kind for kind in self.outputs if kind not in ("seg", "sr", "sc")]
-        if later:
-            msg = (
-                f"outputs: {', '.join(later)} is not available in this version; allowed: seg, "
-                "sr, sc"
-            )
-            raise ValueError(msg)
         if self.fallback:
             msg = 'fallback: "sc" is not available in this version; allowed: ""'
             raise ValueError(msg)
@@ -205,6 +199,12 @@ class Model(_Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
+class Report(_Section):
+    """The form of results that all destinations get."""
+
+    sr: Literal["comprehensive-3d", "enhanced"] = "comprehensive-3d"
+
+
 class Tls(_Section):
     """TLS of our own port and of destinations that ask for it."""
 
@@ -245,6 +245,7 @@ class Settings(BaseSettings):
     selection: Selection = Selection()
     assembly: Assembly = Assembly()
     model: Model = Model()
+    report: Report = Report()
     tls: Tls = Tls()
     retention: Retention = Retention()
 
@@ -272,10 +273,10 @@ class Settings(BaseSettings):
         return self.database.url or f"sqlite:///{self.storage.data_dir / DATABASE_NAME}"
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """Kinds of result that a destination may get, beside SEG and SR: those are always built."""
+    def wanted(self) -> Wanted:
+        """What is built beside the SEG and SR, for any destination, and the form of the SR."""
         asked = {kind for one in self.destinations for kind in (*one.outputs, one.fallback)}
-        return tuple(sorted(asked - {"seg", "sr", ""}))
+        return Wanted(tuple(sorted(asked - {"seg", "sr", ""})), self.report.sr == "enhanced")
 
     @property
     def spool_dir(self) -> Path:

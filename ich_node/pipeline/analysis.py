@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,19 +169,20 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     volume = _volume(worker, revision)
     # By the slices that are read: a localizer more in the series gives no other result.
     sources = [str(header.SOPInstanceUID) for header in volume.source.headers]
-    folder = worker.results_dir / kept.result_key(sources, worker.predictor.identity)
+    folder = worker.results_dir / kept.result_key(sources, worker.predictor.identity, worker.wanted)
     context = settle.context_of(worker, revision, timings_s, folder)
 
     def build(part: Path) -> None:
         prediction = _prediction(worker, revision)
-        stages.build_analysed(context, volume, prediction, part, worker.kinds)
+        stages.build_analysed(context, volume, prediction, part, worker.wanted)
         faults.point("report.done", revision.key)
 
     def add(part: Path, kinds: Collection[str]) -> None:
-        stages.add_analysed(context, volume, _prediction(worker, revision), part, kinds)
+        wanted = replace(worker.wanted, kinds=tuple(kinds))
+        stages.add_analysed(context, volume, _prediction(worker, revision), part, wanted)
 
     built, took = stages.timed(lambda: kept.build_once(folder, build))
-    kept.build_missing(folder, worker.kinds, add)
+    kept.build_missing(folder, worker.wanted.kinds, add)
     faults.point("report.built", revision.key)
     told = outcome.read(folder)
     present = [name for name, found in told["findings"].items() if found["present"]]

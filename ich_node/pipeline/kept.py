@@ -11,23 +11,30 @@ from pathlib import Path
 import pydicom
 
 from ich_node import __version__
-from ich_node.records import ModelIdentity, Refusal, Revision, Superseded
+from ich_node.records import ModelIdentity, Refusal, Revision, Superseded, Wanted
 from ich_node.store import results
 from ich_node.store.engine import Engine
 from ich_node.store.results import KeptResult
 from ich_node.uids import derive
 
+_USUAL = Wanted()
 # Kinds of result; one that consists of several objects has a folder of its name.
 _KINDS = ("seg", "seg-labelmap", "sr", "sc", "pr")
 
 
-def result_key(sop_instance_uids: Sequence[str], by: ModelIdentity | Refusal) -> str:
-    """Name the work: equal sources, model, version, device and precision give an equal key."""
+def result_key(
+    sop_instance_uids: Sequence[str], by: ModelIdentity | Refusal, wanted: Wanted = _USUAL
+) -> str:
+    """Name the work: equal sources, model, version, device and precision give an equal key.
+
+    Of what is wanted the form of the SR counts; other kinds are added to what is there.
+    """
     if isinstance(by, Refusal):
         parts: tuple[str, ...] = ("refused", by.reason, by.text)
     else:
         parts = (by.sha256, by.device, by.precision)
-    return derive("result", __version__, *parts, *sorted(sop_instance_uids))
+    form = ("enhanced",) if wanted.enhanced_sr else ()
+    return derive("result", __version__, *form, *parts, *sorted(sop_instance_uids))
 
 
 def build_once(folder: Path, build: Callable[[Path], None]) -> bool:

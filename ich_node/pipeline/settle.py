@@ -146,7 +146,9 @@ def _due(worker: Worker, found: Sequence[Member]) -> _Due:
 
 def _report(worker: Worker, revision: Revision, refusal: Refusal) -> list[KeptResult]:
     """Build the one SR that says why nothing of a study was read, or find it built."""
-    folder = worker.results_dir / kept.result_key(revision.sop_instance_uids, refusal)
+    folder = worker.results_dir / kept.result_key(
+        revision.sop_instance_uids, refusal, worker.wanted
+    )
     context = Context(
         revision.series_instance_uid,
         revision.evidence,
@@ -154,13 +156,14 @@ def _report(worker: Worker, revision: Revision, refusal: Refusal) -> list[KeptRe
     )
 
     def build(part: Path) -> None:
-        stages.build_refused(context, revision.paths, refusal, part, worker.kinds)
+        stages.build_refused(context, revision.paths, refusal, part, worker.wanted)
 
     def add(part: Path, kinds: Collection[str]) -> None:
-        stages.add_refused(context, revision.paths, refusal, part, kinds)
+        wanted = replace(worker.wanted, kinds=tuple(kinds))
+        stages.add_refused(context, revision.paths, refusal, part, wanted)
 
     kept.build_once(folder, build)
-    kept.build_missing(folder, worker.kinds, add)
+    kept.build_missing(folder, worker.wanted.kinds, add)
     return kept.kept_files(folder)
 
 

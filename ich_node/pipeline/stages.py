@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from ich_node.complete.facts import SeriesFacts, facts_of
 from ich_node.errors import IchNodeError
 from ich_node.pipeline import outcome
 from ich_node.pipeline.outcome import Context
-from ich_node.records import CtVolume, Prediction, Refusal
+from ich_node.records import CtVolume, Prediction, Refusal, Wanted
 from ich_node.report.build import (
     build_not_analysed,
     build_not_analysed_others,
@@ -40,6 +40,7 @@ Predict = Callable[[CtVolume], Prediction]
 
 _log = logs.get(__name__)
 
+_USUAL = Wanted()
 _UNREADABLE = (InvalidDicomError, OSError, EOFError, ValueError)
 
 
@@ -109,12 +110,11 @@ def build_analysed(
     volume: CtVolume,
     prediction: Prediction,
     folder: Path,
-    kinds: Collection[str] = (),
+    wanted: Wanted = _USUAL,
 ) -> dict[str, Any]:
     """Build and check every object of an analysed series into a folder; return the outcome.
 
-    ``prediction`` is on the slices that were sent, as `predict` gives it; ``kinds`` are wanted
-    besides SEG and SR.
+    ``prediction`` is on the slices that were sent, as `predict` gives it.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def build_analysed(
         A built object contradicts its mask or its source; nothing in the folder may leave.
     """
     began = time.monotonic()
-    results = build_results(volume, prediction, folder, context.supersedes, kinds)
+    results = build_results(volume, prediction, folder, context.supersedes, wanted)
     draw_summary(volume, prediction, folder / "summary.png")
     timings = {**context.timings_s, "report": time.monotonic() - began}
     told = outcome.analysed(
@@ -137,13 +137,13 @@ def build_refused(
     paths: Sequence[Path],
     refusal: Refusal,
     folder: Path,
-    kinds: Collection[str] = (),
+    wanted: Wanted = _USUAL,
 ) -> dict[str, Any]:
-    """Build what says why nothing was analysed, the SR and these kinds; return the outcome."""
+    """Build what says why nothing was analysed, SR and what else is wanted; return the outcome."""
     headers = headers_of(paths)
     if headers:
         with _refusal_stands(refusal, folder):
-            build_not_analysed(headers, refusal, folder, context.supersedes, kinds)
+            build_not_analysed(headers, refusal, folder, context.supersedes, wanted)
     told = outcome.refused(context, refusal)
     outcome.write(told, folder)
     return told
@@ -154,16 +154,16 @@ def add_analysed(
     volume: CtVolume,
     prediction: Prediction,
     folder: Path,
-    kinds: Collection[str],
+    wanted: Wanted,
 ) -> None:
-    """Build objects of these kinds for an analysed series whose SEG and SR were built before.
+    """Build objects of the kinds wanted for an analysed series whose SEG and SR were built before.
 
     Raises
     ------
     CheckFailed
         A built object contradicts its mask or its source; nothing in the folder may leave.
     """
-    build_others(volume, prediction, folder, context.supersedes, kinds)
+    build_others(volume, prediction, folder, context.supersedes, wanted)
 
 
 def add_refused(
@@ -171,13 +171,13 @@ def add_refused(
     paths: Sequence[Path],
     refusal: Refusal,
     folder: Path,
-    kinds: Collection[str],
+    wanted: Wanted,
 ) -> None:
-    """Build objects of these kinds for a refused series whose SR was built before."""
+    """Build objects of the kinds wanted for a refused series whose SR was built before."""
     headers = headers_of(paths)
     if headers:
         with _refusal_stands(refusal, folder):
-            build_not_analysed_others(headers, refusal, folder, context.supersedes, kinds)
+            build_not_analysed_others(headers, refusal, folder, context.supersedes, wanted)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from ich_node.assemble.stack import MAX_MISSING
 from ich_node.infer.predictor import Predictor
 from ich_node.pipeline.at_hand import AtHand
-from ich_node.records import CtVolume, Prediction
+from ich_node.records import CtVolume, Prediction, Wanted
 from ich_node.settings import Selection
 from ich_node.store.engine import Engine
 from ich_node.store.jobs import Jobs
@@ -21,7 +21,7 @@ class Worker:
     """What an analysing process holds while it lives.
 
     ``process`` names this life of it, ``EXECUTOR:PID:...``; ``max_missing`` slices may be bridged;
-    ``kinds`` of result are built beside SEG and SR.
+    ``wanted`` is built beside SEG and SR.
     ``volumes`` and ``predictions`` hand over between the steps of the revision at hand.
     """
 
@@ -31,7 +31,7 @@ class Worker:
     predictor: Predictor
     results_dir: Path
     destinations: tuple[str, ...]
-    kinds: tuple[str, ...] = ()
+    wanted: Wanted = field(default_factory=Wanted)
     rules: Selection = field(default_factory=Selection)
     max_missing: int = MAX_MISSING
     at_hand: AtHand = field(default_factory=AtHand)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from pydicom import Dataset
 
-from ich_node.records import CtVolume, Prediction, Refusal, Results, Superseded
+from ich_node.records import CtVolume, Prediction, Refusal, Results, Superseded, Wanted
 from ich_node.report.capture import build_captures, build_refusal_capture
 from ich_node.report.check import (
     check_not_analysed,
@@ -20,7 +20,8 @@ from ich_node.report.headers import normalise_header, same_subject, source_heade
 from ich_node.report.identity import Work, work_of
 from ich_node.report.measure import volumes_ml
 from ich_node.report.objects import write
-from ich_node.report.seg import build_seg, segmented
+from ich_node.report.presentation import build_presentation
+from ich_node.report.seg import build_label_map, build_seg, segmented
 from ich_node.report.sr import build_not_analysed_sr, build_sr
 from ich_node.report.summary import draw_summary
 
@@ -32,13 +33,20 @@ __all__ = [
     "draw_summary",
 ]
 
+_USUAL = Wanted()
+# Kinds, beside the SEG, that are there only where a mask has a voxel.
+_OF_MASKS: Mapping[str, Callable[..., Dataset | None]] = {
+    "seg-labelmap": build_label_map,
+    "pr": build_presentation,
+}
+
 
 def build_results(
     volume: CtVolume,
     prediction: Prediction,
     out_dir: Path,
     supersedes: Superseded | None = None,
-    kinds: Collection[str] = (),
+    wanted: Wanted = _USUAL,
 ) -> Results:
     """Build, write and check the SEG, the SR and what else is asked for of an analysed series.
 
@@ -50,8 +58,9 @@ def build_results(
         An existing folder; receives ``sr.dcm`` and, where a mask has a voxel, ``seg.dcm``.
     supersedes
         The report of an earlier revision, which had fewer images.
-    kinds
-        What to build besides: ``sc`` into a folder of that name.
+    wanted
+        The form of the SR, and what to build besides: ``sc`` into a folder of that name;
+        ``seg-labelmap`` and ``pr`` where a mask has a voxel.
 
     Returns
     -------
@@ -64,7 +73,9 @@ def build_results(
         What was written contradicts the mask or the source: it must not leave.
     """
     headers = source_headers(volume)
-    work = work_of((header.SOPInstanceUID for header in headers), prediction.model, supersedes)
+    work = work_of(
+        (header.SOPInstanceUID for header in headers), prediction.model, supersedes, wanted
+    )
     volumes = volumes_ml(prediction.labels, volume.source.voxels_ml)
     evidence: list[Dataset] = list(headers)
     seg_path = None
@@ -79,7 +90,7 @@ def build_results(
         seg_path,
         write(sr, out_dir / "sr.dcm"),
         volumes,
-        _others(kinds, volume, prediction, volumes, headers, work, out_dir),
+        _others(wanted.kinds, volume, prediction, volumes, headers, work, out_dir),
     )
     check_results(volume, prediction, results)
     return results
@@ -90,7 +101,7 @@ def build_others(
     prediction: Prediction,
     out_dir: Path,
     supersedes: Superseded | None,
-    kinds: Collection[str],
+    wanted: Wanted,
 ) -> None:
     """Build, write and check objects of other kinds beside the SEG and SR built before.
 
@@ -102,9 +113,11 @@ def build_others(
         What was written contradicts the mask or the source: it must not leave.
     """
     headers = source_headers(volume)
-    work = work_of((header.SOPInstanceUID for header in headers), prediction.model, supersedes)
+    work = work_of(
+        (header.SOPInstanceUID for header in headers), prediction.model, supersedes, wanted
+    )
     volumes = volumes_ml(prediction.labels, volume.source.voxels_ml)
-    others = _others(kinds, volume, prediction, volumes, headers, work, out_dir)
+    others = _others(wanted.kinds, volume, prediction, volumes, headers, work, out_dir)
     check_others(volume, prediction, volumes, others)
 
 
@@ -122,6 +135,13 @@ def _others(
     if "sc" in kinds:
         captures = build_captures(volume, prediction, volumes, headers, work, out_dir / "sc")
         others["sc"] = tuple(captures)
+    if not segmented(prediction.labels):
+        return others
+    for kind, build in _OF_MASKS.items():
+        built = build(volume, prediction, headers, work) if kind in kinds else None
+        if built is not None:
+            name_frames(built, volume.source.frames)
+            others[kind] = (write(built, out_dir / f"{kind}.dcm"),)
     return others
 
 
@@ -130,7 +150,7 @@ def build_not_analysed(
     refusal: Refusal,
     out_dir: Path,
     supersedes: Superseded | None = None,
-    kinds: Collection[str] = (),
+    wanted: Wanted = _USUAL,
 ) -> Results:
     """Build, write and check what says why a series was not analysed: the SR, and a capture.
 
@@ -145,8 +165,8 @@ def build_not_analysed(
         An existing folder; receives ``sr.dcm``.
     supersedes
         The report of an earlier revision, which had fewer images.
-    kinds
-        What to build besides: ``sc`` into a folder of that name.
+    wanted
+        The form of the SR, and what to build besides: ``sc`` into a folder of that name.
 
     Raises
     ------
@@ -156,10 +176,10 @@ def build_not_analysed(
         No header names its instance, series and study.
     """
     subject = same_subject([normalise_header(header) for header in headers])
-    work = work_of((header.SOPInstanceUID for header in subject), refusal, supersedes)
+    work = work_of((header.SOPInstanceUID for header in subject), refusal, supersedes, wanted)
     sr = build_not_analysed_sr(refusal, subject, work)
     sr_path = write(sr, out_dir / "sr.dcm")
-    others = _refusal_others(kinds, refusal, subject, work, out_dir)
+    others = _refusal_others(wanted.kinds, refusal, subject, work, out_dir)
     results = Results(None, sr_path, others=others)
     check_not_analysed(headers, refusal.text, results)
     return results
@@ -170,7 +190,7 @@ def build_not_analysed_others(
     refusal: Refusal,
     out_dir: Path,
     supersedes: Superseded | None,
-    kinds: Collection[str],
+    wanted: Wanted,
 ) -> None:
     """Build, write and check objects of other kinds beside the SR built before.
 
@@ -184,8 +204,8 @@ def build_not_analysed_others(
         No header names its instance, series and study.
     """
     subject = same_subject([normalise_header(header) for header in headers])
-    work = work_of((header.SOPInstanceUID for header in subject), refusal, supersedes)
-    others = _refusal_others(kinds, refusal, subject, work, out_dir)
+    work = work_of((header.SOPInstanceUID for header in subject), refusal, supersedes, wanted)
+    others = _refusal_others(wanted.kinds, refusal, subject, work, out_dir)
     check_refusal_others(headers, refusal.text, others)
 
 

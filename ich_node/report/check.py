@@ -22,11 +22,11 @@ from ich_node.records import CtVolume, Prediction, Results, SourceSlices
 from ich_node.report import decode
 from ich_node.report.belonging import check_references, check_subject
 from ich_node.report.check_capture import check_captures, check_refusal_capture
+from ich_node.report.check_report import check_outlines, check_report
 from ich_node.report.decode import Frame, Said
 from ich_node.report.frames import frames_named
-from ich_node.report.measure import percent, volumes_ml, voxels
-from ich_node.report.outlines import fill, regions
-from ich_node.report.words import left_out_text
+from ich_node.report.measure import volumes_ml, voxels
+from ich_node.report.outlines import Mask
 
 # Places are written with at most 16 characters; a pixel of a head CT is 0.3 mm or more.
 _PLACE_MM = 0.01
@@ -67,6 +67,13 @@ def check_others(
     with _readable():
         if "sc" in others:
             check_captures(others["sc"], volume, prediction, volumes_ml)
+        for path in others.get("seg-labelmap", ()):
+            seg = frames_named(pydicom.dcmread(path), volume.source.frames)
+            _check_segmentation(seg, volume.source, prediction.labels, volumes_ml)
+            if seg.SegmentSequence[-1].SegmentNumber != 0:
+                raise CheckFailed("SEG: the background is not the last segment described")
+        for path in others.get("pr", ()):
+            _check_presentation(path, volume.source, prediction.labels)
 
 
 @contextmanager
@@ -80,25 +87,43 @@ def _readable() -> Iterator[None]:
 
 def _check_built(volume: CtVolume, prediction: Prediction, results: Results) -> None:
     source = volume.source
-    sources = [str(header.SOPInstanceUID) for header in source.headers]
-    sources += [name.sop_instance_uid for name in source.frames.values()]
+    sources = _images(source)
     _check_extents(source)
     _check_presence(prediction, results.volumes_ml, source.voxels_ml)
     sr = frames_named(pydicom.dcmread(results.sr), source.frames)
     check_subject("SR", sr, source.headers[0])
     if results.seg is None:
         check_references("SR", sr, sources)
-        _check_report(sr, prediction, results.volumes_ml, {}, {})
+        check_report(sr, prediction, results.volumes_ml, {}, {})
         return
     seg = frames_named(pydicom.dcmread(results.seg), source.frames)
+    check_references("SR", sr, [*sources, str(seg.SOPInstanceUID)])
+    frames = _check_segmentation(seg, source, prediction.labels, results.volumes_ml)
+    check_report(sr, prediction, results.volumes_ml, decode.segments(seg), _by_image(frames))
+
+
+def _check_segmentation(
+    seg: Dataset,
+    source: SourceSlices,
+    labels: npt.NDArray[np.uint8],
+    volumes_ml: Mapping[str, float],
+) -> list[Frame]:
+    """Check a segmentation of either type; return its frames."""
     check_subject("SEG", seg, source.headers[0])
     _check_frame_of_reference(seg, source.headers[0])
-    check_references("SEG", seg, sources)
-    check_references("SR", sr, [*sources, str(seg.SOPInstanceUID)])
+    check_references("SEG", seg, _images(source))
     frames = list(decode.frames(seg))
-    _check_voxels(frames, source, prediction.labels)
-    _check_volumes(seg, frames, source, results.volumes_ml)
-    _check_report(sr, prediction, results.volumes_ml, decode.segments(seg), _by_image(frames))
+    _check_voxels(frames, source, labels)
+    _check_volumes(seg, frames, source, volumes_ml)
+    return frames
+
+
+def _images(source: SourceSlices) -> list[str]:
+    """Every SOP Instance UID by which an image of the source may go."""
+    return [
+        *(str(header.SOPInstanceUID) for header in source.headers),
+        *(name.sop_instance_uid for name in source.frames.values()),
+    ]
 
 
 def check_not_analysed(headers: Sequence[Dataset], sentence: str, results: Results) -> None:
@@ -256,57 +281,29 @@ def _check_volumes(
             raise CheckFailed(f"SEG: {name} has {ml:.3f} mL, told are {volumes[name]:.3f} mL")
 
 
-def _by_image(frames: Sequence[Frame]) -> dict[str, dict[str, Frame]]:
-    """Order frames by subtype and source image."""
-    ordered: dict[str, dict[str, Frame]] = {}
+def _by_image(frames: Sequence[Frame]) -> dict[str, dict[str, Mask]]:
+    """Order masks by subtype and source image."""
+    ordered: dict[str, dict[str, Mask]] = {}
     for frame in frames:
-        ordered.setdefault(frame.subtype, {})[frame.source_uid] = frame
+        ordered.setdefault(frame.subtype, {})[frame.source_uid] = frame.mask
     return ordered
 
 
-def _check_report(
-    sr: Dataset,
-    prediction: Prediction,
-    volumes: Mapping[str, float],
-    tracking: Mapping[str, str],
-    frames: Mapping[str, Mapping[str, Frame]],
-) -> None:
-    """The SR says of every class what the prediction says, and outlines what the SEG holds."""
-    report = decode.report(sr)
-    groups = {group.subtype: group for group in report.groups}
-    found = {name: group.tracking_uid for name, group in groups.items()}
-    if found != dict(tracking):
-        raise CheckFailed(f"SR: tracking UIDs are {found}, those of the SEG {dict(tracking)}")
-    for group in groups.values():
-        _check_outlines(group, frames[group.subtype], report.texts)
-    said = {name: group.said for name, group in groups.items()} | report.evaluations
-    for name, score in prediction.scores.items():
-        volume = volumes[name] if score.present else None
-        expected = Said(score.present, percent(score.probability), volume)
-        if said.get(name) != expected:
-            raise CheckFailed(f"SR: says of {name} {said.get(name)}, the prediction {expected}")
-
-
-def _check_outlines(group: decode.Group, frames: Mapping[str, Frame], texts: Sequence[str]) -> None:
-    """The outlines of a group enclose whole regions of its mask, and none larger is left out."""
-    if not group.outlines or not set(group.outlines) <= set(frames):
-        raise CheckFailed(f"SR: the outlines of {group.subtype} are not on the images of its mask")
-    drawn: list[int] = []
-    bare: list[int] = []
-    for uid, frame in frames.items():
-        try:
-            enclosed = fill(group.outlines.get(uid, ()), frame.mask.shape)
-        except ValueError as error:
-            raise CheckFailed(f"SR: outline of {group.subtype}: {error}") from error
-        numbered, sizes = regions(frame.mask)
-        inside = np.isin(np.arange(1, len(sizes) + 1), numbered[enclosed])
-        if not np.array_equal(enclosed, np.isin(numbered, 1 + np.flatnonzero(inside))):
-            raise CheckFailed(
-                f"SR: outlines of {group.subtype} do not enclose frame {frame.number} of the SEG"
-            )
-        drawn += sizes[inside].tolist()
-        bare += sizes[~inside].tolist()
-    if bare and max(bare) > min(drawn):
-        raise CheckFailed(f"SR: a larger region of {group.subtype} than others has no outline")
-    if bare and left_out_text(group.subtype, len(drawn), len(bare)) not in texts:
-        raise CheckFailed(f"SR: does not say that regions of {group.subtype} have no outline")
+def _check_presentation(path: Path, source: SourceSlices, labels: npt.NDArray[np.uint8]) -> None:
+    """A presentation state outlines every class that has a mask, where the mask is."""
+    state = frames_named(pydicom.dcmread(path), source.frames)
+    check_subject("PR", state, source.headers[0])
+    check_references("PR", state, _images(source))
+    uids = [str(header.SOPInstanceUID) for header in source.headers]
+    sent = source.plane_map.to_source(labels)
+    found = decode.outlines_of(state)
+    masked = {name: value for value, name in enumerate(SUBTYPES, 1) if (labels == value).any()}
+    if set(found) != set(masked):
+        raise CheckFailed(f"PR: outlines {sorted(found)}, masks are there of {sorted(masked)}")
+    for name, value in masked.items():
+        masks = {
+            uid: plane == value
+            for uid, plane in zip(uids, sent, strict=True)
+            if (plane == value).any()
+        }
+        check_outlines("PR", name, found[name], masks)

@@ -26,10 +26,13 @@ _PROPERTIES = hd.sr.RelationshipTypeValues.HAS_PROPERTIES
 Items = Iterable[Dataset]
 
 
-def root(title: Concept, work: Work, *children: Dataset) -> hd.sr.ContainerContentItem:
+def root(
+    title: Concept, work: Work, conclusion: str, *children: Dataset
+) -> hd.sr.ContainerContentItem:
     """Return the root of a Measurement Report (TID 1500) with its language, observer and procedure.
 
-    Built from single items because highdicom's template class demands a measurement group.
+    What people need stands first: what the report is not for, and the whole result in words. Built
+    from single items because highdicom's template class demands a measurement group.
     """
     observer = hd.sr.ObserverContext(
         observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"),
@@ -48,8 +51,24 @@ def root(title: Concept, work: Work, *children: Dataset) -> hd.sr.ContainerConte
         coded(codes.PROCEDURE_REPORTED), coded(codes.CT_PROCEDURE), _CONCEPT_MOD
     )
     item = hd.sr.ContainerContentItem(coded(title), template_id="1500")
-    item.ContentSequence = hd.sr.ContentSequence([*language, *observer, procedure, *children])
+    said = [
+        text(codes.COMMENT, RESEARCH_USE),
+        *_superseded(work),
+        text(codes.CONCLUSION, conclusion),
+    ]
+    item.ContentSequence = hd.sr.ContentSequence(
+        [*language, *observer, procedure, *said, *children]
+    )
+    _separate(item)
     return item
+
+
+def _separate(item: Dataset) -> None:
+    """State that the items of each container stand apart: text views then give each its name."""
+    if item.ValueType == "CONTAINER":
+        item.ContinuityOfContent = "SEPARATE"
+        for child in item.ContentSequence:
+            _separate(child)
 
 
 def container(name: Concept, children: Items) -> hd.sr.ContainerContentItem:
@@ -85,16 +104,17 @@ def evaluations(
     done: Sequence[str],
     work: Work,
 ) -> hd.sr.ContainerContentItem:
-    """Return the Qualitative Evaluations: the result in words, and every class without a mask.
+    """Return the Qualitative Evaluations: every class without a mask, and how it was decided.
 
     ``outlined`` has the outlines of each class with a mask; ``done`` says what was done to read the
     slices as a regular grid, if anything.
     """
     items = [
-        *_contained(_algorithm(prediction, work)),
-        text(codes.COMMENT, RESEARCH_USE),
-        *_superseded(work),
-        text(codes.FINDING, words.conclusion(prediction, volumes_ml)),
+        *(
+            _evaluation(name, prediction.scores[name], volumes_ml[name])
+            for name in CLASSES
+            if name not in outlined
+        ),
         text(codes.COMMENT, words.scores_text(prediction)),
         *(
             text(codes.COMMENT, words.left_out_text(name, found.given, found.left_out))
@@ -102,23 +122,16 @@ def evaluations(
             if found.left_out
         ),
         *(text(codes.COMMENT, f"Geometry: {sentence}.") for sentence in done),
-        *(
-            _evaluation(name, prediction.scores[name], volumes_ml[name])
-            for name in CLASSES
-            if name not in outlined
-        ),
+        *_contained(_algorithm(work, words.model_parameters(prediction.model))),
     ]
     return container(codes.QUALITATIVE_EVALUATIONS, items)
 
 
-def refusal(reason: str, sentence: str, work: Work) -> hd.sr.ContainerContentItem:
+def refusal(reason: str) -> hd.sr.ContainerContentItem:
     """Return the Qualitative Evaluations of a series that was not analysed."""
     return container(
         codes.QUALITATIVE_EVALUATIONS,
         [
-            text(codes.COMMENT, RESEARCH_USE),
-            *_superseded(work),
-            text(codes.FINDING, f"Not analysed: {sentence}"),
             hd.sr.CodeContentItem(
                 coded(OF_CLASS["any"].finding), coded(codes.INDETERMINATE), _CONTAINS
             ),
@@ -164,12 +177,14 @@ def _number(name: Concept, value: float, unit: Concept) -> hd.sr.NumContentItem:
     return hd.sr.NumContentItem(coded(name), value, coded(unit), relationship_type=_PROPERTIES)
 
 
-def _algorithm(prediction: Prediction, work: Work) -> hd.sr.AlgorithmIdentification:
+def _algorithm(
+    work: Work, parameters: Sequence[str] | None = None
+) -> hd.sr.AlgorithmIdentification:
     """TID 4019; name and version equal the equipment's (IHE AIR)."""
     return hd.sr.AlgorithmIdentification(
         name=work.model_name,
         version=work.version,
-        parameters=words.model_parameters(prediction.model),
+        parameters=parameters,
         family=coded(codes.ARTIFICIAL_INTELLIGENCE),
         manufacturer=PRODUCT,
     )
@@ -209,7 +224,7 @@ def group(
         referenced_regions=_regions(outlined, headers),
         finding_type=coded(entry.finding),
         finding_sites=[hd.sr.FindingSite(coded(entry.site))],
-        algorithm_id=_algorithm(prediction, work),
+        algorithm_id=_algorithm(work),
         measurements=measurements,
         qualitative_evaluations=[
             hd.sr.QualitativeEvaluation(coded(codes.PRESENCE), coded(codes.PRESENT))

@@ -57,7 +57,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Report:
-    """What an SR says: its Measurement Groups, and its Qualitative Evaluations with their texts."""
+    """What an SR says: Measurement Groups, Qualitative Evaluations, and its texts."""
 
     groups: list[Group]
     evaluations: dict[str, Said]
@@ -66,31 +66,49 @@ class Report:
 
 def segments(seg: Dataset) -> dict[str, str]:
     """Return the Tracking UID of each subtype that has a segment."""
-    return {_subtype(item): str(item.TrackingUID) for item in seg.SegmentSequence}
+    return {_subtype(item): str(item.TrackingUID) for item in _bleeds(seg)}
+
+
+def _bleeds(seg: Dataset) -> list[Dataset]:
+    """The items of segments; a label map describes the background too, as number 0."""
+    return [item for item in seg.SegmentSequence if item.SegmentNumber]
 
 
 def frames(seg: Dataset) -> Iterator[Frame]:
-    """Yield the frames of a BINARY segmentation (PS3.5 8.2: bits, least significant first)."""
-    subtypes = {int(item.SegmentNumber): _subtype(item) for item in seg.SegmentSequence}
+    """Yield the frames of a BINARY segmentation; those of a label map, once for each segment."""
+    subtypes = {int(item.SegmentNumber): _subtype(item) for item in _bleeds(seg)}
     shared = seg.SharedFunctionalGroupsSequence[0]
     orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
     spacing = shared.PixelMeasuresSequence[0].PixelSpacing
-    packed = np.frombuffer(seg.PixelData, dtype=np.uint8)
-    shape = (int(seg.Rows), int(seg.Columns))
     for index, groups in enumerate(seg.PerFrameFunctionalGroupsSequence):
         source = groups.DerivationImageSequence[0].SourceImageSequence[0]
-        # What all frames have in common may stand in the shared groups (PS3.3 C.7.6.16).
-        holder = groups if "SegmentIdentificationSequence" in groups else shared
-        segment = holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        yield Frame(
-            number=index + 1,
-            subtype=subtypes[int(segment)],
-            source_uid=str(source.ReferencedSOPInstanceUID),
-            position=_floats(groups.PlanePositionSequence[0].ImagePositionPatient),
-            orientation=_floats(orientation),
-            pixel_spacing=(float(spacing[0]), float(spacing[1])),
-            mask=_bits(packed, index, shape),
-        )
+        for number, mask in _masks(seg, index, groups):
+            yield Frame(
+                number=index + 1,
+                subtype=subtypes[number],
+                source_uid=str(source.ReferencedSOPInstanceUID),
+                position=_floats(groups.PlanePositionSequence[0].ImagePositionPatient),
+                orientation=_floats(orientation),
+                pixel_spacing=(float(spacing[0]), float(spacing[1])),
+                mask=mask,
+            )
+
+
+def _masks(seg: Dataset, index: int, groups: Dataset) -> Iterator[tuple[int, Mask]]:
+    """Yield segment number and mask of each segment that a frame shows."""
+    packed = np.frombuffer(seg.PixelData, dtype=np.uint8)
+    shape = (int(seg.Rows), int(seg.Columns))
+    if seg.SegmentationType == "LABELMAP":
+        size = shape[0] * shape[1]
+        plane = packed[index * size : (index + 1) * size].reshape(shape)
+        for number in np.unique(plane[plane != 0]):
+            yield int(number), plane == number
+        return
+    # What all frames have in common may stand in the shared groups (PS3.3 C.7.6.16).
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    holder = groups if "SegmentIdentificationSequence" in groups else shared
+    segment = holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+    yield int(segment), _bits(packed, index, shape)
 
 
 def spacing_mm(seg: Dataset) -> float | None:
@@ -107,7 +125,9 @@ def report(sr: Dataset) -> Report:
     texts: list[str] = []
     for section in sr.get("ContentSequence", []):
         items = section.get("ContentSequence", [])
-        if _is(section, codes.IMAGING_MEASUREMENTS):
+        if section.ValueType == "TEXT":
+            texts.append(str(section.TextValue))
+        elif _is(section, codes.IMAGING_MEASUREMENTS):
             groups += [_group(item) for item in items if _is(item, _MEASUREMENT_GROUP)]
         elif _is(section, codes.QUALITATIVE_EVALUATIONS):
             evaluations |= dict(_evaluation(item) for item in items if _class_of(item) is not None)
@@ -122,6 +142,18 @@ def _class_of(item: Dataset) -> str | None:
 def _evaluation(item: Dataset) -> tuple[str, Said]:
     present = str(item.ConceptCodeSequence[0].CodeValue) == codes.PRESENT.value
     return str(_class_of(item)), _said(item, present)
+
+
+def outlines_of(state: Dataset) -> dict[str, dict[str, list[Polyline]]]:
+    """Return the outlines of a presentation state: by subtype, then by SOP Instance UID."""
+    found: dict[str, dict[str, list[Polyline]]] = {}
+    for annotation in state.GraphicAnnotationSequence:
+        (image,) = annotation.ReferencedImageSequence
+        of_class = found.setdefault(str(annotation.GraphicLayer).lower(), {})
+        for graphic in annotation.GraphicObjectSequence:
+            points = np.array(graphic.GraphicData, dtype=np.float64).reshape(-1, 2)
+            of_class.setdefault(str(image.ReferencedSOPInstanceUID), []).append(points)
+    return found
 
 
 def references(dataset: Dataset) -> set[str]:

@@ -14,7 +14,12 @@ from pydicom.sequence import Sequence
 from ich_node.records import FrameName
 
 # Lists of instances, in which frames have no place: each instance stands there once.
-_LISTS = ("ReferencedInstanceSequence", "ReferencedSOPSequence", "SourceImageSequence")
+_LISTS = (
+    "ReferencedInstanceSequence",
+    "ReferencedSOPSequence",
+    "ReferencedImageSequence",
+    "SourceImageSequence",
+)
 _OF_INSTANCES = (
     "ReferencedSeriesSequence",
     "CurrentRequestedProcedureEvidenceSequence",

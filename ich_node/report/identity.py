@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from ich_node import __version__
 from ich_node.codes import SUBTYPES
-from ich_node.records import ModelIdentity, Refusal, Superseded
+from ich_node.records import ModelIdentity, Refusal, Superseded, Wanted
 from ich_node.uids import derive
 
 PRODUCT = "ich-node"
+_USUAL = Wanted()
 
 
 class ResultSeries(NamedTuple):
@@ -50,10 +51,12 @@ class Work:
         Changes with product, version and weights.
     uids
         UID by name: for each of `RESULT_SERIES` that of the object, or what those of its objects
-        are derived from, and of its series, ``<name>-series``; ``dimensions``, and
-        ``tracking-<subtype>``.
+        are derived from, and of its series, ``<name>-series``; ``dimensions`` and
+        ``dimensions-labelmap``; and ``tracking-<subtype>``.
     supersedes
         The report whose place this one takes, if any.
+    enhanced_sr
+        The SR is an Enhanced SR instead of a Comprehensive 3D SR.
     """
 
     model_name: str
@@ -62,10 +65,14 @@ class Work:
     device_uid: str
     uids: Mapping[str, str]
     supersedes: Superseded | None = None
+    enhanced_sr: bool = False
 
 
 def work_of(
-    sources: Iterable[str], by: ModelIdentity | Refusal, supersedes: Superseded | None = None
+    sources: Iterable[str],
+    by: ModelIdentity | Refusal,
+    supersedes: Superseded | None = None,
+    wanted: Wanted = _USUAL,
 ) -> Work:
     """Return the identity of what `by` says of these source SOP Instance UIDs, in any order."""
     if isinstance(by, Refusal):
@@ -78,8 +85,10 @@ def work_of(
         version = f"{by.version[:20]} ({PRODUCT} {__version__}, weights {serial})"[:64]
         parts = (by.sha256, by.precision, by.device)
     before = (supersedes.sop_instance_uid,) if supersedes else ()
-    content = (__version__, *parts, *sorted(sources), *before)
-    kinds = (*RESULT_SERIES, *(f"{name}-series" for name in RESULT_SERIES), "dimensions")
+    form = ("enhanced",) if wanted.enhanced_sr else ()
+    content = (__version__, *form, *parts, *sorted(sources), *before)
+    series = tuple(f"{name}-series" for name in RESULT_SERIES)
+    kinds = (*RESULT_SERIES, *series, "dimensions", "dimensions-labelmap")
     tracking = tuple(f"tracking-{subtype}" for subtype in SUBTYPES)
     return Work(
         model_name=model,
@@ -88,6 +97,7 @@ def work_of(
         device_uid=derive("device", PRODUCT, __version__, *parts[:1]),
         uids={kind: derive(kind, *content) for kind in (*kinds, *tracking)},
         supersedes=supersedes,
+        enhanced_sr=wanted.enhanced_sr,
     )
 
 

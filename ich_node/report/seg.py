@@ -19,6 +19,9 @@ from ich_node.report.measure import voxels
 from ich_node.report.objects import coded, common_arguments
 from ich_node.report.seg_frames import fill_frames
 
+# Series and dimension organization of each Segmentation Type.
+_SERIES = {"BINARY": "seg", "LABELMAP": "seg-labelmap"}
+_DIMENSIONS = {"BINARY": "dimensions", "LABELMAP": "dimensions-labelmap"}
 _ALGORITHM_TYPE = hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC
 
 
@@ -55,25 +58,57 @@ def build_seg(
     """
     names = segmented(prediction.labels)
     labels = volume.source.plane_map.to_source(prediction.labels)
+    some = _one_voxel_each(labels.shape, len(names))
+    seg = _segmentation(some, "BINARY", volume.source, names, headers, work)
+    fill_frames(seg, labels, [1 + SUBTYPES.index(name) for name in names], headers)
+    return seg
+
+
+def build_label_map(
+    volume: CtVolume, prediction: Prediction, headers: Sequence[Dataset], work: Work
+) -> Dataset:
+    """Build the LABELMAP segmentation of a prediction that has a mask: one frame for each slice.
+
+    Its background is described last: a widespread viewer colours segments by their place in the
+    sequence. Parameters and errors are those of `build_seg`.
+    """
+    names = segmented(prediction.labels)
+    numbers = np.zeros(len(SUBTYPES) + 1, dtype=np.uint8)
+    for number, name in enumerate(names, start=1):
+        numbers[1 + SUBTYPES.index(name)] = number
+    labels = numbers[volume.source.plane_map.to_source(prediction.labels)]
+    seg = _segmentation(labels, "LABELMAP", volume.source, names, headers, work)
+    seg.SegmentSequence = sorted(seg.SegmentSequence, key=lambda item: not item.SegmentNumber)
+    return seg
+
+
+def _segmentation(
+    numbers: npt.NDArray[np.uint8],
+    kind: str,
+    source: SourceSlices,
+    names: Sequence[str],
+    headers: Sequence[Dataset],
+    work: Work,
+) -> Dataset:
+    """Build a segmentation of segment numbers, which count from 1 without a gap."""
     seg = hd.seg.Segmentation(
         source_images=headers,
-        pixel_array=_one_voxel_each(labels.shape, len(names)),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        pixel_array=np.ascontiguousarray(numbers),
+        segmentation_type=hd.seg.SegmentationTypeValues(kind),
         segment_descriptions=[
             describe(number, name, work) for number, name in enumerate(names, start=1)
         ],
         content_label="ICH_MASK",
         content_description="Intracranial haemorrhage, research use only",
         omit_empty_frames=True,
-        **common_arguments(work, "seg"),
+        **common_arguments(work, _SERIES[kind]),
     )
     seg.BodyPartExamined = "HEAD"
-    _state_spacing(seg, volume.source)
+    _state_spacing(seg, source)
     carry_lossy(seg, headers)
     for sequence in (seg.DimensionOrganizationSequence, seg.DimensionIndexSequence):
         for item in sequence:
-            item.DimensionOrganizationUID = work.uids["dimensions"]
-    fill_frames(seg, labels, [1 + SUBTYPES.index(name) for name in names], headers)
+            item.DimensionOrganizationUID = work.uids[_DIMENSIONS[kind]]
     return seg
 
 

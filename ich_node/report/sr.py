@@ -1,4 +1,7 @@
-"""The structured report: Comprehensive 3D SR (PS3.3 A.35.13), TID 1500 at its root."""
+"""The structured report, TID 1500 at its root.
+
+Comprehensive 3D SR (PS3.3 A.35.13), or Enhanced SR (A.35.2), whose value types suffice.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pydicom import Dataset
 from ich_node import codes
 from ich_node.codes import Concept
 from ich_node.records import CtVolume, Prediction, Refusal
-from ich_node.report import content
+from ich_node.report import content, words
 from ich_node.report.headers import readable_as_ct
 from ich_node.report.identity import PRODUCT, Work
 from ich_node.report.objects import common_arguments
@@ -25,7 +28,7 @@ def build_sr(
     volumes_ml: Mapping[str, float],
     evidence: Sequence[Dataset],
     work: Work,
-) -> hd.sr.Comprehensive3DSR:
+) -> Dataset:
     """Build the report of an analysed series.
 
     A class with a mask becomes a Measurement Group, every other one an item of the Qualitative
@@ -49,8 +52,9 @@ def build_sr(
     done = volume.geometry.get("done", ())
     outlined = of_classes(volume.source, prediction.labels)
     evaluations = content.evaluations(prediction, volumes_ml, outlined, done, work)
+    conclusion = words.conclusion(prediction, volumes_ml)
     if not masked:
-        tree = content.root(codes.EVALUATION_REPORT, work, images, evaluations)
+        tree = content.root(codes.EVALUATION_REPORT, work, conclusion, images, evaluations)
         return _document(tree, evidence, work)
     groups = [
         item
@@ -60,13 +64,12 @@ def build_sr(
         )
     ]
     measurements = content.container(codes.IMAGING_MEASUREMENTS, groups)
-    tree = content.root(codes.IMAGING_MEASUREMENT_REPORT, work, images, measurements, evaluations)
+    title = codes.IMAGING_MEASUREMENT_REPORT
+    tree = content.root(title, work, conclusion, images, measurements, evaluations)
     return _document(tree, evidence, work)
 
 
-def build_not_analysed_sr(
-    refusal: Refusal, evidence: Sequence[Dataset], work: Work
-) -> hd.sr.Comprehensive3DSR:
+def build_not_analysed_sr(refusal: Refusal, evidence: Sequence[Dataset], work: Work) -> Dataset:
     """Build the report that a series was not analysed, and why.
 
     Parameters
@@ -78,9 +81,8 @@ def build_not_analysed_sr(
     work
         Gives UIDs and equipment.
     """
-    tree = content.root(
-        codes.EVALUATION_REPORT, work, content.refusal(refusal.reason, refusal.text, work)
-    )
+    why, reason = words.refusal_text(refusal), content.refusal(refusal.reason)
+    tree = content.root(codes.EVALUATION_REPORT, work, why, reason)
     classes = {header.SOPInstanceUID: header.SOPClassUID for header in evidence}
     sr = _document(tree, [readable_as_ct(header) for header in evidence], work)
     for series in sr.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence:
@@ -98,10 +100,9 @@ def _key_slices(prediction: Prediction, masked: Sequence[str]) -> list[int]:
     return [probabilities.index(max(probabilities))]
 
 
-def _document(
-    tree: hd.sr.ContainerContentItem, evidence: Sequence[Dataset], work: Work
-) -> hd.sr.Comprehensive3DSR:
-    return hd.sr.Comprehensive3DSR(
+def _document(tree: hd.sr.ContainerContentItem, evidence: Sequence[Dataset], work: Work) -> Dataset:
+    form = hd.sr.EnhancedSR if work.enhanced_sr else hd.sr.Comprehensive3DSR
+    built: Dataset = form(
         evidence=evidence,
         content=tree,
         is_complete=True,
@@ -111,6 +112,7 @@ def _document(
         coding_schemes=_own_scheme() if _is_own(tree, codes.EVALUATION_REPORT) else None,
         **common_arguments(work, "sr"),
     )
+    return built
 
 
 def _predecessors(source: Dataset, work: Work) -> list[Dataset] | None:

@@ -97,11 +97,14 @@ def dcmqi_masks(path: Path) -> dict[str, sitk.Image]:
     with tempfile.TemporaryDirectory() as folder:
         _dcmqi("segimage2itkimage", "--inputDICOM", path, "--outputDirectory", folder, "-t", "nrrd")
         meta = json.loads((Path(folder) / "meta.json").read_text())
-        described = [item for group in meta["segmentAttributes"] for item in group]
-        return {
-            item["SegmentLabel"]: sitk.ReadImage(str(Path(folder) / f"{item['labelID']}.nrrd"))
-            for item in described
-        }
+        masks = {}
+        for group in meta["segmentAttributes"]:
+            # One file for each segment; of a label map, one for all.
+            image = sitk.ReadImage(str(Path(folder) / f"{group[0]['labelID']}.nrrd"))
+            for item in group:
+                mask = image == item["labelID"] if len(group) > 1 else image != 0
+                masks[item["SegmentLabel"]] = mask
+        return masks
 
 
 def dcmqi_report(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ich_node.errors import ConfigError
+from ich_node.records import Wanted
 from ich_node.settings import load_settings
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "node.example.toml"
@@ -95,7 +96,7 @@ def test_faults_are_refused_with_key_and_value(tmp_path: Path, text: str, said: 
 
 @pytest.mark.parametrize(
     "extra",
-    ['outputs = ["seg", "pr"]', 'fallback = "sc"', 'commitment = "require"', "tls = true"],
+    ['fallback = "sc"', 'commitment = "require"', "tls = true"],
 )
 def test_what_this_version_cannot_do_is_refused_not_ignored(tmp_path: Path, extra: str) -> None:
     text = f'[[destinations]]\nname = "p"\nae_title = "P"\nhost = "h"\n{extra}'
@@ -107,8 +108,8 @@ def test_kinds_to_build_are_those_that_any_destination_may_get(tmp_path: Path) -
     """SEG and SR are always built."""
     one = '[[destinations]]\nname = "{}"\nae_title = "P"\nhost = "h"\noutputs = {}\n'
     text = one.format("a", '["sr"]') + one.format("b", '["sc"]')
-    assert load_settings(write(tmp_path, text)).kinds == ("sc",)
-    assert load_settings(write(tmp_path, one.format("a", '["seg", "sr"]'))).kinds == ()
+    assert load_settings(write(tmp_path, text)).wanted == Wanted(("sc",))
+    assert load_settings(write(tmp_path, one.format("a", '["seg", "sr"]'))).wanted == Wanted()
 
 
 def test_names_must_differ(tmp_path: Path) -> None:

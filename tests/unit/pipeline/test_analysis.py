@@ -13,7 +13,7 @@ from ich_node import node
 from ich_node.pipeline import analysis
 from ich_node.pipeline import engine as durable
 from ich_node.pipeline.worker import Worker
-from ich_node.records import CtVolume, ModelIdentity, Prediction, Received
+from ich_node.records import CtVolume, ModelIdentity, Prediction, Received, Wanted
 from ich_node.settings import Settings, load_settings
 from ich_node.states import SeriesState
 from ich_node.store import instances, overview, results, revisions
@@ -51,7 +51,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @contextmanager
 def working(
-    settings: Settings, predictor: StandIn, kinds: tuple[str, ...] = ()
+    settings: Settings, predictor: StandIn, wanted: Wanted | None = None
 ) -> Iterator[tuple[Engine, str]]:
     """Run a worker on one stored series; give the database and the revision's key."""
     engine = node.prepare(settings)
@@ -62,7 +62,9 @@ def working(
     key = revisions.open_revision(engine, jobs, found, "test")
     assert key is not None
     durable.configure(settings.database_url, executor_id="test")
-    analysis.register(Worker("test:1:0", engine, jobs, predictor, settings.results_dir, (), kinds))
+    analysis.register(
+        Worker("test:1:0", engine, jobs, predictor, settings.results_dir, (), wanted or Wanted())
+    )
     durable.launch({job_port.ANALYSE_QUEUE: 1})
     try:
         yield engine, key
@@ -154,7 +156,7 @@ def test_a_localizer_more_gives_the_very_same_objects(settings: Settings, tmp_pa
 
 def test_kinds_that_destinations_ask_for_are_built_and_kept(settings: Settings) -> None:
     """Summary first, then a picture of every slice."""
-    with working(settings, StandIn(), kinds=("sc",)) as (engine, key):
+    with working(settings, StandIn(), Wanted(("sc",))) as (engine, key):
         assert ends_as(engine, key, *ENDED) is SeriesState.REPORTED
         kept = results.kept_of(engine, key)
     captures = [item.path.name for item in kept if item.kind == "sc"]

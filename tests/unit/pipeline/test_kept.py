@@ -6,7 +6,7 @@ import pytest
 
 from ich_node.errors import Reason
 from ich_node.pipeline.kept import build_missing, build_once, objects_of, result_key
-from ich_node.records import ModelIdentity, Refusal
+from ich_node.records import ModelIdentity, Refusal, Wanted
 
 MODEL = ModelIdentity("m", "1", "a" * 64, "cpu", "bf16")
 
@@ -47,8 +47,10 @@ def test_the_key_names_the_work_and_nothing_else() -> None:
         result_key(["1", "2"], ModelIdentity("m", "1", "a" * 64, "cuda", "bf16")),
         result_key(["1", "2"], ModelIdentity("m", "1", "a" * 64, "cpu", "fp32")),
         result_key(["1", "2"], Refusal(Reason.GANTRY_TILT, "tilted")),
+        result_key(["1", "2"], MODEL, Wanted(enhanced_sr=True)),
     ]
-    assert len({key, *others}) == 6
+    assert len({key, *others}) == 7
+    assert result_key(["1", "2"], MODEL, Wanted(("sc",))) == key
 
 
 def add(part: Path, kinds: list[str]) -> None:

@@ -12,7 +12,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SecondaryCapture
 from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.errors import CheckFailed, Reason
 from ich_node.geometry import PlaneMap
-from ich_node.records import FrameName, Prediction, Refusal, Results
+from ich_node.records import FrameName, Prediction, Refusal, Results, Wanted
 from ich_node.report.build import build_not_analysed, build_results
 from ich_node.report.check import check_results
 from ich_node.report.check_capture import check_refusal_capture
@@ -30,12 +30,13 @@ from tests.support.volumes import (
 
 REFUSAL = Refusal(Reason.MISSING_SLICES, "2 slices are missing between 35 mm and 50 mm")
 SHAPE = (8, 64, 56)
+CAPTURES = Wanted(("sc",))
 
 
 def built(folder: Path, prediction: Prediction | None = None, **case):
     series, volume, made = make_case(shape=SHAPE, **case)
     prediction = prediction or made
-    return series, volume, prediction, build_results(volume, prediction, folder, None, ("sc",))
+    return series, volume, prediction, build_results(volume, prediction, folder, None, CAPTURES)
 
 
 def read(results: Results) -> tuple[list[Dataset], list[Dataset]]:
@@ -143,7 +144,7 @@ def test_an_overlay_of_a_frame_names_the_frame(tmp_path: Path):
         for number, header in enumerate(volume.source.headers, start=1)
     }
     volume = with_source(volume, frames=frames)
-    _, overlay = read(build_results(volume, prediction, tmp_path, None, ("sc",)))
+    _, overlay = read(build_results(volume, prediction, tmp_path, None, CAPTURES))
     named = [c.SourceImageSequence[0] for c in overlay]
     assert {item.ReferencedSOPInstanceUID for item in named} == {"1.2.3"}
     assert [item.ReferencedFrameNumber for item in named] == list(range(1, SHAPE[0] + 1))
@@ -215,7 +216,7 @@ def test_a_refused_series_has_a_page_that_says_why(tmp_path: Path):
     for header in headers:
         del header.PixelData
         header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
-    results = build_not_analysed(headers, REFUSAL, tmp_path, None, ("sc",))
+    results = build_not_analysed(headers, REFUSAL, tmp_path, None, CAPTURES)
     (path,) = results.others["sc"]
     capture = pydicom.dcmread(path)
     assert dciodvfy_errors(path) == []

@@ -7,7 +7,7 @@ import pytest
 from pydicom.uid import UID
 
 from ich_node.errors import Reason
-from ich_node.records import Refusal, Superseded
+from ich_node.records import Refusal, Superseded, Wanted
 from ich_node.report import identity
 from ich_node.report.identity import RESULT_SERIES, series_description, work_of
 from tests.support.volumes import MODEL, make_prediction
@@ -38,6 +38,14 @@ def test_another_version_of_the_software_gives_other_uids(monkeypatch):
     after = work_of(SOURCES, MODEL)
     assert not set(before.uids.values()) & set(after.uids.values())
     assert before.device_uid != after.device_uid
+
+
+def test_another_form_of_the_sr_gives_other_uids_and_other_kinds_do_not():
+    """SEG and SR kept from before stay what they are when a destination asks for more."""
+    before = work_of(SOURCES, MODEL)
+    after = work_of(SOURCES, MODEL, wanted=Wanted(enhanced_sr=True))
+    assert not set(before.uids.values()) & set(after.uids.values())
+    assert work_of(SOURCES, MODEL, wanted=Wanted(("sc", "pr"))) == before
 
 
 def test_another_reason_gives_other_uids():

@@ -137,7 +137,7 @@ def test_the_check_fails_on_an_altered_report(headers, tmp_path: Path, tamper: s
     if tamper == "study":
         sr.StudyInstanceUID = "1.2.3"
     elif tamper == "sentence":
-        for item in named(sr, "Finding"):
+        for item in named(sr, "Conclusion"):
             item.TextValue = "All is well"
     elif tamper == "reference":
         series = sr.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]

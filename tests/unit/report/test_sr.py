@@ -6,18 +6,22 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
+import pydicom
 import pytest
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage
+from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
 from ich_node.codes import CLASSES, OF_CLASS, SUBTYPES
 from ich_node.geometry import PlaneMap
+from ich_node.records import Wanted
+from ich_node.report.build import build_results
 from ich_node.report.outlines import MIN_AREA_MM2, fill, regions
 from tests.support.validators import dcentvfy_errors, dciodvfy_errors, dcmqi_report
 from tests.support.volumes import SPACING_MM, make_labels, make_prediction
 from tests.unit.report.conftest import Built
 
 DSRDUMP = Path("/usr/bin/dsrdump")
+DSR2HTML = Path("/usr/bin/dsr2html")
 
 
 def items(parent: Dataset) -> Iterator[Dataset]:
@@ -80,6 +84,21 @@ def test_every_kind_of_report_is_valid(build, case: dict):
 
 
 @pytest.mark.dcmtk
+@pytest.mark.parametrize("case", [{}, negative()], ids=["positive", "negative"])
+def test_the_same_report_can_be_an_enhanced_sr(build, tmp_path: Path, case: dict):
+    """For an archive that knows no Comprehensive 3D SR; the content is the same."""
+    usual = build(**case)
+    results = build_results(
+        usual.volume, usual.prediction, tmp_path, None, Wanted(enhanced_sr=True)
+    )
+    sr = pydicom.dcmread(results.sr)
+    assert sr.SOPClassUID == EnhancedSRStorage
+    assert dciodvfy_errors(results.sr) == []
+    assert [name(item) for item in items(sr)] == [name(item) for item in items(usual.sr)]
+    assert subprocess.run([DSRDUMP, "-q", results.sr], capture_output=True).returncode == 0
+
+
+@pytest.mark.dcmtk
 @pytest.mark.parametrize("case", [{}, negative(), empty_mask()], ids=str)
 def test_dcmtk_accepts_every_relationship(build, case: dict):
     built = build(**case)
@@ -91,6 +110,28 @@ def test_a_machine_s_report_is_complete_preliminary_and_unverified(build):
     sr = build().sr
     flags = (sr.CompletionFlag, sr.PreliminaryFlag, sr.VerificationFlag)
     assert flags == ("COMPLETE", "PRELIMINARY", "UNVERIFIED")
+
+
+@pytest.mark.parametrize("case", [{}, negative()], ids=["positive", "negative"])
+def test_what_people_need_stands_first(build, case: dict):
+    """Before the image library and the measurements, which text views print at length."""
+    sr = build(**case).sr
+    said = [item for item in sr.ContentSequence if item.RelationshipType == "CONTAINS"]
+    assert [name(item) for item in said[:2]] == ["Comment", "Conclusion"]
+    assert said[0].TextValue.startswith("Research use only")
+    assert "haemorrhage found" in said[1].TextValue
+
+
+@pytest.mark.dcmtk
+@pytest.mark.parametrize("case", [{}, negative()], ids=["positive", "negative"])
+def test_as_html_every_value_stands_under_its_name(build, case: dict, tmp_path: Path):
+    """Items of a container that is continuous would run into one line, without names."""
+    page = tmp_path / "sr.html"
+    subprocess.run([DSR2HTML, "-q", build(**case).results.sr, page], check=True)
+    html = page.read_text()
+    assert "<b>Conclusion:</b>" in html
+    assert "<b>Subarachnoid intracranial hemorrhage:</b>" in html
+    assert case or "<b>Volume:</b>" in html
 
 
 @pytest.mark.parametrize("case", [{}, negative(), empty_mask()], ids=str)
