@@ -91,7 +91,7 @@ def faults(built: Iterable[Built], tally: Tally) -> list[str]:
         if one.outcome != one.study.expected
     ]
     entities = [text for text in tally.errors("dcentvfy") if not text.startswith(REPAIRED)]
-    of_positive = [text for text in tally.errors("PixelMed") if text.startswith(f"sr, {POSITIVE}:")]
+    of_positive = [text for text in tally.errors("PixelMed") if f"sr, {POSITIVE}:" in text]
     return [*unexpected, *tally.errors("dciodvfy"), *entities, *of_positive]
 
 

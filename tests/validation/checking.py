@@ -19,6 +19,7 @@ from pytest import MonkeyPatch
 from ich_node.codes import OWN_SCHEME
 from ich_node.pipeline import stages
 from ich_node.pipeline.folder import analyze_folder
+from ich_node.records import Wanted
 from ich_node.settings import Destination
 from tests.support import validators
 from tests.validation.studies import NEGATIVE, NO_MASK, NOT_ANALYSED, POSITIVE, Study
@@ -74,9 +75,10 @@ def build(study: Study, folder: Path, seed: int = 0) -> Built:
     """Write a study, analyse it, and build objects of every kind that is there."""
     study.save(folder / "in", seed)
     out = folder / "out"
+    wanted = Wanted(KINDS, enhanced_sr=study.enhanced_sr)
     with MonkeyPatch.context() as patch:  # as a daemon whose destinations want everything
         for name in ("build_analysed", "build_refused"):
-            patch.setattr(stages, name, partial(getattr(stages, name), kinds=KINDS))
+            patch.setattr(stages, name, partial(getattr(stages, name), wanted=wanted))
         told = analyze_folder(folder / "in", out, study.network, lambda _stage: None)
     came = outcome_of(told)
     paths = sorted(out.rglob("*.dcm"))
@@ -84,7 +86,7 @@ def build(study: Study, folder: Path, seed: int = 0) -> Built:
         study,
         came,
         tuple(sorted((folder / "in").rglob("*.dcm")) or sorted((folder / "in").iterdir())),
-        tuple((_form(path, came), path) for path in paths),
+        tuple((_form(path, study, came), path) for path in paths),
     )
 
 
@@ -98,9 +100,11 @@ def outcome_of(told: dict[str, Any]) -> str:
     return POSITIVE if found["volume_ml"] else NO_MASK
 
 
-def _form(path: Path, outcome: str) -> str:
+def _form(path: Path, study: Study, outcome: str) -> str:
     kind = re.sub(r"^\d+-|-\d+$", "", path.stem)
-    return f"{kind}, {outcome}" if kind == "sr" else kind
+    if kind != "sr":
+        return kind
+    return f"{'enhanced ' if study.enhanced_sr else ''}sr, {outcome}"
 
 
 def judge(built: Built, tally: Tally, folder: Path, *, with_pixelmed: bool) -> None:
@@ -112,7 +116,7 @@ def judge(built: Built, tally: Tally, folder: Path, *, with_pixelmed: bool) -> N
     """
     for form, path in built.objects:
         tally.add("dciodvfy", form, validators.dciodvfy(path))
-        if with_pixelmed and form.startswith("sr"):
+        if with_pixelmed and path.stem == "sr":
             tally.add("PixelMed", form, validators.pixelmed(path))
     source = _in_utf8(built.source, folder)
     malformed = {
