@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -174,8 +175,10 @@ def _print_revision(revision: Mapping[str, Any]) -> None:
             f"{delivery['text']}",
             markup=False,
         )
-    for result in revision["results"]:
-        _out.print(f"  {result['kind']}: {result['path']}", soft_wrap=True, markup=False)
+    for kind, results in groupby(revision["results"], key=lambda result: str(result["kind"])):
+        paths = [Path(result["path"]) for result in results]
+        where = paths[0] if len(paths) == 1 else f"{len(paths)} objects in {paths[0].parent}"
+        _out.print(f"  {kind}: {where}", soft_wrap=True, markup=False)
 
 
 def print_outcome(told: Mapping[str, Any], out: Path) -> None:

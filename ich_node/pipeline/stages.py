@@ -142,7 +142,7 @@ def build_refused(
     """Build what says why nothing was analysed, SR and what else is wanted; return the outcome."""
     headers = headers_of(paths)
     if headers:
-        with _refusal_stands(refusal, folder):
+        with _refusal_stands(refusal, folder, wanted):
             build_not_analysed(headers, refusal, folder, context.supersedes, wanted)
     told = outcome.refused(context, refusal)
     outcome.write(told, folder)
@@ -176,16 +176,17 @@ def add_refused(
     """Build objects of the kinds wanted for a refused series whose SR was built before."""
     headers = headers_of(paths)
     if headers:
-        with _refusal_stands(refusal, folder):
+        with _refusal_stands(refusal, folder, wanted):
             build_not_analysed_others(headers, refusal, folder, context.supersedes, wanted)
 
 
 @contextmanager
-def _refusal_stands(refusal: Refusal, folder: Path) -> Iterator[None]:
+def _refusal_stands(refusal: Refusal, folder: Path, wanted: Wanted) -> Iterator[None]:
     """Where nothing can be built the refusal stands all the same; only the PACS is not told."""
     try:
         yield
     except (IchNodeError, ValueError, AttributeError, TypeError) as error:
         _log.error("no report could be built", reason=str(refusal.reason), **logs.cause(error))
         (folder / "sr.dcm").unlink(missing_ok=True)
-        shutil.rmtree(folder / "sc", ignore_errors=True)
+        for kind in wanted.kinds:
+            shutil.rmtree(folder / kind, ignore_errors=True)

@@ -189,11 +189,11 @@ def _draw_name(
     length = canvas.textlength(text, font=font(16))
     end = 8 + length + 4 if on_left else width - 8 - length - 4
     nearest = outline[np.hypot(outline[:, 0] - end, outline[:, 1] - row).argmin()]
-    canvas.line((end, row, float(nearest[0]), float(nearest[1])), fill=colour(name), width=1)
+    canvas.line((end, row, float(nearest[0]), float(nearest[1])), fill=colour(name), width=2)
     canvas.text(
         (8, row) if on_left else (width - 8, row),
         text,
-        fill=colour(name),
+        fill=WHITE,
         font=font(16),
         anchor="lm" if on_left else "rm",
         stroke_width=2,

@@ -44,7 +44,7 @@ def test_outlines_are_on_the_second_panel_where_the_bleed_is(tmp_path: Path):
     top = rows[inside].min()
     assert np.isclose(top, 64 + 8 * scale, atol=3)
     assert np.isclose(rows[inside].max(), 64 + 20 * scale, atol=3)
-    # The name of the class stands to the right of it, in the same colour.
+    # A line in the same colour leads to the name of the class at the right.
     assert np.isclose(columns[inside].min(), left + 40 * scale, atol=3)
     assert np.isclose(columns[rows == top].max(), left + 56 * scale, atol=3)
 
