@@ -81,7 +81,7 @@ def desk(settings: Settings, wait_seconds: float) -> Iterator[Desk]:
     durable.configure(settings.database_url, executor_id="test")
     rules = Selection(wait_seconds=wait_seconds)
     analysis.register(
-        Worker("test:1:0", engine, jobs, StandIn(), settings.results_dir, ("pacs",), rules)
+        Worker("test:1:0", engine, jobs, StandIn(), settings.results_dir, ("pacs",), rules=rules)
     )
     durable.launch({job_port.ANALYSE_QUEUE: 1})
     try:
