@@ -72,7 +72,9 @@ def test_each_source_asks_its_own_pacs_and_one_that_hangs_holds_up_no_other(
 ) -> None:
     hang, answered = threading.Event(), threading.Event()
 
-    def count(destination: Destination, calling_ae: str, study: str, series: str) -> int:
+    def count(
+        destination: Destination, calling_ae: str, study: str, series: str, *, tls: object
+    ) -> int:
         assert (calling_ae, study, series) == ("ICH_NODE", "1.2", "1.2.3")
         if destination.name == "hangs":
             hang.wait(30)
