@@ -5,10 +5,15 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
+from scipy import ndimage
 
 from ich_node.codes import OF_CLASS, SUBTYPES
 from ich_node.report import summary
+from ich_node.report.drawing import edges
 from ich_node.report.summary import draw_pages, draw_summary
 from tests.support.volumes import make_case, make_labels, make_prediction
 
@@ -108,6 +113,13 @@ def test_a_class_present_without_a_mask_still_counts_as_found(tmp_path, monkeypa
     draw_summary(volume, prediction, tmp_path / "s.png")
     assert "Intracranial haemorrhage found" in said
     assert "0 mL, no segment" in said
+
+
+@given(
+    hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.booleans())
+)
+def test_the_edge_of_a_mask_is_what_erosion_takes_from_it(mask):
+    assert np.array_equal(edges(mask), mask & ~ndimage.binary_erosion(mask))
 
 
 def test_the_window_is_that_of_the_brain():
