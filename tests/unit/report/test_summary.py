@@ -12,9 +12,11 @@ from PIL import Image
 from scipy import ndimage
 
 from ich_node.codes import OF_CLASS, SUBTYPES
-from ich_node.report import summary
+from ich_node.errors import Reason
+from ich_node.records import Refusal
+from ich_node.report import drawing, summary
 from ich_node.report.drawing import edges
-from ich_node.report.summary import draw_pages, draw_summary
+from ich_node.report.summary import draw_pages, draw_refusal, draw_summary
 from tests.support.volumes import make_case, make_labels, make_prediction
 
 
@@ -100,6 +102,13 @@ def test_names_beside_outlines_stay_apart_and_inside():
     assert rows == sorted(rows)
     assert np.diff(rows).min() >= summary._NAME
     assert rows[-1] <= 560 - summary._NAME
+
+
+@pytest.mark.parametrize("words", [5, 150, 300])
+def test_a_long_reason_stays_above_the_line_of_research_use(words: int):
+    page = np.asarray(draw_refusal(Refusal(Reason.UNREADABLE, "expected " * words)))
+    rows = np.flatnonzero((page == drawing.WHITE).all(axis=2).any(axis=1))
+    assert rows.max() < page.shape[0] - summary._FOOTER
 
 
 @pytest.mark.parametrize("present", [("epidural",), ("any",)])
