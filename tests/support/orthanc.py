@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +47,8 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path, plugins: Sequence[Path] = ()) -> Iterator[Orthanc]:
-    """Start Orthanc with a fresh data folder and these plugins; end it afterwards."""
+def running_orthanc(folder: Path, **more: object) -> Iterator[Orthanc]:
+    """Start Orthanc with a fresh data folder and more keys of its own; end it afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
     orthanc = Orthanc(free_port(), free_port())
     config = {
@@ -62,7 +62,8 @@ def running_orthanc(folder: Path, plugins: Sequence[Path] = ()) -> Iterator[Orth
         "RemoteAccessAllowed": False,
         "DicomServerEnabled": True,
         "DicomAlwaysAllowFind": True,
-        "Plugins": [str(path) for path in plugins],
+        "Plugins": [],
+        **more,
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(config))
