@@ -93,11 +93,12 @@ def check_outlines(
         except ValueError as error:
             raise CheckFailed(f"{what}: outline of {subtype}: {error}") from error
         numbered, sizes = regions(mask)
-        inside = np.isin(np.arange(1, len(sizes) + 1), numbered[enclosed])
-        if not np.array_equal(enclosed, np.isin(numbered, 1 + np.flatnonzero(inside))):
+        inside = np.zeros(len(sizes) + 1, dtype=bool)
+        inside[numbered[enclosed]] = True
+        if inside[0] or not np.array_equal(enclosed, inside[numbered]):
             raise CheckFailed(f"{what}: outlines of {subtype} do not enclose its mask on {uid}")
-        drawn += sizes[inside].tolist()
-        bare += sizes[~inside].tolist()
+        drawn += sizes[inside[1:]].tolist()
+        bare += sizes[~inside[1:]].tolist()
     if bare and max(bare) > min(drawn):
         raise CheckFailed(f"{what}: a larger region of {subtype} than others has no outline")
     return (len(drawn), len(bare)) if bare else None

@@ -41,9 +41,21 @@ class Outlined:
 
 def fill_holes(mask: Mask) -> Mask:
     """Return the mask with everything that its outer outlines enclose, shape (row, column)."""
+    filled = mask.copy()
+    box = _box(mask)
     # What is joined, by edges or corners, to a border around the mask is outside.
-    outside, _ = ndimage.label(np.pad(~mask, 1, constant_values=True), structure=_DIAGONALS_TOO)
-    return np.asarray(outside[1:-1, 1:-1] != outside[0, 0])
+    around = np.pad(~mask[box], 1, constant_values=True)
+    outside, _ = ndimage.label(around, structure=_DIAGONALS_TOO)
+    filled[box] = outside[1:-1, 1:-1] != outside[0, 0]
+    return filled
+
+
+def _box(mask: Mask) -> tuple[slice, slice]:
+    """Rows and columns that hold every pixel of a mask."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def regions(mask: Mask) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int_]]:
@@ -59,8 +71,10 @@ def regions(mask: Mask) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int_]]:
     tuple
         Shape (row, column), 0 outside; and shape (region,).
     """
-    numbered, count = ndimage.label(fill_holes(mask))
-    return numbered, np.bincount(numbered.ravel(), minlength=count + 1)[1:]
+    numbered = np.zeros(mask.shape, dtype=np.int32)
+    box = _box(mask)
+    numbered[box], count = ndimage.label(fill_holes(mask)[box])
+    return numbered, np.bincount(numbered[box].ravel(), minlength=count + 1)[1:]
 
 
 def choose(masks: npt.NDArray[np.bool_], pixel_mm2: float) -> Outlined:
@@ -164,7 +178,10 @@ def fill(polylines: Iterable[Polyline], shape: tuple[int, int]) -> Mask:
         inside = (corners >= 0).all() and (corners <= (shape[1], shape[0])).all()
         if not inside or np.abs(corners - polyline).max() > 0.001:
             raise ValueError("an outline leaves the corners of the image's pixels")
-        filled |= _enclosed(corners, shape)
+        (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+        filled[top:bottom, left:right] |= _enclosed(
+            corners - (left, top), (bottom - top, right - left)
+        )
     return filled
 
 

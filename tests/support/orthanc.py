@@ -47,8 +47,13 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path, **more: object) -> Iterator[Orthanc]:
-    """Start Orthanc with a fresh data folder and more keys of its own; end it afterwards."""
+def running_orthanc(
+    folder: Path, reports_to: int | None = None, **more: object
+) -> Iterator[Orthanc]:
+    """Start Orthanc with a fresh data folder and more keys of its own; end it afterwards.
+
+    It commits storage to a node ICH_NODE on the port `reports_to`, by associations of its own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     orthanc = Orthanc(free_port(), free_port())
     config = {
@@ -63,6 +68,7 @@ def running_orthanc(folder: Path, **more: object) -> Iterator[Orthanc]:
         "DicomServerEnabled": True,
         "DicomAlwaysAllowFind": True,
         "Plugins": [],
+        "DicomModalities": {"node": ["ICH_NODE", "127.0.0.1", reports_to]} if reports_to else {},
         **more,
     }
     path = folder / "orthanc.json"
