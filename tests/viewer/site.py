@@ -79,10 +79,10 @@ class Viewer:
 
     @contextmanager
     def changed(
-        self, study: str, modality: str, change: Callable[[Dataset], None] | None
+        self, study: str, series: str, change: Callable[[Dataset], None] | None
     ) -> Iterator[None]:
-        """For a while, have a changed copy in the place of the study's only object, or nothing."""
-        query = {"StudyInstanceUID": study, "Modality": modality}
+        """For a while, have a changed copy in the place of a series' only object, or nothing."""
+        query = {"StudyInstanceUID": study, "SeriesDescription": f"{series}*"}
         [name] = self._request(
             "POST", "/tools/find", json.dumps({"Level": "Instance", "Query": query}).encode()
         )
@@ -121,7 +121,11 @@ def viewer(folder: Path, studies: Sequence[Sequence[Dataset]]) -> Iterator[Viewe
     ohif = programs.unpacked(programs.OHIF) / "dist"
     playwright = programs.unpacked(programs.PLAYWRIGHT) / "index.mjs"
     browser = {"playwright": str(playwright), "chromium": programs.path_of("chromium")}
-    with running_orthanc(folder / "orthanc", plugins=[programs.ORTHANC_DICOMWEB]) as orthanc:
+    config = {
+        "Plugins": [str(programs.ORTHANC_DICOMWEB)],
+        "UnknownSopClassAccepted": True,  # it does not know label maps by name
+    }
+    with running_orthanc(folder / "orthanc", **config) as orthanc:
         _read_all(folder, orthanc, studies)
         with origin(ohif, orthanc.http_port) as address:
             yield Viewer(orthanc, address, browser)
@@ -131,7 +135,8 @@ def _read_all(folder: Path, orthanc: Orthanc, studies: Sequence[Sequence[Dataset
     """Send studies to the PACS and to a node; wait until all results of each are in the PACS."""
     port = free_port()
     config = configuration(folder / "node", port, [("pacs", AE_TITLE, orthanc.dicom_port)])
-    more = 'outputs = ["seg", "sr", "sc"]\n[selection]\nwait_seconds = 1\n'
+    outputs = '["seg", "sr", "sc", "seg-labelmap", "pr"]'
+    more = f"outputs = {outputs}\n[selection]\nwait_seconds = 1\n"
     config.write_text(f"{config.read_text()}{more}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{_INJECT}:{_ROOT}")

@@ -20,6 +20,7 @@ CONTROLS: dict[str, Change] = {
     "mask one slice off": one_slice_off,
 }
 BLEED, CLEAN, REFUSED = range(3)
+SEG, SR = "ICH AI segmentation", "ICH AI report"
 
 
 def bone(seed: int) -> list[Dataset]:
@@ -53,14 +54,19 @@ def uid(studies: list[list[Dataset]], number: int) -> str:
     return str(studies[number][0].StudyInstanceUID)
 
 
-def test_the_overlay_lies_where_the_bleed_is(shown: Viewer, studies: list[list[Dataset]]) -> None:
+@pytest.mark.parametrize("series", [SEG, "ICH AI label map"])
+def test_the_overlay_lies_where_the_bleed_is(
+    shown: Viewer, studies: list[list[Dataset]], series: str
+) -> None:
     """Dice above 0.95, centroids within one screen pixel, and no colour before it is opened."""
-    told = shown.look("overlay", uid(studies, BLEED), "SEG", phantom.telling_slice())
+    folder = series.replace(" ", "-")
+    told = shown.look(folder, uid(studies, BLEED), series, phantom.telling_slice())
     assert told["errors"] == []
     seen = compare(told["before"], told["after"], told["box"])
-    print(f"\noverlay: Dice {seen.dice:.3f}, centroid {seen.shift_px:.2f} px away")
+    print(f"\n{series}: Dice {seen.dice:.3f}, centroid {seen.shift_px:.2f} px away")
     assert seen.lies_on_the_bleed, seen
     assert "Intraparenchymal haemorrhage" in told["text"]
+    assert magenta(told["after"], told["box"]) > 1000
 
 
 @pytest.mark.parametrize("name", CONTROLS)
@@ -68,8 +74,8 @@ def test_what_is_wrong_does_not_pass(
     shown: Viewer, studies: list[list[Dataset]], name: str
 ) -> None:
     """A mask that is one column or one slice off, or not there, is told from a right one."""
-    study, row = uid(studies, BLEED), "SEG" if CONTROLS[name] else ""
-    with shown.changed(study, "SEG", CONTROLS[name]):
+    study, row = uid(studies, BLEED), SEG if CONTROLS[name] else ""
+    with shown.changed(study, SEG, CONTROLS[name]):
         told = shown.look(name.replace(" ", "-"), study, row, phantom.telling_slice())
     assert told["errors"] == []
     seen = compare(told["before"], told["after"], told["box"])
@@ -94,7 +100,7 @@ def test_every_kind_of_report_opens(
     shown: Viewer, studies: list[list[Dataset]], name: str, number: int, says: str
 ) -> None:
     """No error of page, console or request; and its result can be read."""
-    told = shown.look(f"report-{name}", uid(studies, number), "SR")
+    told = shown.look(f"report-{name}", uid(studies, number), SR)
     assert told["errors"] == []
     assert opened(told, says)
 
@@ -104,8 +110,8 @@ def test_a_report_that_cannot_be_opened_is_noticed(
 ) -> None:
     """A group without outlines makes the viewer fail; so the test before can fail too."""
     study = uid(studies, BLEED)
-    with shown.changed(study, "SR", without_outlines):
-        told = shown.look("report-without-outlines", study, "SR")
+    with shown.changed(study, SR, without_outlines):
+        told = shown.look("report-without-outlines", study, SR)
     assert not opened(told, "mL")
 
 
