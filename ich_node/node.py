@@ -170,9 +170,9 @@ def run_worker(settings: Settings, parent: int | None) -> None:
 
 def run_deliverer(settings: Settings, parent: int | None) -> None:
     """Deliver results until told to stop, each destination in a queue of its own."""
-    from ich_node.deliver.tls import client_context
     from ich_node.pipeline import commitment, delivery
     from ich_node.pipeline import engine as durable
+    from ich_node.tls import client_context
 
     if any(destination.tls for destination in settings.destinations):
         client_context(settings.tls)  # a file that cannot be used is told at the start

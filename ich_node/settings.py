@@ -201,8 +201,8 @@ class Tls(_Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Tls:
-        if self.enabled:
-            msg = "enabled: true is not available in this version; allowed: false"
+        if self.enabled and not self.cert:
+            msg = "enabled: true needs cert and key: what we show to those who send"
             raise ValueError(msg)
         if bool(self.cert) != bool(self.key):
             msg = "cert and key: one is empty; give both files, or neither"

@@ -17,10 +17,11 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
 from ich_node.deliver.statuses import meaning, refuses_class
-from ich_node.deliver.tls import client_context, fault
+from ich_node.deliver.tls import fault
 from ich_node.errors import ConfigError
 from ich_node.records import Verdict
 from ich_node.settings import Destination, Tls
+from ich_node.tls import client_context
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _CONNECT_S, _ACSE_S, _DIMSE_S, _NETWORK_S = 10.0, 30.0, 120.0, 120.0

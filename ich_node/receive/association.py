@@ -152,7 +152,7 @@ def _establish(
     except Broken as error:
         _log.warning("association aborted", calling_ae=request.calling_ae, reason=error.reason)
         connection.sendall(pdu.abort(pdu.BY_PROVIDER, error.reason))
-    except BlockingIOError:
+    except (BlockingIOError, TimeoutError):
         cause = f"nothing came or could be sent for {_NETWORK_TIMEOUT_S:.0f} s"
         _log.warning("association aborted", calling_ae=request.calling_ae, cause=cause)
         connection.sendall(pdu.abort(pdu.BY_USER))

@@ -16,6 +16,7 @@ from ich_node.receive.intake import Intake
 from ich_node.receive.peers import Peers
 from ich_node.settings import Settings
 from ich_node.store.engine import Engine
+from ich_node.tls import Renewed, server_context, why
 
 _log = logs.get(__name__)
 
@@ -23,13 +24,17 @@ _BACKLOG = 128
 # What an aborted association may take to finish the object in its hands.
 _LAST_OBJECT_S = 5.0
 _AGAIN_S = 0.2
+_HANDSHAKE_S = 30.0
 
 
 class Receiver:
     """A listening SCP, made by `start_receiver`: its TCP `port`, and the `intake` behind it."""
 
-    def __init__(self, listener: socket.socket, acceptor: Acceptor) -> None:
+    def __init__(
+        self, listener: socket.socket, acceptor: Acceptor, secure: Renewed | None = None
+    ) -> None:
         self._listener = listener
+        self._secure = secure
         self.port = int(listener.getsockname()[1])
         self.intake = acceptor.intake
         self._acceptor = acceptor
@@ -86,16 +91,37 @@ class Receiver:
 
     def _serve(self, connection: socket.socket, address: str) -> None:
         try:
+            if self._secure is not None:
+                connection = self._shaken(connection, self._secure)
             hold(self._acceptor, connection, address)
+        except OSError as error:  # of the handshake
+            _log.warning("TLS was not agreed", address=address, cause=why(error))
         finally:
             with self._guard:
                 self._connections.discard(connection)
+
+    def _shaken(self, connection: socket.socket, secure: Renewed) -> socket.socket:
+        """Return a connection in TLS.
+
+        Raises
+        ------
+        OSError
+            The peer speaks no TLS, or shows no certificate that we trust.
+        """
+        with connection:  # what is wrapped does not own it any more
+            connection.settimeout(_HANDSHAKE_S)
+            wrapped = secure.now().wrap_socket(connection, server_side=True)
+        with self._guard:
+            self._connections.discard(connection)
+            self._connections.add(wrapped)
+        return wrapped
 
 
 def _wake(connection: socket.socket) -> None:
     """End the reading of another thread, which can write still."""
     with suppress(OSError):  # it has ended by itself
-        connection.shutdown(socket.SHUT_RD)
+        # Of the socket itself: that of TLS would go on in plain text.
+        socket.socket.shutdown(connection, socket.SHUT_RD)
 
 
 def start_receiver(settings: Settings, engine: Engine) -> Receiver:
@@ -104,8 +130,9 @@ def start_receiver(settings: Settings, engine: Engine) -> Receiver:
     Raises
     ------
     ConfigError
-        The port or address cannot be had.
+        The port or address cannot be had, or a file of `[tls]` cannot be used.
     """
+    secure = Renewed(settings.tls, server_context) if settings.tls.enabled else None
     host, port = settings.dicom.host, settings.dicom.port
     try:
         listener = _listen(host, port)
@@ -115,9 +142,8 @@ def start_receiver(settings: Settings, engine: Engine) -> Receiver:
             f"an address of this machine and a port that no other program holds"
         ) from error
     peers = Peers(settings.dicom.max_associations)
-    return Receiver(
-        listener, Acceptor(settings, Intake(engine, settings), peers, threading.Event())
-    )
+    acceptor = Acceptor(settings, Intake(engine, settings), peers, threading.Event())
+    return Receiver(listener, acceptor, secure)
 
 
 def _listen(host: str, port: int) -> socket.socket:

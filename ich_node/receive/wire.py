@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import socket
+import ssl
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -46,8 +47,12 @@ class Message:
 def set_timeout(connection: socket.socket, seconds: float) -> None:
     """Let the system end each read and write after this time (BlockingIOError).
 
-    Python's own time-out would ask the system twice for every piece.
+    Python's own time-out would ask the system twice for every piece; TLS needs it all the same
+    (TimeoutError).
     """
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(seconds)
+        return
     whole = int(seconds)
     value = struct.pack("ll", whole, int((seconds - whole) * 1e6))
     connection.settimeout(None)
@@ -72,8 +77,9 @@ def read(connection: socket.socket, count: int) -> bytes:
 
 def fill(connection: socket.socket, view: memoryview) -> None:
     """Read what fills a buffer; raises as `read`."""
+    flags = 0 if isinstance(connection, ssl.SSLSocket) else socket.MSG_WAITALL
     while view:
-        got = connection.recv_into(view, 0, socket.MSG_WAITALL)
+        got = connection.recv_into(view, 0, flags)
         if got == 0:
             raise Gone
         view = view[got:]

@@ -10,10 +10,10 @@ import pytest
 
 from deploy.demo.running import free_port, wait_for
 from ich_node.deliver.scu import echo, send
-from ich_node.deliver.tls import client_context
 from ich_node.errors import ConfigError
 from ich_node.settings import Destination, Tls
 from ich_node.states import DeliveryState
+from ich_node.tls import client_context
 from tests.support.archive import archive
 from tests.support.certificates import Certificate, authority, server_context, signed
 from tests.support.delivering import Site, site

@@ -1,0 +1,158 @@
+"""Our own port with TLS: who is let in, what the others leave behind, and renewed certificates."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from deploy.demo.running import wait_for
+from ich_node.receive import scp
+from ich_node.settings import Tls
+from ich_node.store.engine import migrate, open_engine
+from tests.support.certificates import Certificate, authority, signed
+from tests.support.dcmtk import storescu
+from tests.support.peers import Listening, associate_request, node_settings, read_pdu
+from tests.support.series import head_series, write
+
+pytestmark = pytest.mark.openssl
+
+REQUEST = associate_request(contexts=[(CTImageStorage, (ExplicitVRLittleEndian,))])
+ACCEPTED = 0x02
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    said: list[dict[str, Any]] = []
+
+    class _Log:
+        def warning(self, text: str, **pairs: Any) -> None:
+            said.append({"event": text, **pairs})
+
+        info = error = warning
+
+    monkeypatch.setattr(scp, "_log", _Log())
+    return said
+
+
+@pytest.fixture
+def node(tmp_path: Path, ca: Certificate) -> Iterator[Listening]:
+    own = signed(tmp_path, "node", ca, "DNS:localhost,IP:127.0.0.1")
+    tls = Tls(enabled=True, cert=str(own.cert), key=str(own.key), ca=str(ca.cert))
+    settings = node_settings(tmp_path).model_copy(update={"tls": tls})
+    engine = open_engine(settings.database_url)
+    migrate(engine)
+    receiver = scp.start_receiver(settings, engine)
+    try:
+        yield Listening(settings, engine, receiver)
+    finally:
+        receiver.stop(0.0)
+        engine.dispose()
+
+
+def client(ca: Certificate, own: Certificate | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca.cert))
+    if own is not None:
+        context.load_cert_chain(own.cert, own.key)
+    return context
+
+
+def connect(node: Listening, context: ssl.SSLContext) -> ssl.SSLSocket:
+    plain = socket.create_connection(("127.0.0.1", node.receiver.port), 10)
+    return context.wrap_socket(plain, server_hostname="localhost")
+
+
+def answer(node: Listening, context: ssl.SSLContext) -> bytes:
+    with connect(node, context) as connection:
+        connection.sendall(REQUEST)
+        return read_pdu(connection)
+
+
+@pytest.mark.dcmtk
+def test_storescu_of_dcmtk_sends_an_image_by_tls(
+    node: Listening, ca: Certificate, tmp_path: Path
+) -> None:
+    own = signed(tmp_path, "sender", ca)
+    paths = write(head_series(1, 1), tmp_path / "ct")
+    options = ["-R", "+tls", str(own.key), str(own.cert), "+cf", str(ca.cert)]
+    done = storescu(node.receiver.port, paths, options=options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [stored] = node.files()
+    assert stored.suffix == ".dcm"
+
+
+def test_who_shows_no_certificate_or_a_strangers_is_refused_with_one_line(
+    node: Listening, ca: Certificate, lines: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    stranger = authority(tmp_path / "other", "other")
+    for number, own in enumerate([None, stranger], start=1):
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            assert answer(node, client(ca, own))
+            raise ConnectionError  # with TLS 1.3 the refusal may come as a mere end
+        wait_for(lambda number=number: len(lines) == number, 10, "line of the log")
+    assert [line["event"] for line in lines] == ["TLS was not agreed"] * 2
+    assert "CERTIFICATE" in lines[0]["cause"]
+    assert not node.files()
+
+
+def test_who_speaks_no_tls_is_refused_with_one_line(
+    node: Listening, lines: list[dict[str, Any]]
+) -> None:
+    with socket.create_connection(("127.0.0.1", node.receiver.port), 10) as plain:
+        plain.sendall(REQUEST)
+        with suppress(ConnectionError):
+            assert plain.recv(1) != bytes([ACCEPTED])  # an alert of TLS, or the end
+    wait_for(lambda: lines, 10, "line of the log")
+    assert [(line["event"], line["address"]) for line in lines] == [
+        ("TLS was not agreed", "127.0.0.1")
+    ]
+
+
+def test_old_tls_is_refused(node: Listening, ca: Certificate, tmp_path: Path) -> None:
+    context = client(ca, signed(tmp_path, "sender", ca))
+    with pytest.warns(DeprecationWarning):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError):
+        connect(node, context)
+
+
+def test_renewed_certificates_are_taken_up_and_broken_ones_are_not(
+    node: Listening, ca: Certificate, lines: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    context = client(ca, signed(tmp_path, "sender", ca))
+
+    def serial() -> Any:
+        with connect(node, context) as connection:
+            connection.sendall(REQUEST)
+            assert read_pdu(connection)[0] == ACCEPTED
+            return (connection.getpeercert() or {})["serialNumber"]
+
+    first = serial()
+    renewed = signed(tmp_path / "renewed", "node", ca, "DNS:localhost,IP:127.0.0.1")
+    renewed.key.replace(node.settings.tls.key)
+    renewed.cert.replace(node.settings.tls.cert)
+    second = serial()
+    assert second != first
+    Path(node.settings.tls.cert).write_text("no certificate")
+    assert serial() == second
+
+
+def test_an_association_in_hand_ends_without_a_plain_byte_when_the_node_stops(
+    node: Listening, ca: Certificate, tmp_path: Path
+) -> None:
+    """OpenSSL may write nothing after the end of reading: then it ends without an A-ABORT."""
+    with connect(node, client(ca, signed(tmp_path, "sender", ca))) as connection:
+        connection.sendall(REQUEST)
+        assert read_pdu(connection)[0] == ACCEPTED
+        node.receiver.stop(0.0)
+        with suppress(ssl.SSLError, ConnectionError):
+            assert read_pdu(connection)[:1] in (b"", b"\x07")
