@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults validate test-viewer clean
+.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults soak validate test-viewer clean
 
 $(READY): pyproject.toml constraints.txt training/anatomy.txt
 	$(PYTHON) -m venv $(VENV)
@@ -62,6 +62,10 @@ validate: $(READY)
 ## Results in OHIF in headless Chromium, from Orthanc: the overlay lies on the bleed, reports open.
 test-viewer: $(READY)
 	$(BIN)/python -m pytest tests/viewer -m viewer
+
+## A million damaged PDUs over real sockets, 100,000 damaged files: the counts of what went wrong.
+soak: $(READY)
+	$(BIN)/python -m tests.soak
 
 clean:
 	rm -rf $(VENV) out

@@ -98,6 +98,7 @@ def _one(
         story = node.show(study)
         ended = story is not None and story["series"][0]["state"] in (
             "delivered",
+            "confirmed",
             "refused",
             "failed",
         )
@@ -105,7 +106,7 @@ def _one(
 
     story = wait_for(look, _DEADLINE_S, "delivered study")
     series = story["series"][0]
-    if series["state"] != "delivered":
+    if series["state"] not in ("delivered", "confirmed"):
         raise RuntimeError(
             f"the series is {series['state']}: {series['revisions'][-1]['reason_text']}"
         )

@@ -6,63 +6,27 @@ at once.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, time
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any
 
 import click
 
-from ich_node import __version__, logs, views
-from ich_node.errors import CANNOT_START, ConfigError, IchNodeError, StoreError
-from ich_node.settings import DATABASE_NAME, Settings, load_settings
+from ich_node import __version__, acts, logs, views
+from ich_node.common import clear_errors, config_option, json_option, open_database, print_json
+from ich_node.settings import load_settings
 from ich_node.states import SeriesState
 from ich_node.store import overview
-from ich_node.store.engine import DatabaseError, Engine, open_engine
-
-if TYPE_CHECKING:
-    from ich_node.store.jobs import Jobs
-
-P = ParamSpec("P")
+from ich_node.store.engine import Engine
 
 _TABLE_LIMIT = 50
 
-_config = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The TOML file; without it, the one named by ICH_NODE_CONFIG.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 _parent = click.option("--parent", type=int, hidden=True, help="End when this process has ended.")
-
-
-def _clear_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Show an error of ours as its text and not as a traceback.
-
-    Exit status 2 where starting again is no use, 1 where it may be.
-    """
-
-    @wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except StoreError as error:  # may pass: `serve` starts a process again after it
-            click.echo(f"ich-node: {error}", err=True)
-            sys.exit(1)
-        except IchNodeError as error:
-            click.echo(f"ich-node: {error}", err=True)
-            sys.exit(CANNOT_START)
-        except DatabaseError as error:
-            click.echo(f"ich-node: the database cannot be read: {error.orig}", err=True)
-            sys.exit(1)
-
-    return wrapped
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,7 +40,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-@_clear_errors
+@clear_errors
 def init(directory: Path) -> None:
     """Write a commented node.toml and the data folder into DIRECTORY."""
     target = directory / "node.toml"
@@ -92,8 +56,8 @@ def init(directory: Path) -> None:
 
 
 @main.command()
-@_config
-@_clear_errors
+@config_option
+@clear_errors
 def serve(config: Path | None) -> None:
     """Run the daemon: receiver, worker and deliverer. SIGTERM drains and stops."""
     from ich_node import node
@@ -109,9 +73,9 @@ def _say(line: str) -> None:
 
 
 @main.command()
-@_config
+@config_option
 @_parent
-@_clear_errors
+@clear_errors
 def receive(config: Path | None, parent: int | None) -> None:
     """Run the receiver alone."""
     from ich_node import node
@@ -122,9 +86,9 @@ def receive(config: Path | None, parent: int | None) -> None:
 
 
 @main.command()
-@_config
+@config_option
 @_parent
-@_clear_errors
+@clear_errors
 def work(config: Path | None, parent: int | None) -> None:
     """Run the worker alone."""
     from ich_node import node
@@ -135,9 +99,9 @@ def work(config: Path | None, parent: int | None) -> None:
 
 
 @main.command()
-@_config
+@config_option
 @_parent
-@_clear_errors
+@clear_errors
 def deliver(config: Path | None, parent: int | None) -> None:
     """Run the deliverer alone."""
     from ich_node import node
@@ -148,9 +112,9 @@ def deliver(config: Path | None, parent: int | None) -> None:
 
 
 @main.command()
-@_config
-@_json
-@_clear_errors
+@config_option
+@json_option
+@clear_errors
 def check(config: Path | None, as_json: bool) -> None:
     """Check configuration, disk, database, model, device, and echo each destination."""
     from ich_node import probe
@@ -158,7 +122,7 @@ def check(config: Path | None, as_json: bool) -> None:
     settings = load_settings(config)
     found = probe.check(settings)
     if as_json:
-        _print_json([vars(item) for item in found])
+        print_json([vars(item) for item in found])
     else:
         views.print_checks(found)
     sys.exit(0 if all(item.ok for item in found) else 1)
@@ -191,7 +155,7 @@ def _moment(
 
 
 @main.command()
-@_config
+@config_option
 @click.option(
     "--state",
     "states",
@@ -213,8 +177,8 @@ def _moment(
     help=f"The latest so many; 0 for all.  [default: {_TABLE_LIMIT}; all with --json]",
 )
 @click.option("--watch", is_flag=True, help="Show the list until Ctrl-C, anew every 2 s.")
-@_json
-@_clear_errors
+@json_option
+@clear_errors
 def studies(
     config: Path | None,
     states: tuple[str, ...],
@@ -241,9 +205,9 @@ def studies(
         limit=limit or None,
         show_patient_id=show_patient_id,
     )
-    engine = _open(load_settings(config))
+    engine = open_database(load_settings(config))
     if as_json:
-        _print_json(overview.studies(engine, chosen))
+        print_json(overview.studies(engine, chosen))
     elif watch:
         views.watch_studies(lambda: _listing(engine, chosen))
     else:
@@ -258,88 +222,24 @@ def _listing(engine: Engine, chosen: overview.Chosen) -> tuple[list[dict[str, An
 
 @main.command()
 @click.argument("study_uid")
-@_config
-@_json
-@_clear_errors
+@config_option
+@json_option
+@clear_errors
 def show(study_uid: str, config: Path | None, as_json: bool) -> None:
     """Tell the whole story of one study: states, reasons, findings, deliveries, times."""
-    story = overview.show(_open(load_settings(config)), study_uid)
+    story = overview.show(open_database(load_settings(config)), study_uid)
     if as_json:
-        _print_json(story)
+        print_json(story)
     else:
         views.print_story(story)
 
 
 @main.command()
-@click.argument("study_uid")
-@_config
-@_json
-@_clear_errors
-def retry(study_uid: str, config: Path | None, as_json: bool) -> None:
-    """Run again what failed, and send now what waits for its next attempt."""
-    from ich_node.pipeline import again
-
-    _ask(load_settings(config), as_json, lambda engine, jobs: again.retry(engine, jobs, study_uid))
-
-
-@main.command()
-@click.argument("study_uid")
-@_config
-@_json
-@_clear_errors
-def reprocess(study_uid: str, config: Path | None, as_json: bool) -> None:
-    """Analyse a study again. With the same model the kept objects are given again."""
-    from ich_node.pipeline import again
-
-    settings = load_settings(config)
-    _ask(settings, as_json, lambda engine, jobs: again.reprocess(engine, jobs, study_uid))
-
-
-@main.command()
-@click.argument("study_uid")
-@click.option("--destination", "chosen", multiple=True, help="Only to this one; may be repeated.")
-@_config
-@_json
-@_clear_errors
-def resend(study_uid: str, chosen: tuple[str, ...], config: Path | None, as_json: bool) -> None:
-    """Send the kept objects of a study again, byte for byte, to every destination."""
-    from ich_node.pipeline import again
-
-    settings = load_settings(config)
-    known = [item.name for item in settings.destinations]
-    for name in chosen:
-        if name not in known:
-            raise ConfigError(f"no destination {name!r}; configured: {', '.join(known) or 'none'}")
-    names = chosen or known
-    _ask(settings, as_json, lambda engine, jobs: again.resend(engine, jobs, study_uid, names))
-
-
-def _ask(settings: Settings, as_json: bool, command: Callable[[Engine, Jobs], list[str]]) -> None:
-    """Run a command that makes jobs due, and print what it did."""
-    from ich_node import node
-    from ich_node.store.jobs import open_jobs
-
-    engine = _open(settings)
-    jobs = open_jobs(settings.database_url)
-    try:
-        done = command(engine, jobs)
-        node.ring(settings)
-    finally:
-        jobs.destroy()
-        engine.dispose()
-    if as_json:
-        _print_json(done)
-        return
-    for line in done or ["nothing to do; `ich-node show` tells how the study stands"]:
-        click.echo(line)
-
-
-@main.command()
 @click.argument("dicom_dir", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@_config
-@_json
-@_clear_errors
+@config_option
+@json_option
+@clear_errors
 def analyze(dicom_dir: Path, out: Path, config: Path | None, as_json: bool) -> None:
     """Analyse a folder of DICOM files without a network.
 
@@ -352,16 +252,16 @@ def analyze(dicom_dir: Path, out: Path, config: Path | None, as_json: bool) -> N
     logs.configure("analyze")
     told = node.analyze(settings, dicom_dir, out, progress=views.progress(as_json))
     if as_json:
-        _print_json(told)
+        print_json(told)
     else:
         views.print_outcome(told, out)
     sys.exit(1 if told["status"] == "failed" else 0)
 
 
 @main.command()
-@_config
-@_json
-@_clear_errors
+@config_option
+@json_option
+@clear_errors
 def selftest(config: Path | None, as_json: bool) -> None:
     """Send a simulated bleed through a node of its own and back; disturbs no daemon.
 
@@ -374,21 +274,11 @@ def selftest(config: Path | None, as_json: bool) -> None:
     logs.configure("selftest", logging.WARNING)
     report = steps.run(settings, tell=views.step_printer(as_json))
     if as_json:
-        _print_json(asdict(report))
+        print_json(asdict(report))
     else:
         views.print_selftest(report)
     sys.exit(0 if report.passed else 1)
 
 
-def _open(settings: Settings) -> Engine:
-    """Open the database that a node has made; these commands make none."""
-    database = settings.storage.data_dir / DATABASE_NAME
-    if not settings.database.url and not database.is_file():
-        raise StoreError(
-            f"{settings.storage.data_dir} holds no database yet; `ich-node serve` makes it"
-        )
-    return open_engine(settings.database_url)
-
-
-def _print_json(value: Any) -> None:  # noqa: ANN401  whatever JSON can hold
-    click.echo(json.dumps(value, indent=2, default=str))
+for _act in acts.COMMANDS:
+    main.add_command(_act)

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     MISSING_SLICES = "missing_slices"
     NOT_A_HEAD = "not_a_head"
     NOT_CHOSEN = "not_chosen"
+    ORIGINALS_DELETED = "originals_deleted"
 
 
 class IchNodeError(Exception):

@@ -24,6 +24,8 @@ POINTS = (
     "deliver.begun",
     "deliver.sent",  # the destination has them, no row says so
     "deliver.committed",
+    "prove.begun",
+    "prove.asked",  # the destination was asked, no row says what for
 )
 
 Hook = Callable[[str, str], None]

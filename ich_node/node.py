@@ -22,7 +22,7 @@ from ich_node import locks, logs
 from ich_node.bell import Bell
 from ich_node.errors import StoreError
 from ich_node.notify import ALIVE, READY, STOPPING, notify
-from ich_node.pipeline import reconcile
+from ich_node.pipeline import purge, reconcile
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.completion import Completion
 from ich_node.pipeline.counting import askers
@@ -113,6 +113,7 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
         recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
         _in_background([whole, recent])  # a large spool takes minutes, or hours
+        _in_background([_Duty(purge.PERIOD_S, lambda: purge.purge(engine, settings))])
         _in_background([_Duty(_COMPLETE_S, look)], at_hand, answered)
         _until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
@@ -169,8 +170,12 @@ def run_worker(settings: Settings, parent: int | None) -> None:
 
 def run_deliverer(settings: Settings, parent: int | None) -> None:
     """Deliver results until told to stop, each destination in a queue of its own."""
+    from ich_node.deliver.tls import client_context
     from ich_node.pipeline import commitment, delivery
     from ich_node.pipeline import engine as durable
+
+    if any(destination.tls for destination in settings.destinations):
+        client_context(settings.tls)  # a file that cannot be used is told at the start
 
     with locks.take(_locks(settings), "deliverer-0", wait_s=_patience_s(parent)) as executor:
         store = prepare(settings)
@@ -184,6 +189,7 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
                 jobs=jobs,
                 calling_ae=settings.dicom.ae_title,
                 destinations=destinations,
+                tls=settings.tls,
                 at_hand=at_hand,
             )
         )
@@ -195,12 +201,13 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
         ours = settings.dicom.ae_title
         reports = _Duty(
             commitment.PERIOD_S,
-            lambda: commitment.report_owed(store, ours, settings.destinations),
+            lambda: commitment.report_owed(store, ours, settings.destinations, settings.tls),
         )
         _in_background([reports])  # a peer that hangs must not hold up the others
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
+            _Duty(_IDLE_LOOK_S, lambda: reconcile.hasten(store, jobs)),
             _Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
         )
         _in_background(duties, at_hand)

@@ -6,12 +6,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from pydicom.uid import UID
 
 from ich_node import node
 from ich_node.deliver.scu import echo
 from ich_node.errors import IchNodeError
 from ich_node.records import CheckItem
-from ich_node.settings import Settings
+from ich_node.settings import Destination, Settings
+from ich_node.store import deliveries, destinations
+from ich_node.store.engine import DatabaseError, Engine, open_engine
 
 _MODEL_TIMEOUT_S = 300
 
@@ -24,10 +30,34 @@ def check(settings: Settings) -> list[CheckItem]:
         _try("database", lambda: _database(settings)),
         _try("model", lambda: _model(settings)),
     ]
-    for destination in settings.destinations:
-        ok, text = echo(destination, settings.dicom.ae_title)
-        found.append(CheckItem(f"destination {destination.name}", ok, text))
-    return found
+    return found + [_destination(settings, destination) for destination in settings.destinations]
+
+
+def _destination(settings: Settings, destination: Destination) -> CheckItem:
+    """Echo it, and say what it is known not to take, and whether it is held."""
+    ok, text = echo(destination, settings.dicom.ae_title, tls=settings.tls)
+    with suppress(IchNodeError, DatabaseError):  # said of the database itself
+        text += _remembered(open_engine(settings.database_url), destination)
+    return CheckItem(f"destination {destination.name}", ok, text)
+
+
+def _remembered(engine: Engine, destination: Destination) -> str:
+    name, said = destination.name, ""
+    instead = "captures go instead" if destination.fallback else "fallback is not set"
+    for uid, since in destinations.refused_classes(engine, name).items():
+        said += f"; has not accepted {UID(uid).name} since {_day(since)}, {instead}"
+    held = destinations.held(engine)
+    if name in held:
+        waiting = sum(item.destination == name for item in deliveries.due(engine))
+        said += (
+            f"; HELD since {_day(held[name])}, {waiting} deliveries wait: "
+            f"`ich-node release --destination {name}`"
+        )
+    return said
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _try(name: str, look: Callable[[], str]) -> CheckItem:

@@ -340,7 +340,9 @@ class Verdict:
     """What a destination answered to one object.
 
     ``status`` is the DIMSE status, None where no answer came. ``stored`` holds for success and
-    for the storage warnings (PS3.4 B.2.3); ``transient`` says that trying again makes sense.
+    for the storage warnings (PS3.4 B.2.3); ``transient`` says that trying again makes sense;
+    ``class_refused`` that no object of this SOP class is taken there, and ``replaced`` that others
+    went in its place.
     """
 
     kind: str
@@ -349,6 +351,9 @@ class Verdict:
     stored: bool
     transient: bool
     text: str
+    sop_class_uid: str = ""
+    class_refused: bool = False
+    replaced: bool = False
 
 
 @dataclass(frozen=True)

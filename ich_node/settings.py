@@ -111,20 +111,6 @@ class Destination(_Section):
     commitment: Literal["auto", "require", "off"] = "auto"
     tls: bool = False
 
-    @model_validator(mode="after")
-    def _only_what_is_there(self) -> Destination:
-        """Refuse what this version cannot do, rather than send less than was asked for."""
-        if self.fallback:
-            msg = 'fallback: "sc" is not available in this version; allowed: ""'
-            raise ValueError(msg)
-        if self.commitment == "require":
-            msg = 'commitment: "require" is not available in this version; allowed: "auto", "off"'
-            raise ValueError(msg)
-        if self.tls:
-            msg = "tls: true is not available in this version; allowed: false"
-            raise ValueError(msg)
-        return self
-
 
 class Completion(_Section):
     """When a series counts as complete if nothing decides earlier."""
@@ -214,15 +200,21 @@ class Tls(_Section):
     ca: str = ""
 
     @model_validator(mode="after")
-    def _not_yet(self) -> Tls:
+    def _fits(self) -> Tls:
         if self.enabled:
             msg = "enabled: true is not available in this version; allowed: false"
+            raise ValueError(msg)
+        if bool(self.cert) != bool(self.key):
+            msg = "cert and key: one is empty; give both files, or neither"
             raise ValueError(msg)
         return self
 
 
 class Retention(_Section):
-    """How long things are kept."""
+    """How long things are kept: days since the last image came, and since results were built.
+
+    0: no limit. Whatever is unread, unsent or not confirmed stays.
+    """
 
     originals_days: Annotated[int, Field(ge=0)] = 30
     results_days: Annotated[int, Field(ge=0)] = 0
@@ -256,6 +248,13 @@ class Settings(BaseSettings):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 msg = f"{kind}: the name {twice[0]!r} is used twice; names must differ"
+                raise ValueError(msg)
+        for destination in self.destinations:
+            if destination.tls and not self.tls.ca:
+                msg = (
+                    f"destinations: {destination.name!r} has tls = true, which needs tls.ca: the "
+                    "file (PEM) with the certificates that sign the destination's"
+                )
                 raise ValueError(msg)
         known = {destination.name for destination in self.destinations}
         for source in self.sources:
@@ -344,6 +343,9 @@ def _anchored(loaded: Settings, base: Path) -> Settings:
     values = {name: getattr(loaded, name) for name in Settings.model_fields}
     storage = loaded.storage
     values["storage"] = storage.model_copy(update={"data_dir": base / storage.data_dir})
+    files = {name: getattr(loaded.tls, name) for name in ("cert", "key", "ca")}
+    anchored = {name: str(base / path) for name, path in files.items() if path}
+    values["tls"] = loaded.tls.model_copy(update=anchored)
     bundle = loaded.model.bundle
     if "/" in bundle:
         values["model"] = loaded.model.model_copy(update={"bundle": str(base / bundle)})

@@ -33,7 +33,8 @@ class SeriesEvent(StrEnum):
     """What happens to a series, or to the revision of it that is analysed.
 
     ``image`` an image came; ``waits`` a better series of its study may be coming; ``chosen`` it was
-    passed over and is to be read after all; ``requeued`` its job was lost and another carries it;
+    passed over and is to be read after all; ``lost`` a destination does not hold what it stored;
+    ``requeued`` its job was lost and another carries it;
     ``retry``, ``reprocess`` and ``resend`` an administrator asked; the others are the ends of the
     stages.
     """
@@ -46,6 +47,8 @@ class SeriesEvent(StrEnum):
     INFERRED = "inferred"
     REPORTED = "reported"
     DELIVERED = "delivered"
+    CONFIRMED = "confirmed"
+    LOST = "lost"
     REFUSED = "refused"
     FAILED = "failed"
     REQUEUED = "requeued"
@@ -55,25 +58,41 @@ class SeriesEvent(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where the objects of one revision stand on their way to one destination."""
+    """Where the objects of one revision stand on their way to one destination.
+
+    ``awaiting proof`` and ``delivered`` say that the destination answered every C-STORE with
+    success; in ``delivered`` no more can be had, in ``confirmed`` it has proven that it holds them.
+    """
 
     PENDING = "pending"
     RETRYING = "retrying"
+    AWAITING = "awaiting proof"
     DELIVERED = "delivered"
+    CONFIRMED = "confirmed"
     FAILED = "failed"
 
 
 class DeliveryEvent(StrEnum):
     """What happens to a delivery.
 
-    ``stored``, ``postponed`` and ``refused`` are the ends of an attempt; ``requeued`` says that its
-    job was lost; ``retry`` asks for what is not stored yet, ``resend`` for everything once more.
+    ``stored``, ``postponed`` and ``refused`` are the ends of an attempt to send. Of one to have it
+    proven: ``confirmed``; ``asked``, there is no answer yet; ``lost``, the destination does not
+    hold an object and gets it again; ``unprovable``, it cannot or may not be asked; ``refused``
+    where proof is required. ``answered`` brings the next attempt forward; ``requeued`` says that
+    its job was lost, ``released`` that its destination is held no more; ``retry`` asks now for what
+    is not stored or not proven yet, ``resend`` for everything once more.
     """
 
     STORED = "stored"
     POSTPONED = "postponed"
     REFUSED = "refused"
+    ASKED = "asked"
+    ANSWERED = "answered"
+    CONFIRMED = "confirmed"
+    LOST = "lost"
+    UNPROVABLE = "unprovable"
     REQUEUED = "requeued"
+    RELEASED = "released"
     RETRY = "retry"
     RESEND = "resend"
 
@@ -120,6 +139,9 @@ SERIES: Mapping[tuple[SeriesState, SeriesEvent], SeriesState] = {
     **{(state, _E.REPORTED): state for state in _BUILT},
     (_S.REPORTED, _E.DELIVERED): _S.DELIVERED,
     (_S.DELIVERED, _E.DELIVERED): _S.DELIVERED,
+    (_S.DELIVERED, _E.CONFIRMED): _S.CONFIRMED,
+    (_S.CONFIRMED, _E.CONFIRMED): _S.CONFIRMED,
+    **{(state, _E.LOST): _S.REPORTED for state in (_S.REPORTED, _S.DELIVERED)},
     **{(state, _E.REFUSED): _S.REFUSED for state in (*_UNDER_WAY, _S.REFUSED)},
     **{(state, _E.FAILED): _S.FAILED for state in (*_UNDER_WAY, _S.FAILED)},
     **{(state, _E.REQUEUED): _S.COMPLETE for state in _UNDER_WAY},
@@ -130,13 +152,20 @@ SERIES: Mapping[tuple[SeriesState, SeriesEvent], SeriesState] = {
 }
 
 _D, _V = DeliveryState, DeliveryEvent
-_DUE = (_D.PENDING, _D.RETRYING)
+_TO_SEND = (_D.PENDING, _D.RETRYING)
+_DUE = (*_TO_SEND, _D.AWAITING)
 DELIVERIES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
-    **{(state, _V.STORED): _D.DELIVERED for state in _DUE},
-    **{(state, _V.POSTPONED): _D.RETRYING for state in _DUE},
+    **{(state, _V.STORED): _D.AWAITING for state in _TO_SEND},
+    **{(state, _V.POSTPONED): _D.RETRYING for state in _TO_SEND},
     **{(state, _V.REFUSED): _D.FAILED for state in _DUE},
-    **{(state, _V.REQUEUED): state for state in _DUE},
+    (_D.AWAITING, _V.ASKED): _D.AWAITING,
+    (_D.AWAITING, _V.ANSWERED): _D.AWAITING,
+    (_D.AWAITING, _V.CONFIRMED): _D.CONFIRMED,
+    (_D.AWAITING, _V.LOST): _D.RETRYING,
+    (_D.AWAITING, _V.UNPROVABLE): _D.DELIVERED,
+    **{(state, event): state for state in _DUE for event in (_V.REQUEUED, _V.RELEASED)},
     **{(state, _V.RETRY): _D.PENDING for state in (_D.RETRYING, _D.FAILED)},
+    (_D.AWAITING, _V.RETRY): _D.AWAITING,
     **{(state, _V.RESEND): _D.PENDING for state in _D},
 }
 
@@ -168,3 +197,5 @@ ANSWERED = (
     AnnouncementState.REPORTED,
 )
 DUE = _DUE
+# Each destination has answered every C-STORE with success.
+ARRIVED = (_D.AWAITING, _D.DELIVERED, _D.CONFIRMED)

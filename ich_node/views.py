@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ich_node.pipeline.purge import Plan
 from ich_node.records import CheckItem
 from ich_node.selftest.report import Outcome, Report, Step
 
@@ -51,6 +52,26 @@ def _print_step(step: Step) -> None:
     _out.print(
         f"{_MARKS[step.outcome]} {step.name:<12} {step.seconds:6.2f} s  {escape(step.text)}",
         soft_wrap=True,
+    )
+
+
+def print_purge(done: Plan, dry_run: bool) -> None:
+    """Print what was deleted, or would be, a line for each study; then what must stay, and why."""
+    for item in done.deletions:
+        _out.print(
+            f"{item.kind:<9}  {item.study_instance_uid}  {item.files} files: {item.why}",
+            soft_wrap=True,
+        )
+    for held in done.bound:
+        _out.print(
+            f"[yellow]kept     [/]  {held.study_instance_uid}  {held.files} files: {held.bound}",
+            soft_wrap=True,
+        )
+    verb = "to be deleted" if dry_run else "deleted"
+    _out.print(
+        f"{len(done.deletions)} {verb}, {done.freed / 1e6:.0f} MB of originals; "
+        f"{len(done.bound)} overdue and kept; {done.held / 1e9:.2f} GB were held"
+        + (f", {done.limit / 1e9:g} GB allowed" if done.limit else "")
     )
 
 
@@ -121,7 +142,7 @@ def _study_lines(listed: Sequence[Mapping[str, Any]], more: int) -> list[str]:
             images = escape(f"{series['instances']} {series['modality']}")
             lines.append(
                 f"  {_coloured(series['state'])}{' ' * (10 - len(series['state']))} {images:<8} "
-                f"{_result(series):<24} {series['series_instance_uid']}"
+                f"{_result(series):<24} {series['series_instance_uid']}{_on_the_way(series)}"
             )
     if more:
         lines.append(f"... and {more} earlier; --limit 0 lists all")
@@ -134,6 +155,13 @@ def _result(series: Mapping[str, Any]) -> str:
     if series["state"] in ("reported", "delivered", "confirmed"):
         return ", ".join(series["present"]) or "no haemorrhage found"
     return ""
+
+
+def _on_the_way(series: Mapping[str, Any]) -> str:
+    """Name the destinations that do not have the results, or have not proven it yet."""
+    ended = ("delivered", "confirmed")
+    open_ = [f"{name}: {how}" for name, how in series["deliveries"].items() if how not in ended]
+    return f"  ({'; '.join(open_)})" if open_ else ""
 
 
 def print_story(story: Mapping[str, Any]) -> None:
@@ -171,7 +199,8 @@ def _print_revision(revision: Mapping[str, Any]) -> None:
         _out.print("  seconds: " + _timings(revision["timings_s"]))
     for delivery in revision["deliveries"]:
         _out.print(
-            f"  to {delivery['destination']}: {delivery['state']}, attempt {delivery['attempt']}; "
+            f"  to {delivery['destination']}: {delivery['state']}"
+            f"{' (held)' if delivery['held'] else ''}, attempt {delivery['attempt']}; "
             f"{delivery['text']}",
             markup=False,
         )

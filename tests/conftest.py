@@ -22,6 +22,10 @@ _NEEDS = {
         lambda: Path("/usr/bin/storescu").exists(),
         "DCMTK is missing: install the Debian package dcmtk",
     ),
+    "openssl": (
+        lambda: Path("/usr/bin/openssl").exists(),
+        "OpenSSL's program is missing: install the Debian package openssl",
+    ),
     "orthanc": (
         lambda: shutil.which("Orthanc") is not None,
         "Orthanc is missing: install the Debian package orthanc",

@@ -17,6 +17,7 @@ from pydicom.uid import UID, CTImageStorage
 
 from ich_node.assemble.frames import MULTIFRAME
 from ich_node.assemble.source import SourceImage, number, numbers, text, texts
+from ich_node.decoding import Undecodable, stored_values
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.geometry import MIN_SLICES, plane_axes
 
@@ -232,8 +233,8 @@ def same_image(first: Dataset, second: Dataset) -> bool:
     if first.get("PixelData") == second.get("PixelData"):
         return True
     try:  # the same image may come in two transfer syntaxes
-        return bool(np.array_equal(first.pixel_array, second.pixel_array))
-    except Exception:  # what cannot be decoded cannot be called the same
+        return bool(np.array_equal(stored_values(first), stored_values(second)))
+    except (Undecodable, MemoryError):  # what cannot be decoded cannot be called the same
         return False
 
 

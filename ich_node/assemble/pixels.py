@@ -11,6 +11,7 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from ich_node.assemble.source import SourceImage, number, text
+from ich_node.decoding import Undecodable, stored_values
 from ich_node.errors import Reason, SeriesRefused
 
 # What lies below air is padding outside the reconstructed circle (GE sends -1500, -2000, -3024).
@@ -97,16 +98,13 @@ def decoded(image: SourceImage) -> npt.NDArray[Any]:
     """
     syntax = UID(text(image.dataset.file_meta, "TransferSyntaxUID"))
     try:
-        stored: npt.NDArray[Any] = image.dataset.pixel_array
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise whatever they like
+        return stored_values(image.dataset)
+    except Undecodable as error:
         raise SeriesRefused(
             Reason.UNREADABLE,
             f"file {image.name}: pixel data in {syntax.name} cannot be decoded "
-            f"({type(error).__name__}); send it again, uncompressed if need be",
+            f"({error}); send it again, uncompressed if need be",
         ) from error
-    return stored
 
 
 def _check_high_bit(image: SourceImage) -> None:

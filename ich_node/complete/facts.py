@@ -15,6 +15,7 @@ from typing import Any
 
 from pydicom import Dataset
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
@@ -94,12 +95,12 @@ class SeriesFacts:
 
 def facts_of(headers: Sequence[Dataset], rules: Selection) -> SeriesFacts:
     """Read the facts out of the headers of one series; at least one header."""
-    ct = [header for header in headers if _get(header, "SOPClassUID") in _CT]
+    ct = [header for header in headers if _class_of(header) in _CT]
     slices = [header for header in ct if not _is_localizer(header)]
     shown = (slices or ct or list(headers))[0]
     middle = (slices or ct or list(headers))[len(slices or ct or headers) // 2]
     thicknesses = [part for header in slices if (part := _number(header, "SliceThickness"))]
-    classes = Counter(_get(header, "SOPClassUID") for header in headers)
+    classes = Counter(_class_of(header) for header in headers)
     commonest = classes.most_common(1)[0][0]
     kernel_name = _first(shown, "ConvolutionKernel")
     return SeriesFacts(
@@ -214,6 +215,11 @@ def _number(header: Dataset, keyword: str) -> float | None:
         return float(_get(header, keyword) or 0) or None
     except (TypeError, ValueError):
         return None
+
+
+def _class_of(header: Dataset) -> UID | None:
+    value = _get(header, "SOPClassUID")
+    return value if isinstance(value, UID) else None  # damage can make it several
 
 
 def _get(header: Dataset, keyword: str) -> Any:  # noqa: ANN401 - elements hold anything

@@ -6,11 +6,13 @@ from pynetdicom import build_role
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from ich_node.deliver.scu import NoAssociation, associate, make_entity
-from ich_node.settings import Destination
+from ich_node.settings import Destination, Tls
 from ich_node.store.commitments import Commitment
 
 
-def report(destination: Destination, calling_ae: str, truth: Commitment) -> str:
+def report(
+    destination: Destination, calling_ae: str, truth: Commitment, *, tls: Tls | None = None
+) -> str:
     """Tell a peer what is stored of what it asked for (PS3.4 J.3.3).
 
     We stay the SCP of the service, in an association that we ask for (PS3.7 D.3.3.4).
@@ -23,7 +25,7 @@ def report(destination: Destination, calling_ae: str, truth: Commitment) -> str:
     entity = make_entity(calling_ae)
     entity.add_requested_context(StorageCommitmentPushModel)
     role = build_role(StorageCommitmentPushModel, scp_role=True)
-    association = associate(entity, destination, [role])
+    association = associate(entity, destination, [role], tls=tls)
     if isinstance(association, NoAssociation):
         return association.text
     try:

@@ -9,7 +9,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from ich_node.deliver.scu import NoAssociation, associate, make_entity
 from ich_node.errors import IchNodeError
-from ich_node.settings import Destination
+from ich_node.settings import Destination, Tls
 
 # Short: who asks will ask again.
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
@@ -25,6 +25,8 @@ def count_instances(
     calling_ae: str,
     study_instance_uid: str,
     series_instance_uid: str,
+    *,
+    tls: Tls | None = None,
 ) -> int:
     """Ask how many instances of a series a destination holds.
 
@@ -45,15 +47,15 @@ def count_instances(
     entity.connection_timeout = _CONNECT_S
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _ANSWER_S
     entity.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
-    association = associate(entity, destination)
+    association = associate(entity, destination, tls=tls)
     if isinstance(association, NoAssociation):
         raise QueryFailed(association.text)
     try:
-        found = _find(association, _series(study_instance_uid, series_instance_uid))
+        found = find(association, _series(study_instance_uid, series_instance_uid))
         numbers = [_number(item) for item in found]
         if None not in numbers:
             return sum(number or 0 for number in numbers)
-        return len(_find(association, _images(study_instance_uid, series_instance_uid)))
+        return len(find(association, _images(study_instance_uid, series_instance_uid)))
     except RuntimeError as error:  # the association ended between the two
         raise QueryFailed("the association ended before the C-FIND") from error
     finally:
@@ -61,8 +63,8 @@ def count_instances(
             association.release()
 
 
-def _find(association: Any, identifier: Dataset) -> list[Dataset]:  # noqa: ANN401
-    """Return every match.
+def find(association: Any, identifier: Dataset) -> list[Dataset]:  # noqa: ANN401
+    """Return every match of a C-FIND in an association.
 
     Raises
     ------

@@ -16,24 +16,14 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
+from ich_node.deliver.statuses import meaning, refuses_class
+from ich_node.deliver.tls import client_context, fault
+from ich_node.errors import ConfigError
 from ich_node.records import Verdict
-from ich_node.settings import Destination
+from ich_node.settings import Destination, Tls
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
-_REJECTED_TRANSIENT = 2  # PS3.8 7.1.1.7
 _CONNECT_S, _ACSE_S, _DIMSE_S, _NETWORK_S = 10.0, 30.0, 120.0, 120.0
-# Attribute list error, attribute value out of range, and all of Bxxx: done, with a remark.
-_WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
-# The destination has this UID. Ours are derived from the content, so it is this object: an answer
-# to an earlier attempt was lost.
-_THERE_ALREADY = 0x0111
-# No such, invalid or missing attribute or value, class or instance, operation or argument not
-# understood, not authorised: another attempt gives the same.
-_PERMANENT = frozenset(
-    {0x0105, 0x0106, 0x0112, 0x0113, 0x0114, 0x0115, 0x0117, 0x0118, 0x0119}
-    | {0x0120, 0x0121, 0x0122, 0x0124, 0x0211, 0x0212}
-)
-_OUT_OF_RESOURCES = 0xA7
 
 
 @dataclass(frozen=True)
@@ -49,19 +39,24 @@ class _Object:
 
 @dataclass(frozen=True)
 class NoAssociation:
-    """Why there is no association, and whether there may be one later."""
+    """Why there is no association; not transient where none of the SOP classes is accepted."""
 
     text: str
     transient: bool
 
 
 def send(
-    destination: Destination, calling_ae: str, objects: Sequence[tuple[str, Path]]
+    destination: Destination,
+    calling_ae: str,
+    objects: Sequence[tuple[str, Path]],
+    instead: Sequence[tuple[str, Path]] = (),
+    *,
+    tls: Tls | None = None,
 ) -> list[Verdict]:
     """Send files to a destination by C-STORE in one association.
 
     A file goes out as it is; a peer that takes only Implicit VR Little Endian gets the same data
-    set in that encoding.
+    set in that encoding. Every SOP class is proposed each time: what a peer takes may change.
 
     Parameters
     ----------
@@ -71,11 +66,15 @@ def send(
         Our AE title.
     objects
         Kind (``seg``, ``sr``) and file of each, in the order to send.
+    instead
+        What goes, after these, where the SOP class of one of them is not accepted.
+    tls
+        Our certificate and whom to trust, for a destination with TLS.
 
     Returns
     -------
     list of Verdict
-        One for each object, in the same order.
+        One for each object that went or should have gone, in the same order.
 
     Raises
     ------
@@ -84,26 +83,37 @@ def send(
     """
     _config.STORE_SEND_CHUNKED_DATASET = True
     read = [_read(kind, path) for kind, path in objects]
+    spare = [_read(kind, path) for kind, path in instead]
     entity = make_entity(calling_ae)
-    for sop_class, syntax in dict.fromkeys((o.sop_class_uid, o.transfer_syntax_uid) for o in read):
-        entity.add_requested_context(sop_class, syntax)
-        if syntax == ExplicitVRLittleEndian:
-            entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
-    association = associate(entity, destination)
+    _propose(entity, [*read, *spare])
+    association = associate(entity, destination, tls=tls)
     if isinstance(association, NoAssociation):
-        return [_unsent(item, association.text, association.transient) for item in read]
+        refused = not association.transient
+        return [
+            _unsent(item, association.text, association.transient, class_refused=refused)
+            for item in read
+        ]
     verdicts = [_send_one(association, item) for item in read]
+    if any(verdict.class_refused for verdict in verdicts):
+        verdicts += [_send_one(association, item) for item in spare]
     if association.is_established:
         association.release()
     return verdicts
 
 
-def echo(destination: Destination, calling_ae: str) -> tuple[bool, str]:
+def _propose(entity: AE, items: Sequence[_Object]) -> None:
+    for sop_class, syntax in dict.fromkeys((o.sop_class_uid, o.transfer_syntax_uid) for o in items):
+        entity.add_requested_context(sop_class, syntax)
+        if syntax == ExplicitVRLittleEndian:
+            entity.add_requested_context(sop_class, ImplicitVRLittleEndian)
+
+
+def echo(destination: Destination, calling_ae: str, *, tls: Tls | None = None) -> tuple[bool, str]:
     """Ask a destination by C-ECHO whether it is there; say what it answered."""
     entity = make_entity(calling_ae)
     entity.add_requested_context(Verification)
     where = f"{destination.ae_title} at {destination.host}:{destination.port}"
-    association = associate(entity, destination)
+    association = associate(entity, destination, tls=tls)
     if isinstance(association, NoAssociation):
         return False, f"{where}: {association.text}"
     try:
@@ -131,25 +141,41 @@ def make_entity(calling_ae: str) -> AE:
     return entity
 
 
-def associate(entity: AE, destination: Destination, roles: Sequence[Any] = ()) -> Any:  # noqa: ANN401
+def associate(
+    entity: AE,
+    destination: Destination,
+    roles: Sequence[Any] = (),
+    handlers: Sequence[Any] = (),
+    tls: Tls | None = None,
+) -> Any:  # noqa: ANN401
     """Return an established association, or a `NoAssociation` that says why there is none.
 
-    `roles` are items of SCP/SCU role selection (PS3.7 D.3.3.4).
+    `roles` are items of SCP/SCU role selection (PS3.7 D.3.3.4); `handlers` are pynetdicom's.
     """
     where = f"{destination.host}:{destination.port}"
     try:
+        context = client_context(tls or Tls()) if destination.tls else None
         association = entity.associate(
             destination.host,
             destination.port,
             ae_title=destination.ae_title,
             ext_neg=list(roles),
-            evt_handlers=[(evt.EVT_ABORTED, _wake)],
+            evt_handlers=[(evt.EVT_ABORTED, _wake), *handlers],
+            tls_args=(context, destination.host) if context else None,
         )
     except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
         return NoAssociation(f"no way to {where}: {error}", transient=True)
+    except ConfigError as error:  # a file of [tls] that went or changed since the start
+        return NoAssociation(str(error), transient=True)
     if association.is_established:
         return association
-    return _why_not(association, destination)
+    found = _why_not(association, destination)
+    if context is None or association.is_rejected or not found.transient:
+        return found
+    said = fault(destination, context, _CONNECT_S)
+    if not said and not (tls and tls.cert):
+        said = "it ended without an answer; it may ask for our certificate: tls.cert, tls.key"
+    return NoAssociation(f"no association with {where}: {said}", transient=True) if said else found
 
 
 def _wake(event: Any) -> None:  # noqa: ANN401
@@ -171,10 +197,11 @@ def _read(kind: str, path: Path) -> _Object:
 def _why_not(association: Any, destination: Destination) -> NoAssociation:  # noqa: ANN401
     answer = association.acceptor.primitive
     if association.is_rejected:
+        # Also one that calls itself permanent: it ends when somebody lets our AE title in there.
         return NoAssociation(
             f"association rejected by {destination.ae_title}: {answer.reason_str} "
             f"({answer.result_str}); check AE titles and hosts on both sides",
-            transient=answer.result == _REJECTED_TRANSIENT,
+            transient=True,
         )
     if association.rejected_contexts:
         # pynetdicom itself aborts an association without a single accepted context
@@ -197,7 +224,8 @@ def _send_one(association: Any, item: _Object) -> Verdict:  # noqa: ANN401
     }
     if not accepted:
         name = pydicom.uid.UID(item.sop_class_uid).name
-        return _unsent(item, f"the destination does not accept {name}", transient=False)
+        text = f"the destination does not accept {name}"
+        return _unsent(item, text, transient=False, class_refused=True)
     try:
         status = association.send_c_store(_payload(item, accepted))
     except RuntimeError:  # it ended between the two
@@ -219,20 +247,30 @@ def _payload(item: _Object, accepted: set[str]) -> Path | pydicom.FileDataset:
 
 
 def _judge(item: _Object, status: Any) -> Verdict:  # noqa: ANN401
-    """Read a C-STORE response (PS3.4 table B.2-1, PS3.7 annex C)."""
     if "Status" not in status:
         return _unsent(item, "no answer: timed out or connection lost", transient=True)
     code = int(status.Status)
-    text = f"{code:04X}H {status.get('ErrorComment') or ''}".strip()
-    if code == 0 or code in _WARNINGS or code >> 12 == 0xB:
-        return Verdict(item.kind, item.sop_instance_uid, code, True, False, f"stored ({text})")
-    if code == _THERE_ALREADY:
-        text = f"stored earlier ({text})"
-        return Verdict(item.kind, item.sop_instance_uid, code, True, False, text)
-    wrong_object = code >> 12 in (0xA, 0xC) and code >> 8 != _OUT_OF_RESOURCES
-    transient = not (wrong_object or code in _PERMANENT)
-    return Verdict(item.kind, item.sop_instance_uid, code, False, transient, f"refused, {text}")
+    found = meaning(code, str(status.get("ErrorComment") or ""))
+    return Verdict(
+        item.kind,
+        item.sop_instance_uid,
+        code,
+        found.stored,
+        found.transient,
+        found.text,
+        item.sop_class_uid,
+        refuses_class(code),
+    )
 
 
-def _unsent(item: _Object, text: str, transient: bool) -> Verdict:
-    return Verdict(item.kind, item.sop_instance_uid, None, False, transient, text)
+def _unsent(item: _Object, text: str, transient: bool, *, class_refused: bool = False) -> Verdict:
+    return Verdict(
+        item.kind,
+        item.sop_instance_uid,
+        None,
+        False,
+        transient,
+        text,
+        item.sop_class_uid,
+        class_refused,
+    )

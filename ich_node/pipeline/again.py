@@ -1,7 +1,7 @@
-"""What an administrator asks for by `retry`, `reprocess` and `resend`.
+"""What an administrator asks for by `retry`, `reprocess`, `resend`, `hold` and `release`.
 
-Each acts on the newest revision of every series of one study, and says what it did in a line for
-each.
+The first three act on the newest revision of every series of one study, the others on all that is
+due at a destination. Each says what it did, line by line.
 """
 
 from __future__ import annotations
@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ich_node.states import DeliveryEvent, DeliveryState, IllegalTransition, SeriesEvent
-from ich_node.store import deliveries, results, revisions
+from ich_node.store import deliveries, destinations, results, retention, revisions
+from ich_node.store.deliveries import Due
 from ich_node.store.engine import Connection, Engine, writing
 from ich_node.store.jobs import Jobs
 from ich_node.store.revisions import Newest
 
 _ASKED = "asked for by `ich-node {}`"
+_RETRIED = {
+    DeliveryState.RETRYING: "sent again to",
+    DeliveryState.FAILED: "sent again to",
+    DeliveryState.AWAITING: "proof asked for again from",
+}
 
 
 def retry(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
-    """Run again what failed: the analysis, and what a destination has not stored yet.
+    """Run again what failed: the analysis, and what a destination has not stored or proven yet.
 
     Returns
     -------
@@ -36,9 +42,12 @@ def retry(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
         for newest in revisions.newest(connection, study_instance_uid):
             if _retry_analysis(connection, jobs, newest, text):
                 done.append(f"series {newest.series_instance_uid}: analysed again")
-            for name in _not_stored(connection, newest.key):
+            for name, state in deliveries.of_revision(connection, newest.key).items():
+                if state not in _RETRIED:
+                    continue
                 deliveries.ask(connection, jobs, newest.key, name, DeliveryEvent.RETRY, text)
-                done.append(f"series {newest.series_instance_uid}: sent again to {name}")
+                uid, what = newest.series_instance_uid, _RETRIED[state]
+                done.append(f"series {uid}: {what} {name}")
     return done
 
 
@@ -47,13 +56,6 @@ def _retry_analysis(connection: Connection, jobs: Jobs, newest: Newest, text: st
         return revisions.requeue(connection, jobs, newest.item, text, event=SeriesEvent.RETRY)
     except IllegalTransition:  # it has not failed
         return False
-
-
-def _not_stored(connection: Connection, key: str) -> list[str]:
-    waiting = (DeliveryState.RETRYING, DeliveryState.FAILED)
-    return [
-        name for name, state in deliveries.of_revision(connection, key).items() if state in waiting
-    ]
 
 
 def reprocess(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
@@ -76,6 +78,9 @@ def reprocess(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
     with writing(engine) as connection:
         for newest in revisions.newest(connection, study_instance_uid):
             uid = newest.series_instance_uid
+            if gone := retention.deleted_images(connection, uid):
+                done.append(f"series {uid}: left alone, {gone} of its images were deleted")
+                continue
             try:
                 revisions.reopen(connection, jobs, uid, _ASKED.format("reprocess"))
                 done.append(f"series {uid}: analysed again as a new revision")
@@ -84,15 +89,13 @@ def reprocess(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
     return done
 
 
-def resend(
-    engine: Engine, jobs: Jobs, study_instance_uid: str, destinations: Sequence[str]
-) -> list[str]:
+def resend(engine: Engine, jobs: Jobs, study_instance_uid: str, names: Sequence[str]) -> list[str]:
     """Send the kept objects of a study once more, byte for byte.
 
     Parameters
     ----------
-    destinations
-        Those to send to; one that had nothing due before gets them too.
+    names
+        Of the destinations to send to; one that had nothing due before gets them too.
 
     Returns
     -------
@@ -107,16 +110,65 @@ def resend(
     text = _ASKED.format("resend")
     done = []
     with writing(engine) as connection:
+        held = destinations.held_in(connection)
         for newest in revisions.newest(connection, study_instance_uid):
             key, uid = newest.key, newest.series_instance_uid
             if not results.has_any(connection, key):
                 continue
             revisions.apply(connection, key, SeriesEvent.RESEND, text)
             known = deliveries.of_revision(connection, key)
-            for name in destinations:
+            for name in names:
                 if name in known:
                     deliveries.ask(connection, jobs, key, name, DeliveryEvent.RESEND, text)
                 else:
                     deliveries.open_deliveries(connection, jobs, key, [name])
-                done.append(f"series {uid}: sent to {name}")
+                waits = ", which is held" if name in held else ""
+                done.append(f"series {uid}: sent to {name}{waits}")
     return done
+
+
+def hold(engine: Engine, names: Sequence[str]) -> list[str]:
+    """Let deliveries to destinations wait; one that is at hand ends first.
+
+    Returns
+    -------
+    list of str
+        What was done, and how many deliveries wait.
+    """
+    done = []
+    with writing(engine) as connection:
+        for name in names:
+            if not destinations.hold(connection, name):
+                done.append(f"{name}: is held already")
+                continue
+            waiting = _due(connection, name)
+            for item in waiting:
+                revisions.note(connection, item.key, "delivery_held", f"{name}: held")
+            done.append(f"{name}: held; {len(waiting)} deliveries wait")
+    return done
+
+
+def release(engine: Engine, jobs: Jobs, names: Sequence[str]) -> list[str]:
+    """Let deliveries to destinations go on, now.
+
+    Returns
+    -------
+    list of str
+        What was done, and how many deliveries go on.
+    """
+    done = []
+    with writing(engine) as connection:
+        for name in names:
+            if not destinations.release(connection, name):
+                done.append(f"{name}: is not held")
+                continue
+            waiting = _due(connection, name)
+            for item in waiting:
+                text, event = _ASKED.format("release"), DeliveryEvent.RELEASED
+                deliveries.ask(connection, jobs, item.key, name, event, text)
+            done.append(f"{name}: released; {len(waiting)} deliveries go on")
+    return done
+
+
+def _due(connection: Connection, name: str) -> list[Due]:
+    return [item for item in deliveries.due_in(connection) if item.destination == name]

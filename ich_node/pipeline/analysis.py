@@ -23,8 +23,8 @@ from ich_node.pipeline.outcome import Context
 from ich_node.pipeline.worker import Worker
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
 from ich_node.states import UNFINISHED, SeriesEvent
-from ich_node.store import deliveries, results, revisions
-from ich_node.store.engine import DatabaseError, writing
+from ich_node.store import deliveries, results, retention, revisions
+from ich_node.store.engine import DatabaseError, Engine, writing
 from ich_node.store.jobs import ANALYSE_WORKFLOW
 
 _log = logs.get(__name__)
@@ -138,6 +138,7 @@ def _crashed(stage: str, died: int) -> Step:
 
 
 def _assemble(worker: Worker, revision: Revision) -> Timings:
+    check_kept(worker.engine, revision.key)
     settle.choose(worker, revision)
     first, last, complete = revisions.moments(worker.engine, revision.key)
     queued = time.time() - complete
@@ -152,6 +153,23 @@ def _assemble(worker: Worker, revision: Revision) -> Timings:
         "queue": queued,
         "assemble": took,
     }
+
+
+def check_kept(engine: Engine, key: str) -> None:
+    """Look whether all images of a revision are still kept.
+
+    Raises
+    ------
+    SeriesRefused
+        One came after the others of its series were deleted.
+    """
+    deleted, images = retention.deleted_of(engine, key)
+    if deleted:
+        raise SeriesRefused(
+            Reason.ORIGINALS_DELETED,
+            f"{deleted} of its {images} images were deleted after [retention] originals_days; "
+            "send the whole series again, then `ich-node reprocess`",
+        )
 
 
 def _infer(worker: Worker, revision: Revision) -> Timings:

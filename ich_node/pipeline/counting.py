@@ -32,7 +32,7 @@ def askers(settings: Settings, when_answered: Callable[[], None]) -> dict[str, A
 
     def asker(destination: Destination) -> Ask:
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"query-{destination.name}")
-        count = partial(count_instances, destination, settings.dicom.ae_title)
+        count = partial(count_instances, destination, settings.dicom.ae_title, tls=settings.tls)
 
         def ask(study: str, series: str) -> Future[int]:
             asked = thread.submit(count, study, series)

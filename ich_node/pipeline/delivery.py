@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from dbos import DBOS
 
 from ich_node import faults, logs
 from ich_node.deliver.scu import send
 from ich_node.errors import CheckFailed
+from ich_node.pipeline import proof
 from ich_node.pipeline.at_hand import AtHand
+from ich_node.pipeline.pauses import doubling
 from ich_node.records import Verdict
-from ich_node.settings import Destination
-from ich_node.states import DUE, DeliveryEvent
-from ich_node.store import deliveries, results
+from ich_node.settings import Destination, Tls
+from ich_node.states import DUE, DeliveryEvent, DeliveryState
+from ich_node.store import deliveries, destinations, results
+from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine
 from ich_node.store.jobs import DELIVER_WORKFLOW, Jobs
 
@@ -38,12 +42,13 @@ class Deliverer:
     jobs: Jobs
     calling_ae: str
     destinations: Mapping[str, Destination]
+    tls: Tls = field(default_factory=Tls)
     at_hand: AtHand = field(default_factory=AtHand)
 
 
 def pause_s(attempt: int) -> float:
     """Seconds to wait after this attempt (the first is 1): doubling, half an hour at most."""
-    return min(_FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 20), _LONGEST_PAUSE_S)
+    return doubling(attempt, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
 
 
 def register(deliverer: Deliverer) -> None:
@@ -52,7 +57,7 @@ def register(deliverer: Deliverer) -> None:
     @DBOS.step(name="send")
     def send_step(key: str, destination: str, attempt: int) -> None:
         with deliverer.at_hand.stage("send", key):
-            _attempt(deliverer, key, destination, attempt)
+            make_attempt(deliverer, key, destination, attempt)
 
     # One that ends its process again and again is parked by the engine and asked for later by the
     # reconciler: the other destinations go on.
@@ -62,28 +67,35 @@ def register(deliverer: Deliverer) -> None:
             send_step(key, destination, attempt)
 
 
-def _attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> None:
+def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> None:
+    """Send, or have it proven: whatever this attempt of a delivery is due for."""
     row = deliveries.find(deliverer.engine, key, name)
     if row is None or row.attempt != attempt or row.state not in DUE:
         return  # a repeated start of a job whose outcome is already kept
+    if name in destinations.held(deliverer.engine):
+        return  # released, it gets another job
     faults.point("deliver.begun", key)
+    destination = deliverer.destinations[name]
     try:
-        verdicts = _send(deliverer, key, name, row.stored)
-        event, text = judge(verdicts, row.tries + 1)
+        if row.state is DeliveryState.AWAITING:
+            ended = proof.attempt(
+                deliverer.engine, destination, deliverer.calling_ae, key, row, deliverer.tls
+            )
+        else:
+            verdicts = _send(deliverer, key, destination, row.stored)
+            ended = judge(verdicts, row.tries + 1)
     except (OSError, ValueError, CheckFailed) as error:  # a kept file of ours is gone or damaged
-        verdicts, event = [], DeliveryEvent.REFUSED
         text = f"a kept object cannot be read: {logs.cause(error)['error']}"
+        ended = Ended(DeliveryEvent.REFUSED, text)
     faults.point("deliver.sent", key)
-    retry_in = pause_s(row.tries + 1) if event is DeliveryEvent.POSTPONED else None
-    if retry_in is not None:
-        text = f"{text}; next attempt in {retry_in:.0f} s"
-    engine, jobs = deliverer.engine, deliverer.jobs
-    state = deliveries.record(engine, jobs, key, name, verdicts, event, text, retry_in)
+    state = deliveries.record(deliverer.engine, deliverer.jobs, key, name, attempt, ended)
     faults.point("deliver.committed", key)
-    _log.info("delivery", revision=key, destination=name, state=str(state), text=text)
+    _log.info("delivery", revision=key, destination=name, state=str(state), text=ended.text)
 
 
-def _send(deliverer: Deliverer, key: str, name: str, stored: Set[str]) -> list[Verdict]:
+def _send(
+    deliverer: Deliverer, key: str, destination: Destination, stored: Set[str]
+) -> list[Verdict]:
     """Send what this destination takes and does not hold.
 
     Raises
@@ -93,20 +105,49 @@ def _send(deliverer: Deliverer, key: str, name: str, stored: Set[str]) -> list[V
     OSError, pydicom.errors.InvalidDicomError
         A kept object cannot be read.
     """
-    destination = deliverer.destinations[name]
-    wanted = [
-        result
-        for result in results.kept_of(deliverer.engine, key)
-        if result.kind in destination.outputs and result.sop_instance_uid not in stored
+    kept = results.kept_of(deliverer.engine, key)
+    wanted = [item for item in kept if item.kind in destination.outputs]
+    captures = [item for item in kept if item.kind == destination.fallback]
+    spare = [item for item in captures if item not in wanted]
+    first, instead = (
+        [_object(item) for item in items if item.sop_instance_uid not in stored]
+        for items in (wanted, spare)
+    )
+    verdicts: list[Verdict] = []
+    if first:
+        verdicts = send(destination, deliverer.calling_ae, first, instead, tls=deliverer.tls)
+    return step_down(verdicts, destination.fallback, bool(captures))
+
+
+def _object(item: results.KeptResult) -> tuple[str, Path]:
+    """Return kind and file of an object that is what was built, byte for byte."""
+    if hashlib.sha256(item.path.read_bytes()).hexdigest() != item.sha256:
+        raise CheckFailed(f"{item.path} is not what was built: its sha256 differs")
+    return item.kind, item.path
+
+
+def step_down(verdicts: Sequence[Verdict], fallback: str, built: bool) -> list[Verdict]:
+    """Mark the objects whose SOP class is not accepted as replaced by the fallback.
+
+    Parameters
+    ----------
+    fallback
+        The kind that goes instead; empty: none does.
+    built
+        Objects of that kind exist.
+    """
+    if not fallback:
+        return list(verdicts)
+    how = "captures go instead" if built else "no capture was built of this study"
+    return [
+        replace(verdict, replaced=built, text=f"{verdict.text}; {how}")
+        if verdict.class_refused and verdict.kind != fallback
+        else verdict
+        for verdict in verdicts
     ]
-    for result in wanted:
-        if hashlib.sha256(result.path.read_bytes()).hexdigest() != result.sha256:
-            raise CheckFailed(f"{result.path} is not what was built: its sha256 differs")
-    objects = [(result.kind, result.path) for result in wanted]
-    return send(destination, deliverer.calling_ae, objects) if objects else []
 
 
-def judge(verdicts: Sequence[Verdict], tries: int) -> tuple[DeliveryEvent, str]:
+def judge(verdicts: Sequence[Verdict], tries: int) -> Ended:
     """Decide from what a destination answered.
 
     Parameters
@@ -116,16 +157,21 @@ def judge(verdicts: Sequence[Verdict], tries: int) -> tuple[DeliveryEvent, str]:
 
     Returns
     -------
-    tuple
+    Ended
         `postponed` while anything may still be stored by another attempt, `refused` when what is
-        not stored never will be, else `stored`; and a text for the administrator.
+        not stored never will be, else `stored`, and the proof is due at once.
     """
-    missing = [verdict for verdict in verdicts if not verdict.stored]
+    missing = [verdict for verdict in verdicts if not (verdict.stored or verdict.replaced)]
     if not missing:
-        return DeliveryEvent.STORED, f"{len(verdicts)} objects stored"
+        replaced = [f"{item.kind}: {item.text}" for item in verdicts if item.replaced]
+        stored = f"{len(verdicts) - len(replaced)} objects stored"
+        text = "; ".join([stored, *replaced])
+        return Ended(DeliveryEvent.STORED, text, verdicts, next_in_s=0.0)
     text = "; ".join(f"{verdict.kind}: {verdict.text}" for verdict in missing)
     if any(verdict.transient for verdict in missing):
         if tries < _MAX_ATTEMPTS:
-            return DeliveryEvent.POSTPONED, text
+            pause = pause_s(tries)
+            said = f"{text}; next attempt in {pause:.0f} s"
+            return Ended(DeliveryEvent.POSTPONED, said, verdicts, next_in_s=pause)
         text = f"given up after {tries} attempts: {text}"
-    return DeliveryEvent.REFUSED, text
+    return Ended(DeliveryEvent.REFUSED, text, verdicts)

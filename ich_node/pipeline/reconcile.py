@@ -11,9 +11,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from ich_node import logs
-from ich_node.states import DeliveryEvent, IllegalTransition
-from ich_node.store import deliveries, revisions
+from ich_node.pipeline.pauses import doubling
+from ich_node.states import DeliveryEvent, DeliveryState, IllegalTransition
+from ich_node.store import deliveries, proofs, revisions
+from ich_node.store import destinations as store_destinations
 from ich_node.store import jobs as job_port
+from ich_node.store.deliveries import Due, Ended
 from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
 
@@ -25,7 +28,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 600.0
 
 def pause_s(attempt: int) -> float:
     """Seconds before the next job after this one was lost (the first is 1): doubling."""
-    return min(_FIRST_PAUSE_S * 2.0 ** min(attempt - 1, 20), _LONGEST_PAUSE_S)
+    return doubling(attempt, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
 
 
 def analyses(engine: Engine, jobs: Jobs) -> list[str]:
@@ -52,43 +55,71 @@ def analyses(engine: Engine, jobs: Jobs) -> list[str]:
 def due_deliveries(engine: Engine, jobs: Jobs, destinations: Collection[str]) -> list[str]:
     """Give every delivery that is due and whose job is lost another; return revision keys.
 
-    One whose destination is configured no more is given up, with that reason.
+    One whose destination is configured no more is given up, with that reason; that of a destination
+    which is held has no job until it is released.
 
     Parameters
     ----------
     destinations
         Names of those that are configured.
     """
-    found = deliveries.due(engine)
     named = {
-        (key, name, attempt): job_port.delivery_id(key, name, attempt)
-        for key, name, attempt in found
+        item: job_port.delivery_id(item.key, item.destination, item.attempt)
+        for item in deliveries.due(engine)
     }
     live = job_port.live(jobs, list(named.values()))
+    held = store_destinations.held(engine)
     mended = []
-    for (key, name, attempt), job in named.items():
-        if name not in destinations:
-            text = f"no destination {name!r} is configured any more; `ich-node resend` sends again"
-            deliveries.record(engine, jobs, key, name, (), DeliveryEvent.REFUSED, text, None)
-        elif job not in live and _requeue(engine, jobs, key, name, attempt):
+    for item, job in named.items():
+        if item.destination not in destinations:
+            text = _abandon(engine, jobs, item)
+        elif item.destination in held:
+            continue
+        elif job not in live and _requeue(engine, jobs, item):
             text = "the job of this attempt was lost"
         else:
             continue
-        _log.warning("delivery mended", revision=key, destination=name, text=text)
-        mended.append(key)
+        _log.warning("delivery mended", revision=item.key, destination=item.destination, text=text)
+        mended.append(item.key)
     return mended
 
 
-def _requeue(engine: Engine, jobs: Jobs, key: str, name: str, attempt: int) -> bool:
+def _abandon(engine: Engine, jobs: Jobs, item: Due) -> str:
+    """End a delivery whose destination is gone: what was stored there stays stored."""
+    text = f"no destination {item.destination!r} is configured any more"
+    event = DeliveryEvent.UNPROVABLE
+    if item.state is not DeliveryState.AWAITING:
+        text, event = f"{text}; `ich-node resend` sends again", DeliveryEvent.REFUSED
+    deliveries.record(engine, jobs, item.key, item.destination, item.attempt, Ended(event, text))
+    return text
+
+
+def _requeue(engine: Engine, jobs: Jobs, item: Due) -> bool:
     """Enqueue the next attempt, unless this one has ended since."""
-    pause = pause_s(attempt)
-    text = f"the job of attempt {attempt} was lost; the next one starts in {pause:.0f} s"
-    event = DeliveryEvent.REQUEUED
+    pause = pause_s(item.attempt)
+    text = f"the job of attempt {item.attempt} was lost; the next one starts in {pause:.0f} s"
+    event, only = DeliveryEvent.REQUEUED, item.attempt
     try:
         with writing(engine) as connection:
-            return deliveries.ask(connection, jobs, key, name, event, text, pause, only=attempt)
+            return deliveries.ask(
+                connection, jobs, item.key, item.destination, event, text, pause, only
+            )
     except IllegalTransition:
         return False
+
+
+def hasten(engine: Engine, jobs: Jobs) -> list[str]:
+    """Have what destinations reported read now, not at the next attempt; return revision keys."""
+    hastened = []
+    for key, name in proofs.answered(engine):
+        event, text = DeliveryEvent.ANSWERED, "storage commitment was reported"
+        try:
+            with writing(engine) as connection:
+                deliveries.ask(connection, jobs, key, name, event, text)
+        except IllegalTransition:  # an attempt has read it since
+            continue
+        hastened.append(key)
+    return hastened
 
 
 @dataclass(frozen=True)

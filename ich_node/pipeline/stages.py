@@ -52,10 +52,10 @@ def timed(stage: Callable[[], T]) -> tuple[T, float]:
 
 
 def header(path: Path) -> pydicom.Dataset | None:
-    """Return the header of a file, without pixels, or None where it is not DICOM."""
+    """Return the header of a file, without pixels, or None where it cannot be read as DICOM."""
     try:
         return pydicom.dcmread(path, stop_before_pixels=True)
-    except _UNREADABLE:
+    except Exception:  # whatever a parser raises of damaged bytes
         return None
 
 

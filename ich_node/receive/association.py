@@ -143,7 +143,7 @@ def _establish(
     syntaxes = {one.context_id: one.transfer_syntax for one in decisions if one.result == 0}
     association = _Association(request.calling_ae, source, syntaxes, request.maximum_pdu)
     set_timeout(connection, _NETWORK_TIMEOUT_S)
-    connection.sendall(pdu.accept(request, decisions, _MAXIMUM_PDU))
+    connection.sendall(pdu.accept(request, decisions, _MAXIMUM_PDU, {services.COMMITMENT}))
     try:
         _answer_all(acceptor, connection, association)
     except Released:

@@ -71,7 +71,7 @@ def _audit(intake: Intake, series: list[tuple[str, str]], before: float, removed
             if path.name not in rows and _is_older(path, before)
         )
         there = {item: item.path.exists() for item in stored}
-        lost = [item for item in stored if not there[item] and not item.missing]
+        lost = [i for i in stored if not (there[i] or i.missing or i.deleted)]
         found = [item for item in stored if there[item] and item.missing]
         for items, missing in ((lost, True), (found, False)):
             if items:

@@ -86,6 +86,7 @@ def respond(request: Mapping[int, bytes], status: int, comment: str = "") -> byt
         AFFECTED_SOP_INSTANCE: request.get(
             AFFECTED_SOP_INSTANCE, request.get(REQUESTED_SOP_INSTANCE)
         ),
+        EVENT_TYPE: request.get(EVENT_TYPE),
         ACTION_TYPE: request.get(ACTION_TYPE),
     }
     return _encode(values)

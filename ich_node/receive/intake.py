@@ -22,7 +22,7 @@ from ich_node.receive.together import Together
 from ich_node.receive.whole import Buffer, Cut
 from ich_node.records import Placing, Received
 from ich_node.settings import Settings, Source
-from ich_node.store import events, instances
+from ich_node.store import events, instances, retention
 from ich_node.store.engine import Engine
 from ich_node.store.instances import Entry, Standing
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -239,7 +239,9 @@ def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:
     success = Answer(SUCCESS, series_instance_uid=known.series_instance_uid)
     sha256 = hashlib.sha256(incoming.data).hexdigest()
     if sha256 == known.sha256 and incoming.transfer_syntax_uid == known.transfer_syntax_uid:
-        if not known.path.exists():  # a disk was restored from an older copy than the database
+        # Deleted after its time; or a disk was restored from an older copy than the database.
+        if not known.path.exists():
+            retention.come_again(intake.engine, known.sop_instance_uid)
             _write(intake, known.path, incoming)
         return success
     difference = _difference(incoming, known)

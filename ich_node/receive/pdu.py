@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -26,6 +26,7 @@ _FIXED = struct.Struct(">H2x16s16s32x")  # protocol version, called and calling 
 _ITEM = struct.Struct(">BxH")
 _APPLICATION, _CONTEXT_RQ, _CONTEXT_AC, _ABSTRACT, _TRANSFER = 0x10, 0x20, 0x21, 0x30, 0x40
 _USER, _MAXIMUM, _IMPLEMENTATION_CLASS, _IMPLEMENTATION_VERSION = 0x50, 0x51, 0x52, 0x55
+_ROLE = 0x54
 
 
 class Malformed(Exception):
@@ -52,19 +53,24 @@ class Decision:
 
 @dataclass(frozen=True)
 class Request:
-    """An A-ASSOCIATE-RQ. ``maximum_pdu`` is what the peer reads at most, bytes; 0: no limit."""
+    """An A-ASSOCIATE-RQ. ``maximum_pdu`` is what the peer reads at most, bytes; 0: no limit.
+
+    ``roles`` are the values of its SCP/SCU role selection items (PS3.7 D.3.3.4), by SOP class.
+    """
 
     protocol_version: int
     called_ae: str
     calling_ae: str
     contexts: tuple[Context, ...]
     maximum_pdu: int
+    roles: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def decode_request(body: bytes) -> Request:
     """Read what follows the first six bytes of an A-ASSOCIATE-RQ (PS3.8 9.3.2).
 
-    Extended negotiation is not read: an answer without it means that it is not used (PS3.7 D.3.3).
+    Of extended negotiation only the roles are read: an answer without the rest means that it is not
+    used (PS3.7 D.3.3).
 
     Raises
     ------
@@ -75,12 +81,13 @@ def decode_request(body: bytes) -> Request:
         raise Malformed
     version, called, calling = _FIXED.unpack_from(body)
     contexts, maximum = [], 0
+    roles: Mapping[str, bytes] = {}
     for kind, value in _items(body[_FIXED.size :]):
         if kind == _CONTEXT_RQ:
             contexts.append(_context(value))
         elif kind == _USER:
-            maximum = _maximum(value)
-    return Request(version, _text(called), _text(calling), tuple(contexts), maximum)
+            maximum, roles = _maximum(value), _roles(value)
+    return Request(version, _text(called), _text(calling), tuple(contexts), maximum, roles)
 
 
 def _context(value: bytes) -> Context:
@@ -102,6 +109,17 @@ def _maximum(user_information: bytes) -> int:
     return 0
 
 
+def _roles(user_information: bytes) -> dict[str, bytes]:
+    """Return the values of the role selection items: length and UID, SCU role, SCP role."""
+    found = {}
+    for kind, value in _items(user_information):
+        if kind == _ROLE:
+            if len(value) < 4 or len(value) != 4 + int.from_bytes(value[:2], "big"):
+                raise Malformed
+            found[_text(value[2:-2])] = value
+    return found
+
+
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at < len(data):
@@ -120,14 +138,22 @@ def _text(value: bytes) -> str:
     return value.decode("ascii", "replace").strip(" \0")
 
 
-def accept(request: Request, decisions: Sequence[Decision], maximum_pdu: int) -> bytes:
-    """Return an A-ASSOCIATE-AC (PS3.8 9.3.3)."""
+def accept(
+    request: Request,
+    decisions: Sequence[Decision],
+    maximum_pdu: int,
+    with_roles: Collection[str] = (),
+) -> bytes:
+    """Return an A-ASSOCIATE-AC (PS3.8 9.3.3); for the SOP classes `with_roles` as asked for."""
     items = _item(_APPLICATION, _APPLICATION_CONTEXT.encode())
     for decision in decisions:
         head = bytes((decision.context_id, 0, decision.result, 0))
         items += _item(_CONTEXT_AC, head + _item(_TRANSFER, decision.transfer_syntax.encode()))
     user = _item(_MAXIMUM, maximum_pdu.to_bytes(4, "big"))
     user += _item(_IMPLEMENTATION_CLASS, IMPLEMENTATION_CLASS_UID.encode())
+    for sop_class, value in request.roles.items():
+        if sop_class in with_roles:
+            user += _item(_ROLE, value)
     user += _item(_IMPLEMENTATION_VERSION, IMPLEMENTATION_VERSION_NAME.encode())
     called, calling = _title(request.called_ae), _title(request.calling_ae)
     return _pdu(A_ASSOCIATE_AC, _FIXED.pack(1, called, calling) + items + _item(_USER, user))

@@ -1,7 +1,8 @@
 """Services that say what instances there are: storage commitment, availability, performed steps.
 
 A storage commitment request (PS3.4 annex J) is answered by what is true now: an instance is safe
-here once C-STORE answered success. Instance availability notifications (annex R) and modality
+here once C-STORE answered success. A report on one that the deliverer asked for is taken by its
+Transaction UID, whoever brings it. Instance availability notifications (annex R) and modality
 performed procedure steps (annex F) are taken for their lists of instances.
 """
 
@@ -21,7 +22,7 @@ from ich_node.receive import command
 from ich_node.receive.wire import Message
 from ich_node.records import Announcement, Referenced
 from ich_node.states import AnnouncementState
-from ich_node.store import announcements
+from ich_node.store import announcements, proofs
 from ich_node.store.commitments import Commitment
 from ich_node.store.engine import Engine
 
@@ -30,7 +31,9 @@ COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 AVAILABILITY = "1.2.840.10008.5.1.4.33"
 PERFORMED_STEP = "1.2.840.10008.3.1.2.3.3"
 CLASSES = frozenset({COMMITMENT, AVAILABILITY, PERFORMED_STEP})
-REQUESTS = frozenset({command.N_ACTION_RQ, command.N_CREATE_RQ, command.N_SET_RQ})
+REQUESTS = frozenset(
+    {command.N_ACTION_RQ, command.N_CREATE_RQ, command.N_SET_RQ, command.N_EVENT_REPORT_RQ}
+)
 
 # PS3.7 annex C.
 SUCCESS, INVALID_VALUE, PROCESSING_FAILURE = 0x0000, 0x0106, 0x0110
@@ -110,6 +113,15 @@ def _commit(
     return Served(SUCCESS, owes=uid)
 
 
+def _reported(
+    engine: Engine, request: Mapping[int, bytes], dataset: Dataset, _calling_ae: str
+) -> Served:
+    """N-EVENT-REPORT on a storage commitment that we asked for (PS3.4 J.3.3)."""
+    if command.uid(request, command.AFFECTED_SOP_INSTANCE) != COMMITMENT_INSTANCE:
+        raise _Wrong(NO_SUCH_INSTANCE)
+    return Served(proofs.take(engine, command.number(request, command.EVENT_TYPE), dataset))
+
+
 def _notice(
     engine: Engine, request: Mapping[int, bytes], dataset: Dataset, calling_ae: str
 ) -> Served:
@@ -157,6 +169,7 @@ def _step(uid: str, dataset: Dataset, calling_ae: str) -> Announcement:
 _Service = Callable[[Engine, Mapping[int, bytes], Dataset, str], Served]
 _SERVICES: Mapping[tuple[str, int], _Service] = {
     (COMMITMENT, command.N_ACTION_RQ): _commit,
+    (COMMITMENT, command.N_EVENT_REPORT_RQ): _reported,
     (AVAILABILITY, command.N_CREATE_RQ): _notice,
     (PERFORMED_STEP, command.N_CREATE_RQ): _begin_step,
     (PERFORMED_STEP, command.N_SET_RQ): _change_step,

@@ -37,7 +37,7 @@ from ich_node.selftest.running import (
 )
 from ich_node.selftest.series import write_series
 from ich_node.settings import DATABASE_NAME, Destination, Model, Settings, Storage
-from ich_node.states import DeliveryState, SeriesState
+from ich_node.states import ARRIVED, DeliveryState, SeriesState
 from ich_node.store import overview
 from ich_node.store.engine import open_engine
 
@@ -229,7 +229,7 @@ def _delivered(bench: _Bench) -> dict[str, Any] | None:
     failed = [item["text"] for item in deliveries if item["state"] == DeliveryState.FAILED]
     if failed:
         raise _Failed(f"the delivery failed: {failed[0]}")
-    done = deliveries and all(item["state"] == DeliveryState.DELIVERED for item in deliveries)
+    done = deliveries and all(item["state"] in ARRIVED for item in deliveries)
     return story if done else None
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from pydicom.uid import UID
 
 from ich_node.records import Verdict
 from ich_node.states import (
+    ARRIVED,
     DELIVERIES,
     DUE,
     DeliveryEvent,
@@ -19,7 +21,7 @@ from ich_node.states import (
     SeriesState,
     after,
 )
-from ich_node.store import revisions
+from ich_node.store import destinations, proofs, revisions
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.jobs import Jobs, enqueue_delivery
 from ich_node.store.tables import delivery
@@ -29,21 +31,49 @@ from ich_node.store.tables import delivery
 class DeliveryRow:
     """How far the delivery of one revision to one destination is.
 
-    ``attempt`` numbers its jobs; ``tries`` counts the attempts since it was last asked for;
-    ``stored`` are the SOP Instance UIDs that the destination holds.
+    ``attempt`` numbers its jobs; ``tries`` counts the attempts since it was last asked for, or
+    stored; ``stored`` are the SOP Instance UIDs that the destination took, all of them by
+    ``stored_at`` (epoch, s); ``lost`` counts how often it did not hold some of them later.
     """
 
     state: DeliveryState
     attempt: int
     tries: int
     stored: frozenset[str]
+    stored_at: float | None
+    lost: int
 
 
-def open_deliveries(
-    connection: Connection, jobs: Jobs, key: str, destinations: Sequence[str]
-) -> None:
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt ended, for the administrator by ``text``.
+
+    ``verdicts`` replace earlier ones on the same objects; of those in ``lost`` the destination
+    holds nothing any more. ``next_in_s`` are the seconds until the next attempt, None where there
+    is none; ``proof`` says what confirms the delivery.
+    """
+
+    event: DeliveryEvent
+    text: str
+    verdicts: Sequence[Verdict] = ()
+    next_in_s: float | None = None
+    lost: Collection[str] = ()
+    proof: str | None = None
+
+
+@dataclass(frozen=True)
+class Due:
+    """A delivery that has not ended: revision, destination and the number of its job."""
+
+    key: str
+    destination: str
+    attempt: int
+    state: DeliveryState
+
+
+def open_deliveries(connection: Connection, jobs: Jobs, key: str, names: Sequence[str]) -> None:
     """Make a revision's results due at each destination; those already due stay as they are."""
-    for name in destinations:
+    for name in names:
         known = sa.select(delivery.c.state).where(
             delivery.c.revision_key == key, delivery.c.destination == name
         )
@@ -74,45 +104,50 @@ def find(engine: Engine, key: str, destination: str) -> DeliveryRow | None:
     if row is None:
         return None
     stored = frozenset(item["sop_instance_uid"] for item in row["verdicts"] if item["stored"])
-    return DeliveryRow(DeliveryState(row["state"]), row["attempt"], row["tries"], stored)
+    state = DeliveryState(row["state"])
+    return DeliveryRow(state, row["attempt"], row["tries"], stored, row["stored_at"], row["lost"])
 
 
 def record(
-    engine: Engine,
-    jobs: Jobs,
-    key: str,
-    destination: str,
-    verdicts: Sequence[Verdict],
-    event: DeliveryEvent,
-    text: str,
-    retry_in_s: float | None,
-) -> DeliveryState:
-    """Keep what a destination answered, and enqueue the next attempt, in one transaction.
+    engine: Engine, jobs: Jobs, key: str, destination: str, attempt: int, ended: Ended
+) -> DeliveryState | None:
+    """Keep how an attempt ended, and enqueue the next one, in one transaction.
 
-    Parameters
-    ----------
-    verdicts
-        Of this attempt; they replace earlier verdicts on the same objects.
-    retry_in_s
-        Seconds until the next attempt; None where there is none.
+    What is learnt of the SOP classes that the destination takes is remembered with it.
 
     Returns
     -------
-    DeliveryState
-        The state that it has now.
+    DeliveryState or None
+        The state that it has now; None, and nothing changed, where another attempt is due by now.
     """
     with writing(engine) as connection:
         row = _row(connection, key, destination)
-        merged: dict[str, Any] = {item["sop_instance_uid"]: item for item in row["verdicts"]}
-        merged.update({verdict.sop_instance_uid: asdict(verdict) for verdict in verdicts})
-        state = _change(
-            connection, row, event, text, verdicts=list(merged.values()), tries=row["tries"] + 1
-        )
-        if retry_in_s is not None:
-            _next_attempt(connection, jobs, row, retry_in_s)
-        elif state is DeliveryState.DELIVERED:
-            _all_delivered(connection, key, f"{destination}: {text}")
+        if row["attempt"] != attempt:
+            return None
+        state = _change(connection, row, ended.event, ended.text, **_values(row, ended))
+        for uid in destinations.learn(connection, destination, ended.verdicts):
+            said = f"{destination} does not accept {UID(uid).name}; it is offered again each time"
+            revisions.note(connection, key, "class_refused", said)
+        if ended.next_in_s is not None:
+            _next_attempt(connection, jobs, row, ended.next_in_s)
+        _settle_series(connection, key, ended.event, f"{destination}: {ended.text}")
     return state
+
+
+def _values(row: sa.RowMapping, ended: Ended) -> dict[str, object]:
+    """Return what the end of an attempt changes besides the state."""
+    merged: dict[str, Any] = {item["sop_instance_uid"]: item for item in row["verdicts"]}
+    merged.update({verdict.sop_instance_uid: asdict(verdict) for verdict in ended.verdicts})
+    for uid in ended.lost:
+        merged[uid] = {**merged[uid], "stored": False, "text": ended.text}
+    values: dict[str, object] = {"verdicts": list(merged.values()), "tries": row["tries"] + 1}
+    if ended.event in (DeliveryEvent.STORED, DeliveryEvent.LOST):
+        values["tries"] = 0
+    if ended.event is DeliveryEvent.STORED:
+        values["stored_at"] = time.time()
+    if ended.event is DeliveryEvent.LOST:
+        values["lost"] = row["lost"] + 1
+    return {**values, "proof": ended.proof}
 
 
 def ask(
@@ -147,21 +182,30 @@ def ask(
     row = _row(connection, key, destination)
     if only is not None and row["attempt"] != only:
         return False
-    values: dict[str, object] = {} if event is DeliveryEvent.REQUEUED else {"tries": 0}
+    asked = event in (DeliveryEvent.RETRY, DeliveryEvent.RESEND)
+    values: dict[str, object] = {"tries": 0, "lost": 0} if asked else {}
     if event is DeliveryEvent.RESEND:
-        values["verdicts"] = []
+        values |= {"verdicts": [], "proof": None}
     _change(connection, row, event, text, **values)
     _next_attempt(connection, jobs, row, delay_s)
     return True
 
 
-def due(engine: Engine) -> list[tuple[str, str, int]]:
-    """Return revision key, destination and attempt of every delivery that has not ended."""
-    query = sa.select(delivery.c.revision_key, delivery.c.destination, delivery.c.attempt).where(
-        delivery.c.state.in_(DUE)
-    )
+def due(engine: Engine) -> list[Due]:
+    """Return every delivery that has not ended."""
     with reading(engine) as connection:
-        return [(key, name, attempt) for key, name, attempt in connection.execute(query)]
+        return due_in(connection)
+
+
+def due_in(connection: Connection) -> list[Due]:
+    """Return the same as `due`, in a transaction."""
+    query = sa.select(
+        delivery.c.revision_key, delivery.c.destination, delivery.c.attempt, delivery.c.state
+    ).where(delivery.c.state.in_(DUE))
+    return [
+        Due(key, name, attempt, DeliveryState(state))
+        for key, name, attempt, state in connection.execute(query)
+    ]
 
 
 def of_revision(connection: Connection, key: str) -> dict[str, DeliveryState]:
@@ -190,8 +234,15 @@ def _change(
         .where(delivery.c.revision_key == key, delivery.c.destination == name)
         .values(state=state, text=text, next_at=None, updated_at=time.time(), **values)
     )
+    if event not in _CARRIED_ON:
+        ours = event is not DeliveryEvent.ASKED  # what was asked for then may be answered later
+        proofs.close(connection, key, name, unanswered=ours)
     revisions.note(connection, key, f"delivery_{event}", f"{name}: {text}")
     return state
+
+
+# Another attempt at the same: what was asked for counts.
+_CARRIED_ON = (DeliveryEvent.REQUEUED, DeliveryEvent.ANSWERED, DeliveryEvent.RELEASED)
 
 
 def _next_attempt(connection: Connection, jobs: Jobs, row: sa.RowMapping, delay_s: float) -> None:
@@ -204,11 +255,16 @@ def _next_attempt(connection: Connection, jobs: Jobs, row: sa.RowMapping, delay_
     enqueue_delivery(jobs, connection, key, name, attempt, delay_s)
 
 
-def _all_delivered(connection: Connection, key: str, text: str) -> None:
-    """The revision is delivered when no destination is left open.
+def _settle_series(connection: Connection, key: str, event: DeliveryEvent, text: str) -> None:
+    """The revision is delivered, and confirmed, when all its deliveries are.
 
     A refused or failed series keeps its state: its delivery is seen in its deliveries.
     """
-    ended = all(state is DeliveryState.DELIVERED for state in of_revision(connection, key).values())
-    if ended and revisions.state_in(connection, key) is SeriesState.REPORTED:
+    stand = set(of_revision(connection, key).values())
+    state = revisions.state_in(connection, key)
+    if event is DeliveryEvent.LOST and state in (SeriesState.REPORTED, SeriesState.DELIVERED):
+        revisions.apply(connection, key, SeriesEvent.LOST, text)
+    elif state is SeriesState.REPORTED and stand <= set(ARRIVED):
         revisions.apply(connection, key, SeriesEvent.DELIVERED, text)
+    elif state is SeriesState.DELIVERED and stand == {DeliveryState.CONFIRMED}:
+        revisions.apply(connection, key, SeriesEvent.CONFIRMED, text)

@@ -14,11 +14,16 @@ from ich_node.store.tables import instance, series
 
 @dataclass(frozen=True)
 class StoredFile:
-    """The file of one instance; ``missing`` where it was not there when it was last looked for."""
+    """The file of one instance.
+
+    ``missing`` where it was not there when it was last looked for, ``deleted`` where it was deleted
+    after its time.
+    """
 
     sop_instance_uid: str
     path: Path
     missing: bool
+    deleted: bool
 
 
 def series_since(engine: Engine, at: float) -> list[tuple[str, str]]:
@@ -34,12 +39,13 @@ def series_since(engine: Engine, at: float) -> list[tuple[str, str]]:
 
 def files_of(engine: Engine, series_instance_uid: str) -> list[StoredFile]:
     """Return the file of every instance of a series."""
-    query = sa.select(instance.c.sop_instance_uid, instance.c.path, instance.c.missing).where(
-        instance.c.series_instance_uid == series_instance_uid
-    )
+    query = sa.select(
+        instance.c.sop_instance_uid, instance.c.path, instance.c.missing, instance.c.deleted_at
+    ).where(instance.c.series_instance_uid == series_instance_uid)
     with reading(engine) as connection:
         return [
-            StoredFile(uid, Path(path), missing) for uid, path, missing in connection.execute(query)
+            StoredFile(uid, Path(path), missing, deleted_at is not None)
+            for uid, path, missing, deleted_at in connection.execute(query)
         ]
 
 

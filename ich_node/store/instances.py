@@ -46,7 +46,7 @@ _NEW_INSTANCE = Prepared(
         {
             column.name: sa.bindparam(column.name)
             for column in instance.c
-            if column.name != "missing"
+            if column.name not in ("missing", "deleted_at")
         }
     )
 )

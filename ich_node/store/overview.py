@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from ich_node.errors import StoreError
-from ich_node.states import DeliveryState, SeriesState
+from ich_node.states import ARRIVED, DUE, SeriesState
+from ich_node.store import destinations
 from ich_node.store.engine import Connection, Engine, reading
 from ich_node.store.tables import delivery, event, instance, result, revision, series, study
 
@@ -52,7 +53,9 @@ def studies(engine: Engine, chosen: Chosen = EVERY) -> list[dict[str, Any]]:
     -------
     list of dict
         ``{study_instance_uid, received_at, series: [{series_instance_uid, state, reason, evidence,
-        revision, modality, instances}]}``; no patient data but the ``patient_id`` asked for.
+        revision, modality, instances, deliveries}]}``; no patient data but the ``patient_id`` asked
+        for. ``deliveries`` of the latest revision are ``{destination: state}``, the state ``held``
+        for one that waits because its destination is.
     """
     wanted = sa.select(study).where(*_conditions(chosen)).limit(chosen.limit)
     wanted = wanted.order_by(study.c.first_received_at.desc(), study.c.study_instance_uid)
@@ -118,6 +121,7 @@ def _series_by_study(
         )
         .order_by(series.c.first_received_at)
     )
+    sent = _deliveries_by_series(connection, wanted)
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in connection.execute(query).mappings():
         findings = row["findings"] or {}
@@ -131,9 +135,34 @@ def _series_by_study(
                 "modality": row["modality"],
                 "instances": row["instances"],
                 "present": [name for name, found in findings.items() if found["present"]],
+                "deliveries": sent.get(row["series_instance_uid"], {}),
             }
         )
     return grouped
+
+
+def _deliveries_by_series(
+    connection: Connection, wanted: sa.FromClause
+) -> dict[str, dict[str, str]]:
+    """Return the state of each delivery of the latest revision of each series in `wanted`."""
+    held = destinations.held_in(connection)
+    query = (
+        sa.select(series.c.series_instance_uid, delivery.c.destination, delivery.c.state)
+        .join(wanted, wanted.c.study_instance_uid == series.c.study_instance_uid)
+        .join(
+            revision,
+            sa.and_(
+                revision.c.series_instance_uid == series.c.series_instance_uid,
+                revision.c.number == series.c.revision,
+            ),
+        )
+        .join(delivery, delivery.c.revision_key == revision.c.key)
+        .order_by(delivery.c.destination)
+    )
+    found: dict[str, dict[str, str]] = {}
+    for uid, name, state in connection.execute(query):
+        found.setdefault(uid, {})[name] = "held" if name in held and state in DUE else state
+    return found
 
 
 def show(engine: Engine, study_instance_uid: str) -> dict[str, Any]:
@@ -177,9 +206,7 @@ def _revision(connection: Connection, row: sa.RowMapping) -> dict[str, Any]:
     outcome = dict(row["outcome"] or {})
     deliveries = _deliveries(connection, row["key"])
     timings = dict(outcome.get("timings_s") or {})
-    arrived = [
-        item["updated_at"] for item in deliveries if item["state"] == DeliveryState.DELIVERED
-    ]
+    arrived = [item["stored_at"] for item in deliveries if item["state"] in ARRIVED]
     if arrived and len(arrived) == len(deliveries) and row["reported_at"] is not None:
         timings["deliver"] = round(max(arrived) - row["reported_at"], 3)
         timings["last_image_to_delivered"] = round(max(arrived) - row["last_received_at"], 3)
@@ -207,8 +234,10 @@ def _results(connection: Connection, key: str) -> list[dict[str, Any]]:
 def _deliveries(connection: Connection, key: str) -> list[dict[str, Any]]:
     columns = [column for column in delivery.c if column.name != "revision_key"]
     query = sa.select(*columns).where(delivery.c.revision_key == key)
+    held = destinations.held_in(connection)
     return [
-        dict(row) for row in connection.execute(query.order_by(delivery.c.destination)).mappings()
+        {**row, "held": row["destination"] in held and row["state"] in DUE}
+        for row in connection.execute(query.order_by(delivery.c.destination)).mappings()
     ]
 
 

@@ -25,8 +25,10 @@ class KeptResult:
 
 
 def has_any(connection: Connection, key: str) -> bool:
-    """Tell whether objects were built for a revision."""
-    query = sa.select(result.c.kind).where(result.c.revision_key == key)
+    """Tell whether objects of a revision are kept."""
+    query = sa.select(result.c.kind).where(
+        result.c.revision_key == key, result.c.deleted_at.is_(None)
+    )
     return connection.execute(query).first() is not None
 
 
@@ -64,7 +66,7 @@ def kept_of(engine: Engine, key: str) -> list[KeptResult]:
     """Return the objects of a revision, SEG before SR (the SR refers to the SEG)."""
     query = (
         sa.select(result.c.kind, result.c.sop_instance_uid, result.c.path, result.c.sha256)
-        .where(result.c.revision_key == key)
+        .where(result.c.revision_key == key, result.c.deleted_at.is_(None))
         .order_by(result.c.kind, result.c.path)
     )
     with reading(engine) as connection:
@@ -83,6 +85,7 @@ def reports_before(engine: Engine, series_instance_uid: str, number: int) -> lis
             revision.c.series_instance_uid == series_instance_uid,
             revision.c.number < number,
             result.c.kind == "sr",
+            result.c.deleted_at.is_(None),
         )
         .order_by(revision.c.number.desc())
     )

@@ -61,6 +61,8 @@ instance = sa.Table(
     sa.Column("received_at", sa.Float, nullable=False),
     # The file was not where it should be when it was last looked for.
     sa.Column("missing", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Its file was deleted by `[retention]`.
+    sa.Column("deleted_at", sa.Float),
     # As the header says, for telling whether the series is all here; null in rows of old versions.
     sa.Column("image_type", sa.Text),
     sa.Column("position", sa.Text),
@@ -109,6 +111,7 @@ result = sa.Table(
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("built_at", sa.Float, nullable=False),
+    sa.Column("deleted_at", sa.Float),
 )
 
 delivery = sa.Table(
@@ -117,13 +120,49 @@ delivery = sa.Table(
     sa.Column("revision_key", _KEY, sa.ForeignKey(revision.c.key), primary_key=True),
     sa.Column("destination", sa.String(32), primary_key=True),
     sa.Column("state", sa.String(16), nullable=False, index=True),
-    # `attempt` numbers its jobs; `tries` counts the attempts since it was last asked for.
+    # `attempt` numbers its jobs; `tries` counts those since it was last asked for, or stored.
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("tries", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("verdicts", sa.JSON, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("next_at", sa.Float),
     sa.Column("updated_at", sa.Float, nullable=False),
+    # When everything was stored there, how often some of it was lost again, and what proves it.
+    sa.Column("stored_at", sa.Float),
+    sa.Column("lost", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("proof", sa.String(32)),
+)
+
+# A storage commitment that we asked for; `failed` maps SOP Instance UIDs to Failure Reasons. It is
+# open until what was answered has been acted upon, or counts no more.
+commitment_request = sa.Table(
+    "commitment_request",
+    metadata,
+    sa.Column("uid", _UID, primary_key=True),
+    sa.Column("revision_key", _KEY, nullable=False, index=True),
+    sa.Column("destination", sa.String(32), nullable=False),
+    sa.Column("asked_at", sa.Float, nullable=False),
+    sa.Column("answered_at", sa.Float),
+    sa.Column("stored", sa.JSON),
+    sa.Column("failed", sa.JSON),
+    sa.Column("open", sa.Boolean, nullable=False, index=True),
+)
+
+# Destinations to which nothing is sent, nor are they asked, until they are released.
+held_destination = sa.Table(
+    "held_destination",
+    metadata,
+    sa.Column("destination", sa.String(32), primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),
+)
+
+# SOP classes that a destination did not accept when it was last offered them.
+refused_class = sa.Table(
+    "refused_class",
+    metadata,
+    sa.Column("destination", sa.String(32), primary_key=True),
+    sa.Column("sop_class_uid", _UID, primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),
 )
 
 # A list of instances that a sender says there are; `uid` is the transaction's or the object's.

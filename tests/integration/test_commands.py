@@ -6,10 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from deploy.demo.running import configuration, free_port
 from ich_node.deliver.standin import StandInPacs
+from ich_node.node import prepare
+from ich_node.settings import load_settings
+from ich_node.states import SeriesState
+from ich_node.store import instances
+from ich_node.store.engine import writing
+from ich_node.store.tables import instance, series
 from tests.support.series import head_series, write
+from tests.unit.store.conftest import FIRST
 
 
 def ich_node(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -110,3 +118,21 @@ def test_studies_and_show_before_anything_came(tmp_path: Path) -> None:
     done = ich_node("studies", "--config", config)
     assert done.returncode == 1
     assert "no database yet" in done.stderr
+
+
+def test_purge_says_what_it_would_delete_and_deletes_nothing(tmp_path: Path) -> None:
+    config = configuration(tmp_path, free_port(), [])
+    settings = load_settings(config)
+    engine = prepare(settings)
+    instances.add(engine, FIRST, priority=5, quiet_seconds=1.0)
+    with writing(engine) as connection:
+        connection.execute(sa.update(instance).values(received_at=0.0))
+        connection.execute(sa.update(series).values(state=SeriesState.REFUSED))
+    engine.dispose()
+    said = ich_node("purge", "--dry-run", "--config", config, "--json")
+    [planned] = json.loads(said.stdout)["deletions"]
+    assert (planned["kind"], planned["files"]) == ("originals", 1)
+    again = ich_node("purge", "--config", config)
+    assert "1 deleted" in again.stdout
+    assert "older than 30 days" in again.stdout
+    assert "0 deleted" in ich_node("purge", "--config", config).stdout

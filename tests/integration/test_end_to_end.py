@@ -21,7 +21,7 @@ from training.plain import simulate_head
 pytestmark = [pytest.mark.dcmtk, pytest.mark.orthanc]
 
 _DEADLINE_S = 240.0
-_ENDED = ("delivered", "refused", "failed")
+_ENDED = ("confirmed", "refused", "failed")
 
 
 def node_for(folder: Path, orthanc: Orthanc, bundle: str):
@@ -31,7 +31,7 @@ def node_for(folder: Path, orthanc: Orthanc, bundle: str):
 
 
 def delivered(node: RunningNode, study: str) -> dict | None:
-    """Return the story when every series has ended and its objects are delivered."""
+    """Return the story when every series has ended and Orthanc has proven to hold its objects."""
     story = node.show(study)
     if story is None or any(series["state"] not in _ENDED for series in story["series"]):
         return None
@@ -42,7 +42,7 @@ def delivered(node: RunningNode, study: str) -> dict | None:
         for delivery in revision["deliveries"]
     ]
     return (
-        story if deliveries and all(item["state"] == "delivered" for item in deliveries) else None
+        story if deliveries and all(item["state"] == "confirmed" for item in deliveries) else None
     )
 
 
@@ -118,7 +118,7 @@ def test_a_real_tilted_head_ends_with_its_stated_outcome(
         study = send(node, paths)
         story = wait_for(lambda: delivered(node, study), _DEADLINE_S, "delivery")
     [series] = story["series"]
-    assert (series["state"], series["reason"]) == ("delivered", None)
+    assert (series["state"], series["reason"]) == ("confirmed", None)
     assert modalities(orthanc)["SR"] == 1
     for tags in orthanc.instances():
         path = orthanc.file(tags["orthanc_id"], tmp_path / f"{tags['Modality']}.dcm")
@@ -161,12 +161,12 @@ def test_ten_studies_from_four_senders_give_ten_reports(
         for thread in threads:
             thread.join()
 
-        def all_delivered() -> bool:
+        def all_confirmed() -> bool:
             listed = node.studies()
             return len(listed) == len(uids) and all(
-                series["state"] == "delivered" for study in listed for series in study["series"]
+                series["state"] == "confirmed" for study in listed for series in study["series"]
             )
 
-        wait_for(all_delivered, _DEADLINE_S, "ten delivered studies")
+        wait_for(all_confirmed, _DEADLINE_S, "ten confirmed studies")
     reports = [tags for tags in orthanc.instances() if tags["Modality"] == "SR"]
     assert Counter(tags["StudyInstanceUID"] for tags in reports) == dict.fromkeys(uids, 1)

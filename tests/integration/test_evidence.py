@@ -15,7 +15,7 @@ from tests.support.sender import store
 
 _QUIET_S = 300.0
 _DEADLINE_S = 60.0
-_ENDED = ("reported", "delivered", "refused", "failed")
+_ENDED = ("reported", "delivered", "confirmed", "refused", "failed")
 
 
 def head_files(folder: Path, seed: int, every: int = 1) -> list[Path]:

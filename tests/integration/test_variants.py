@@ -25,7 +25,7 @@ from tests.support.variants import ANALYSED, VARIANTS
 pytestmark = pytest.mark.timeout(900)
 
 _DEADLINE_S = 240.0
-_ENDED = ("reported", "delivered", "refused", "failed")
+_ENDED = ("reported", "delivered", "confirmed", "refused", "failed")
 _SENDERS = 4
 
 

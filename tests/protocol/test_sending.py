@@ -17,6 +17,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     RLELossless,
+    SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
 from pynetdicom.association import Association
@@ -56,6 +57,14 @@ def objects(tmp_path: Path) -> list[tuple[str, Path]]:
         save(dataset, path)
         found.append((kind, path))
     return found
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> tuple[str, Path]:
+    """What goes where SEG is not accepted."""
+    path = tmp_path / "sc.dcm"
+    save(small_object(3, sop_class=SecondaryCaptureImageStorage, Modality="OT"), path)
+    return "sc", path
 
 
 def said(verdicts: list[Verdict]) -> list[tuple[str, int | None, bool, bool]]:
@@ -126,6 +135,44 @@ def test_without_a_context_for_seg_the_sr_still_arrives(objects: list[tuple[str,
     assert verdicts[0].text == "the destination does not accept Segmentation Storage"
 
 
+def test_the_capture_goes_in_the_same_association_where_seg_is_not_accepted(
+    objects: list[tuple[str, Path]], capture: tuple[str, Path]
+) -> None:
+    with pacs([EnhancedSRStorage, SecondaryCaptureImageStorage]) as peer:
+        verdicts = send(destination(peer.port), "ICH_NODE", objects, [capture])
+    assert said(verdicts) == [
+        ("seg", None, False, False),
+        ("sr", 0, True, False),
+        ("sc", 0, True, False),
+    ]
+    assert [verdict.class_refused for verdict in verdicts] == [True, False, False]
+
+
+def test_the_capture_stays_here_where_everything_is_accepted(
+    objects: list[tuple[str, Path]], capture: tuple[str, Path]
+) -> None:
+    with pacs([*BOTH, SecondaryCaptureImageStorage]) as peer:
+        verdicts = send(destination(peer.port), "ICH_NODE", objects, [capture])
+    assert [(verdict.kind, verdict.stored) for verdict in verdicts] == [("seg", True), ("sr", True)]
+
+
+def test_a_class_that_is_refused_only_when_it_comes_is_not_accepted_either(
+    objects: list[tuple[str, Path]], capture: tuple[str, Path]
+) -> None:
+    """0122H, SOP class not supported, from a peer that accepts every context."""
+
+    def answer(event: Any) -> int:
+        return 0x0122 if event.request.AffectedSOPClassUID == SegmentationStorage else 0
+
+    with pacs([*BOTH, SecondaryCaptureImageStorage], answer=answer) as peer:
+        verdicts = send(destination(peer.port), "ICH_NODE", objects, [capture])
+    assert said(verdicts) == [
+        ("seg", 0x0122, False, False),
+        ("sr", 0, True, False),
+        ("sc", 0, True, False),
+    ]
+
+
 def test_a_destination_that_takes_none_of_the_classes_never_will(
     objects: list[tuple[str, Path]],
 ) -> None:
@@ -171,23 +218,24 @@ def answering(answer: bytes) -> Callable[[socket.socket], None]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "transient", "words"),
+    ("answer", "words"),
     [
-        (reject(1, 1, 3), False, "Calling AE title not recognised"),
-        (reject(1, 1, 7), False, "Called AE title not recognised"),
-        (reject(2, 3, 2), True, "Local limit exceeded"),
-        (ABORT, True, "ended without an answer"),
-        (b"", True, "ended without an answer"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", True, "ended without an answer"),
+        (reject(1, 1, 3), "Calling AE title not recognised"),
+        (reject(1, 1, 7), "Called AE title not recognised"),
+        (reject(2, 3, 2), "Local limit exceeded"),
+        (ABORT, "ended without an answer"),
+        (b"", "ended without an answer"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "ended without an answer"),
     ],
     ids=["calling", "called", "full", "abort", "closed", "http"],
 )
-def test_without_an_association_every_object_has_the_same_verdict_with_the_reason(
-    objects: list[tuple[str, Path]], answer: bytes, transient: bool, words: str
+def test_without_an_association_everything_is_tried_again_with_the_reason(
+    objects: list[tuple[str, Path]], answer: bytes, words: str
 ) -> None:
+    """Also where the rejection calls itself permanent: somebody may let our AE title in there."""
     with bare_server(answering(answer)) as port:
         verdicts = send(destination(port), "ICH_NODE", objects)
-    assert said(verdicts) == [(kind, None, False, transient) for kind in ("seg", "sr")]
+    assert said(verdicts) == [(kind, None, False, True) for kind in ("seg", "sr")]
     assert words.lower() in verdicts[0].text.lower()
     assert verdicts[0].text == verdicts[1].text
 

@@ -259,6 +259,16 @@ def listening(folder: Path, **changes: Any) -> Iterator[Listening]:
         engine.dispose()
 
 
+@contextmanager
+def receiver_on(settings: Settings, engine: Engine) -> Iterator[int]:
+    """Run a receiver on a database that is there; yield its port."""
+    receiver = start_receiver(settings, engine)
+    try:
+        yield receiver.port
+    finally:
+        receiver.stop(0.0)
+
+
 def associate(
     port: int,
     contexts: Sequence[tuple[str, Sequence[str]]] = ((Verification, (ImplicitVRLittleEndian,)),),

@@ -94,22 +94,32 @@ def test_faults_are_refused_with_key_and_value(tmp_path: Path, text: str, said: 
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "extra",
-    ['fallback = "sc"', 'commitment = "require"', "tls = true"],
-)
-def test_what_this_version_cannot_do_is_refused_not_ignored(tmp_path: Path, extra: str) -> None:
-    text = f'[[destinations]]\nname = "p"\nae_title = "P"\nhost = "h"\n{extra}'
-    with pytest.raises(ConfigError, match="not available in this version"):
-        load_settings(write(tmp_path, text))
-
-
 def test_kinds_to_build_are_those_that_any_destination_may_get(tmp_path: Path) -> None:
     """SEG and SR are always built."""
     one = '[[destinations]]\nname = "{}"\nae_title = "P"\nhost = "h"\noutputs = {}\n'
     text = one.format("a", '["sr"]') + one.format("b", '["sc"]')
     assert load_settings(write(tmp_path, text)).wanted == Wanted(("sc",))
     assert load_settings(write(tmp_path, one.format("a", '["seg", "sr"]'))).wanted == Wanted()
+
+
+ONE = '[[destinations]]\nname = "p"\nae_title = "P"\nhost = "h"\n'
+
+
+def test_a_destination_with_tls_needs_to_know_whom_to_trust(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'p' has tls = true, which needs tls\.ca"):
+        load_settings(write(tmp_path, f"{ONE}tls = true"))
+
+
+def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give both files, or neither"):
+        load_settings(write(tmp_path, '[tls]\ncert = "node.pem"'))
+
+
+def test_files_of_tls_start_at_the_folder_of_the_configuration(tmp_path: Path) -> None:
+    text = f'{ONE}tls = true\n[tls]\nca = "ca.pem"\ncert = "/etc/n.pem"\nkey = "n.key"'
+    loaded = load_settings(write(tmp_path, text)).tls
+    assert loaded.ca == str(tmp_path / "ca.pem")
+    assert loaded.cert == "/etc/n.pem"
 
 
 def test_names_must_differ(tmp_path: Path) -> None:

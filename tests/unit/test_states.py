@@ -30,8 +30,8 @@ def reached(table: Mapping[tuple[StrEnum, StrEnum], StrEnum], start: StrEnum) ->
     return found
 
 
-def test_every_state_can_be_reached_but_the_one_that_nothing_confirms_yet() -> None:
-    assert reached(SERIES, SeriesState.RECEIVING) == set(SeriesState) - {SeriesState.CONFIRMED}
+def test_every_state_can_be_reached() -> None:
+    assert reached(SERIES, SeriesState.RECEIVING) == set(SeriesState)
     assert reached(DELIVERIES, DeliveryState.PENDING) == set(DeliveryState)
 
 
@@ -48,9 +48,25 @@ def test_the_stages_follow_one_another() -> None:
         SeriesEvent.INFERRED,
         SeriesEvent.REPORTED,
         SeriesEvent.DELIVERED,
+        SeriesEvent.CONFIRMED,
     ):
         state = after(SERIES, state, event)
-    assert state is SeriesState.DELIVERED
+    assert state is SeriesState.CONFIRMED
+
+
+def test_only_a_proof_confirms() -> None:
+    """No other event leads to `confirmed`, and none but `stored` comes before it."""
+    into = {pair for pair, new in DELIVERIES.items() if new is DeliveryState.CONFIRMED}
+    assert into == {(DeliveryState.AWAITING, DeliveryEvent.CONFIRMED)}
+    into = {event for (_, event), new in DELIVERIES.items() if new is DeliveryState.AWAITING}
+    other_attempts = {
+        DeliveryEvent.ASKED,
+        DeliveryEvent.ANSWERED,
+        DeliveryEvent.REQUEUED,
+        DeliveryEvent.RELEASED,
+        DeliveryEvent.RETRY,
+    }
+    assert into - other_attempts == {DeliveryEvent.STORED}
 
 
 @given(st.sampled_from(UNFINISHED), st.sampled_from(SeriesEvent))

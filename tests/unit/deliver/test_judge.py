@@ -56,8 +56,26 @@ def test_no_answer_is_worth_another_attempt() -> None:
 
 def test_the_destinations_own_words_are_kept() -> None:
     verdict = _judge(SEG, answer(0xA700, "archive is full"))
-    assert verdict.text == "refused, A700H archive is full"
+    assert verdict.text.startswith("refused, A700H archive is full: ")
     assert (verdict.kind, verdict.sop_instance_uid) == ("seg", "1.2.3")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0xA701, "make room"),
+        (0xA900, "not of its SOP class"),
+        (0xC123, "cannot understand"),
+        (0x0122, "set fallback"),
+        (0x0124, "allow our AE title"),
+        (0x0117, "does not take the request"),
+        (0x0110, "failed for now"),
+    ],
+)
+def test_the_administrator_reads_the_status_in_hex_and_what_to_do(status: int, words: str) -> None:
+    text = _judge(SEG, answer(status)).text
+    assert f"{status:04X}H" in text
+    assert words in text
 
 
 def test_no_status_is_both_stored_and_to_be_tried_again() -> None:

@@ -3,11 +3,12 @@
 import pytest
 
 from ich_node.errors import StoreError
-from ich_node.pipeline import again
+from ich_node.pipeline import again, reconcile
 from ich_node.records import Verdict
 from ich_node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
 from ich_node.store import deliveries, overview, results, revisions
 from ich_node.store import jobs as job_port
+from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
 from tests.unit.pipeline.conftest import KEY, report
@@ -54,7 +55,7 @@ def test_retry_sends_now_what_failed_or_waits(
     """And counts its attempts anew, so that it is not given up at once."""
     report(engine, jobs)
     pause = 1800.0 if event is DeliveryEvent.POSTPONED else None
-    deliveries.record(engine, jobs, KEY, "pacs", (), event, "away", pause)
+    deliveries.record(engine, jobs, KEY, "pacs", 1, Ended(event, "away", next_in_s=pause))
     assert again.retry(engine, jobs, STUDY) == [f"series {SERIES}: sent again to pacs"]
     row = deliveries.find(engine, KEY, "pacs")
     assert row is not None
@@ -84,7 +85,8 @@ def test_resend_makes_everything_due_again(engine: Engine, jobs: Jobs, tmp_path)
     """Also to a destination that is new, and whatever the others hold."""
     report(engine, jobs)
     keep(engine, tmp_path)
-    deliveries.record(engine, jobs, KEY, "pacs", [STORED], DeliveryEvent.STORED, "1 stored", None)
+    stored = Ended(DeliveryEvent.STORED, "1 stored", [STORED], next_in_s=0.0)
+    deliveries.record(engine, jobs, KEY, "pacs", 1, stored)
     assert revisions.state_of(engine, KEY) is SeriesState.DELIVERED
     assert again.resend(engine, jobs, STUDY, ["pacs", "new"]) == [
         f"series {SERIES}: sent to pacs",
@@ -92,14 +94,50 @@ def test_resend_makes_everything_due_again(engine: Engine, jobs: Jobs, tmp_path)
     ]
     row = deliveries.find(engine, KEY, "pacs")
     assert row is not None
-    assert (row.state, row.attempt, row.stored) == (DeliveryState.PENDING, 2, frozenset())
-    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:2") == "ENQUEUED"
+    assert (row.state, row.attempt, row.stored) == (DeliveryState.PENDING, 3, frozenset())
+    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:3") == "ENQUEUED"
     assert job_port.status_of(jobs, f"deliver:new:{KEY}:1") == "ENQUEUED"
     assert revisions.state_of(engine, KEY) is SeriesState.REPORTED
 
 
 def test_resend_of_nothing_does_nothing(engine: Engine, jobs: Jobs) -> None:
     assert again.resend(engine, jobs, STUDY, ["pacs"]) == []
+
+
+def test_a_held_destination_waits_without_a_job_until_it_is_released(
+    engine: Engine, jobs: Jobs
+) -> None:
+    """The reconciler leaves it alone; released, its deliveries have their next attempt at once."""
+    report(engine, jobs)
+    with writing(engine) as connection:
+        deliveries.open_deliveries(connection, jobs, KEY, ["other"])
+    assert again.hold(engine, ["pacs"]) == ["pacs: held; 1 deliveries wait"]
+    assert again.hold(engine, ["pacs"]) == ["pacs: is held already"]
+    for name in ("pacs", "other"):
+        jobs.cancel_workflow(f"deliver:{name}:{KEY}:1")
+    assert reconcile.due_deliveries(engine, jobs, ["pacs", "other"]) == [KEY]
+    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:2") is None
+    assert job_port.status_of(jobs, f"deliver:other:{KEY}:2") == "DELAYED"
+    [series] = overview.studies(engine)[0]["series"]
+    assert series["deliveries"] == {"other": "pending", "pacs": "held"}
+    assert again.release(engine, jobs, ["pacs"]) == ["pacs: released; 1 deliveries go on"]
+    assert again.release(engine, jobs, ["pacs"]) == ["pacs: is not held"]
+    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:2") == "ENQUEUED"
+    kinds = [event["kind"] for event in overview.show(engine, STUDY)["events"]]
+    assert kinds[-3:] == ["delivery_held", "delivery_requeued", "delivery_released"]
+    [series] = overview.studies(engine)[0]["series"]
+    assert series["deliveries"]["pacs"] == "pending"
+
+
+def test_a_study_is_resent_to_a_held_destination_when_that_is_released(
+    engine: Engine, jobs: Jobs, tmp_path
+) -> None:
+    report(engine, jobs)
+    keep(engine, tmp_path)
+    again.hold(engine, ["pacs"])
+    said = again.resend(engine, jobs, STUDY, ["pacs"])
+    assert said == [f"series {SERIES}: sent to pacs, which is held"]
+    assert again.release(engine, jobs, ["pacs"]) == ["pacs: released; 1 deliveries go on"]
 
 
 def test_an_unknown_study_is_named(engine: Engine, jobs: Jobs) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ich_node.pipeline.delivery import judge, pause_s
+from ich_node.pipeline.delivery import judge, pause_s, step_down
 from ich_node.records import Verdict
 from ich_node.states import DeliveryEvent
 
@@ -13,28 +13,58 @@ NEVER = Verdict("sr", "3", 0xA900, False, False, "refused, A900H")
 
 
 def test_delivered_only_when_everything_is_stored() -> None:
-    assert judge([STORED, STORED], 1) == (DeliveryEvent.STORED, "2 objects stored")
+    ended = judge([STORED, STORED], 1)
+    assert (ended.event, ended.text) == (DeliveryEvent.STORED, "2 objects stored")
 
 
 def test_a_transient_refusal_is_tried_again_and_shown() -> None:
-    event, text = judge([STORED, LATER], 1)
-    assert event is DeliveryEvent.POSTPONED
-    assert text == "sr: refused, A700H"
+    ended = judge([STORED, LATER], 1)
+    assert ended.event is DeliveryEvent.POSTPONED
+    assert ended.text == "sr: refused, A700H; next attempt in 5 s"
+    assert ended.next_in_s == 5.0
 
 
 def test_a_permanent_refusal_stops_and_is_shown() -> None:
-    assert judge([STORED, NEVER], 1) == (DeliveryEvent.REFUSED, "sr: refused, A900H")
+    ended = judge([STORED, NEVER], 1)
+    assert (ended.event, ended.text) == (DeliveryEvent.REFUSED, "sr: refused, A900H")
 
 
 def test_what_may_still_be_stored_keeps_the_delivery_alive() -> None:
-    assert judge([LATER, NEVER], 1)[0] is DeliveryEvent.POSTPONED
+    assert judge([LATER, NEVER], 1).event is DeliveryEvent.POSTPONED
 
 
 def test_it_gives_up_after_days_and_says_so() -> None:
-    event, text = judge([LATER], 150)
-    assert event is DeliveryEvent.REFUSED
-    assert "given up after 150 attempts" in text
+    ended = judge([LATER], 150)
+    assert ended.event is DeliveryEvent.REFUSED
+    assert "given up after 150 attempts" in ended.text
     assert 2 < sum(pause_s(n) for n in range(1, 150)) / 86_400 < 4
+
+
+NO_SEG = Verdict("seg", "4", None, False, False, "does not accept SEG", class_refused=True)
+NO_SC = Verdict("sc", "5", None, False, False, "does not accept SC", class_refused=True)
+CAPTURE = Verdict("sc", "6", 0, True, False, "stored")
+
+
+def test_without_fallback_a_class_that_is_not_accepted_stops_the_delivery() -> None:
+    ended = judge(step_down([NO_SEG, STORED], "", built=False), 1)
+    assert (ended.event, ended.text) == (DeliveryEvent.REFUSED, "seg: does not accept SEG")
+
+
+def test_with_fallback_the_captures_stand_for_what_is_not_accepted() -> None:
+    ended = judge(step_down([NO_SEG, STORED, CAPTURE], "sc", built=True), 1)
+    assert ended.event is DeliveryEvent.STORED
+    assert ended.text == "2 objects stored; seg: does not accept SEG; captures go instead"
+
+
+def test_a_fallback_that_was_never_built_replaces_nothing() -> None:
+    ended = judge(step_down([NO_SEG, STORED], "sc", built=False), 1)
+    assert ended.event is DeliveryEvent.REFUSED
+    assert "no capture was built" in ended.text
+
+
+def test_a_refused_capture_is_replaced_by_nothing() -> None:
+    ended = judge(step_down([NO_SEG, STORED, NO_SC], "sc", built=True), 1)
+    assert (ended.event, ended.text) == (DeliveryEvent.REFUSED, "sc: does not accept SC")
 
 
 @given(st.integers(1, 10_000))

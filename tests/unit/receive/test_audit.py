@@ -11,7 +11,10 @@ import sqlalchemy as sa
 
 from ich_node.receive.audit import Found, audit_all, audit_recent
 from ich_node.receive.intake import Intake, take
-from ich_node.store.tables import event, instance
+from ich_node.states import SeriesState
+from ich_node.store import retention
+from ich_node.store.engine import writing
+from ich_node.store.tables import event, instance, series
 from tests.support.peers import incoming, small_object
 
 
@@ -95,6 +98,21 @@ def test_a_row_without_its_file_is_shown_once_and_mended_by_sending_again(
     assert take(intake, incoming(small_object(3))).status == 0x0000
     assert audit_recent(intake) == Found(back=1)
     assert [item["missing"] for item in rows(intake, instance)] == [False] * 3
+
+
+def test_images_deleted_after_their_time_are_not_missed_and_may_come_again(
+    intake: Intake, stored: list[Path]
+) -> None:
+    with writing(intake.engine) as connection:
+        connection.execute(sa.update(series).values(state=SeriesState.REFUSED))
+    [held] = retention.originals(intake.engine, ())
+    assert retention.delete_originals(intake.engine, (), held.study_instance_uid, "old") == 3
+    assert not stored[0].parent.exists()
+    assert audit_all(intake, later()) == Found()
+    assert take(intake, incoming(small_object(3))).status == 0x0000
+    assert [item["deleted_at"] is None for item in rows(intake, instance)] == [False, False, True]
+    assert audit_all(intake, later()) == Found()
+    assert [path.exists() for path in stored] == [False, False, True]
 
 
 def test_a_whole_folder_that_is_gone_is_shown_once(intake: Intake, stored: list[Path]) -> None:

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_RELEASE_RP
+from pynetdicom import build_role
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RQ, A_RELEASE_RP
+from pynetdicom.pdu_items import SCP_SCU_RoleSelectionSubItem
 
 from ich_node.receive import pdu
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -49,6 +51,39 @@ def test_release_and_abort_are_those_of_the_standard() -> None:
     read.decode(pdu.abort(pdu.BY_PROVIDER, pdu.UNRECOGNISED_PDU))
     assert (read.source, read.reason_diagnostic) == (2, 1)
     assert pdu.release() == b"\x06\0\0\0\0\x04" + bytes(4)
+
+
+COMMITMENT = "1.2.840.10008.1.20.1"
+
+
+def asking_for_roles(*classes: str) -> bytes:
+    """A request, without its head, whose peer wants to be the SCP of these classes."""
+    request = A_ASSOCIATE_RQ()
+    request.decode(REQUEST)
+    for sop_class in classes:
+        item = SCP_SCU_RoleSelectionSubItem()
+        item.from_primitive(build_role(sop_class, scp_role=True))
+        request.user_information.user_data.append(item)
+    return bytes(request.encode()[6:])
+
+
+def test_a_peer_that_reports_a_commitment_is_granted_the_role_of_the_scp() -> None:
+    """PS3.7 D.3.3.4: without an answer to its item it would stay the SCU."""
+    request = pdu.decode_request(asking_for_roles(CTImageStorage, COMMITMENT))
+    read = A_ASSOCIATE_AC()
+    read.decode(pdu.accept(request, [], 131072, {COMMITMENT}))
+    roles = read.user_information.role_selection
+    assert {uid: (role.scu_role, role.scp_role) for uid, role in roles.items()} == {
+        COMMITMENT: (False, True)
+    }
+
+
+def test_a_role_whose_uid_is_longer_than_its_item_is_malformed() -> None:
+    length, uid = len(COMMITMENT).to_bytes(2, "big"), COMMITMENT.encode()
+    body = asking_for_roles(COMMITMENT)
+    assert body.count(length + uid) == 1
+    with pytest.raises(pdu.Malformed):
+        pdu.decode_request(body.replace(length + uid, b"\0\xff" + uid))
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60, 67, 90, len(REQUEST) - 7])

@@ -20,6 +20,7 @@ from ich_node.states import (
 )
 from ich_node.store import deliveries, instances, overview, results, revisions
 from ich_node.store import jobs as job_port
+from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine, migrate, open_engine, writing
 from ich_node.store.instances import Standing
 from ich_node.store.jobs import Jobs
@@ -135,6 +136,15 @@ def report(engine: Engine, jobs: Jobs, key: str, destinations: list[str]) -> Non
 
 STORED = Verdict("sr", "2.25.1", 0, True, False, "stored")
 LATER = Verdict("sr", "2.25.1", 0xA700, False, True, "out of resources")
+ALL_STORED = Ended(DeliveryEvent.STORED, "1 stored", [STORED], next_in_s=0.0)
+CONFIRMED = Ended(DeliveryEvent.CONFIRMED, "1 found", proof="C-FIND")
+
+
+def record(engine: Engine, jobs: Jobs, key: str, name: str, ended: Ended) -> None:
+    """Let the attempt that is due end."""
+    row = deliveries.find(engine, key, name)
+    assert row is not None
+    assert deliveries.record(engine, jobs, key, name, row.attempt, ended) is not None
 
 
 def test_delivered_when_every_destination_holds_it(
@@ -143,11 +153,66 @@ def test_delivered_when_every_destination_holds_it(
     add(engine, received(1))
     key = complete(engine, jobs)
     report(engine, jobs, key, ["a", "b"])
-    stored = DeliveryEvent.STORED
-    deliveries.record(engine, jobs, key, "a", [STORED], stored, "1 stored", None)
+    record(engine, jobs, key, "a", ALL_STORED)
     assert revisions.state_of(engine, key) is SeriesState.REPORTED
-    deliveries.record(engine, jobs, key, "b", [STORED], stored, "1 stored", None)
+    record(engine, jobs, key, "b", ALL_STORED)
     assert revisions.state_of(engine, key) is SeriesState.DELIVERED
+
+
+def test_confirmed_when_every_destination_has_proven_it(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    report(engine, jobs, key, ["a", "b"])
+    for name in ("a", "b"):
+        record(engine, jobs, key, name, ALL_STORED)
+    record(engine, jobs, key, "a", CONFIRMED)
+    assert revisions.state_of(engine, key) is SeriesState.DELIVERED
+    record(engine, jobs, key, "b", CONFIRMED)
+    assert revisions.state_of(engine, key) is SeriesState.CONFIRMED
+
+
+def test_where_one_destination_proves_nothing_it_stays_delivered(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    report(engine, jobs, key, ["a", "b"])
+    for name in ("a", "b"):
+        record(engine, jobs, key, name, ALL_STORED)
+    record(engine, jobs, key, "a", CONFIRMED)
+    record(engine, jobs, key, "b", Ended(DeliveryEvent.UNPROVABLE, "nothing offered"))
+    assert revisions.state_of(engine, key) is SeriesState.DELIVERED
+
+
+def test_what_is_lost_is_to_be_sent_again_and_the_series_is_not_delivered(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    report(engine, jobs, key, ["a"])
+    record(engine, jobs, key, "a", ALL_STORED)
+    lost = Ended(DeliveryEvent.LOST, "gone", next_in_s=0.0, lost=["2.25.1"])
+    record(engine, jobs, key, "a", lost)
+    row = deliveries.find(engine, key, "a")
+    assert row is not None
+    assert (row.state, row.stored, row.lost) == (DeliveryState.RETRYING, frozenset(), 1)
+    assert revisions.state_of(engine, key) is SeriesState.REPORTED
+    record(engine, jobs, key, "a", ALL_STORED)
+    assert revisions.state_of(engine, key) is SeriesState.DELIVERED
+
+
+def test_the_end_of_an_attempt_that_is_no_more_due_changes_nothing(
+    engine: Engine, jobs: Jobs, received: Make
+) -> None:
+    add(engine, received(1))
+    key = complete(engine, jobs)
+    report(engine, jobs, key, ["a"])
+    assert deliveries.record(engine, jobs, key, "a", 2, ALL_STORED) is None
+    row = deliveries.find(engine, key, "a")
+    assert row is not None
+    assert (row.state, row.attempt) == (DeliveryState.PENDING, 1)
 
 
 def test_a_retry_is_the_next_attempt_with_its_own_job(
@@ -156,12 +221,13 @@ def test_a_retry_is_the_next_attempt_with_its_own_job(
     add(engine, received(1))
     key = complete(engine, jobs)
     report(engine, jobs, key, ["a"])
-    deliveries.record(engine, jobs, key, "a", [LATER], DeliveryEvent.POSTPONED, "full", 10.0)
+    later = Ended(DeliveryEvent.POSTPONED, "full", [LATER], next_in_s=10.0)
+    record(engine, jobs, key, "a", later)
     row = deliveries.find(engine, key, "a")
     assert row is not None
     assert (row.attempt, row.state, row.stored) == (2, DeliveryState.RETRYING, frozenset())
     assert job_port.status_of(jobs, f"deliver:a:{key}:2") == "DELAYED"
-    deliveries.record(engine, jobs, key, "a", [STORED], DeliveryEvent.STORED, "stored", None)
+    record(engine, jobs, key, "a", ALL_STORED)
     row = deliveries.find(engine, key, "a")
     assert row is not None
     assert row.stored == {"2.25.1"}
@@ -175,7 +241,7 @@ def test_a_refused_series_stays_refused_when_its_report_is_delivered(
     with writing(engine) as connection:
         revisions.apply(connection, key, SeriesEvent.REFUSED, "tilted", reason="gantry_tilt")
         deliveries.open_deliveries(connection, jobs, key, ["a"])
-    deliveries.record(engine, jobs, key, "a", [STORED], DeliveryEvent.STORED, "stored", None)
+    record(engine, jobs, key, "a", ALL_STORED)
     [study] = overview.studies(engine)
     assert study["series"][0]["state"] == "refused"
     assert study["series"][0]["reason"] == "gantry_tilt"

@@ -1,0 +1,63 @@
+"""What the commands have in common: options, and how errors and JSON are shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+
+from ich_node.errors import CANNOT_START, IchNodeError, StoreError
+from ich_node.settings import DATABASE_NAME, Settings
+from ich_node.store.engine import DatabaseError, Engine, open_engine
+
+P = ParamSpec("P")
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The TOML file; without it, the one named by ICH_NODE_CONFIG.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+def clear_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Show an error of ours as its text and not as a traceback.
+
+    Exit status 2 where starting again is no use, 1 where it may be.
+    """
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except StoreError as error:  # may pass: `serve` starts a process again after it
+            click.echo(f"ich-node: {error}", err=True)
+            sys.exit(1)
+        except IchNodeError as error:
+            click.echo(f"ich-node: {error}", err=True)
+            sys.exit(CANNOT_START)
+        except DatabaseError as error:
+            click.echo(f"ich-node: the database cannot be read: {error.orig}", err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+def open_database(settings: Settings) -> Engine:
+    """Open the database that a node has made; these commands make none."""
+    database = settings.storage.data_dir / DATABASE_NAME
+    if not settings.database.url and not database.is_file():
+        raise StoreError(
+            f"{settings.storage.data_dir} holds no database yet; `ich-node serve` makes it"
+        )
+    return open_engine(settings.database_url)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401  whatever JSON can hold
+    """Print a value for machines."""
+    click.echo(json.dumps(value, indent=2, default=str))

@@ -1,0 +1,245 @@
+"""Asking a destination to prove that it holds what it stored.
+
+By storage commitment as SCU (PS3.4 annex J), else by C-FIND of each instance (PS3.4 C.4.1).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    StudyRootQueryRetrieveInformationModelFind,
+)
+
+from ich_node.deliver.query import QueryFailed, find
+from ich_node.deliver.scu import NoAssociation, associate, make_entity
+from ich_node.settings import Destination, Tls
+
+# Those that answer at once do so in milliseconds; the others come back in their own time.
+_REPORT_S = 3.0
+_REQUEST_COMMITMENT = 1  # Action Type ID (PS3.4 table J.3-1)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object that a destination has answered with success."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one association brought.
+
+    Parameters
+    ----------
+    fault
+        Why nothing was learnt, where that may pass; else empty.
+    asked
+        Storage commitment was asked for; what is reported is told elsewhere.
+    unanswered
+        There was no answer to that; it may have been taken all the same.
+    found
+        What C-FIND found; None where it was not asked.
+    text
+        What was said, for the administrator.
+    """
+
+    fault: str = ""
+    asked: bool = False
+    unanswered: bool = False
+    found: frozenset[str] | None = None
+    text: str = ""
+
+    @property
+    def nothing_offered(self) -> bool:
+        """The destination has no way to prove anything."""
+        return not (self.fault or self.asked) and self.found is None
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """How a transaction is entered before it is asked for, reported, and withdrawn."""
+
+    begin: Callable[[], str]
+    report: Callable[[int, Dataset], int]
+    withdraw: Callable[[str], None]
+
+
+def identify(path: Path) -> Stored:
+    """Read what a request for proof says of an object.
+
+    Raises
+    ------
+    OSError, pydicom.errors.InvalidDicomError
+        The file cannot be read.
+    """
+    tags = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+    return Stored(*(str(header[tag].value) for tag in tags))
+
+
+def look(
+    destination: Destination,
+    calling_ae: str,
+    objects: Sequence[Stored],
+    transaction: Transaction,
+    *,
+    overdue: bool,
+    tls: Tls | None = None,
+) -> Look:
+    """Ask a destination whether it holds objects.
+
+    Storage commitment is asked for where it is offered. C-FIND is asked where it is not, or not
+    taken, or where an earlier request is `overdue`; never where the destination's `commitment` is
+    ``require``.
+
+    Returns
+    -------
+    Look
+        Nothing that a peer does raises.
+    """
+    query, commitment = StudyRootQueryRetrieveInformationModelFind, StorageCommitmentPushModel
+
+    def converse(*models: str) -> Look:
+        entity = make_entity(calling_ae)
+        for model in models:
+            entity.add_requested_context(model)
+        return _converse(entity, destination, objects, transaction, overdue, tls)
+
+    if destination.commitment == "require":
+        return converse(commitment)
+    seen = converse(commitment, query)
+    if seen.unanswered:  # some abort at a request from an AE title that they do not know
+        return replace(seen, found=converse(query).found)
+    return seen
+
+
+def _converse(
+    entity: AE,
+    destination: Destination,
+    objects: Sequence[Stored],
+    transaction: Transaction,
+    overdue: bool,
+    tls: Tls | None,
+) -> Look:
+    """Ask what is offered in one association."""
+    reported = threading.Event()
+
+    def on_report(event: Any) -> tuple[int, None]:  # noqa: ANN401
+        status = transaction.report(int(event.event_type), event.event_information)
+        reported.set()
+        return status, None
+
+    handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
+    association = associate(entity, destination, handlers=handlers, tls=tls)
+    if isinstance(association, NoAssociation):
+        return Look(fault=association.text) if association.transient else Look()
+    offered = {context.abstract_syntax for context in association.accepted_contexts}
+    try:
+        return _ask(association, offered, objects, transaction, reported, overdue)
+    except (RuntimeError, ValueError) as error:  # it ended between the two
+        return Look(fault=f"the association ended too early ({type(error).__name__})")
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _ask(
+    association: Any,  # noqa: ANN401
+    offered: set[str],
+    objects: Sequence[Stored],
+    transaction: Transaction,
+    reported: threading.Event,
+    overdue: bool,
+) -> Look:
+    queried = StudyRootQueryRetrieveInformationModelFind in offered
+    wanted = {item.sop_instance_uid for item in objects}
+    seen = Look()
+    if overdue and queried:
+        seen = _find(association, objects)
+        if seen.found is not None and wanted <= seen.found:
+            return seen
+    if StorageCommitmentPushModel in offered:
+        asked = _commit(association, objects, transaction)
+        if asked.asked:
+            reported.wait(_REPORT_S)
+        if asked.asked or asked.fault or not queried:
+            return replace(asked, found=seen.found)
+        seen = replace(seen, text=asked.text)
+    return _find(association, objects) if queried and seen.found is None else seen
+
+
+def _commit(
+    association: Any,  # noqa: ANN401
+    objects: Sequence[Stored],
+    transaction: Transaction,
+) -> Look:
+    """N-ACTION, Request Storage Commitment (PS3.4 J.3.2)."""
+    uid = transaction.begin()
+    request = Dataset()
+    request.TransactionUID = uid
+    request.ReferencedSOPSequence = [_item(item) for item in objects]
+    status, _reply = association.send_n_action(
+        request,
+        _REQUEST_COMMITMENT,
+        StorageCommitmentPushModel,
+        StorageCommitmentPushModelInstance,
+    )
+    if "Status" not in status:
+        text = "no answer to the request for storage commitment; does it know our AE title?"
+        return Look(fault=text, unanswered=True)
+    if status.Status != 0:
+        transaction.withdraw(uid)
+        text = f"storage commitment was refused with {status.Status:04X}H, expected 0000H"
+        return Look(text=text)
+    return Look(asked=True, text="storage commitment was asked for")
+
+
+def _item(stored: Stored) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = stored.sop_class_uid
+    item.ReferencedSOPInstanceUID = stored.sop_instance_uid
+    return item
+
+
+def _find(association: Any, objects: Sequence[Stored]) -> Look:  # noqa: ANN401
+    """C-FIND at IMAGE level: a series at a time, and what is not listed then by its own UID."""
+    found: set[str] = set()
+    try:
+        for study, series in dict.fromkeys(
+            (item.study_instance_uid, item.series_instance_uid) for item in objects
+        ):
+            found |= _listed(association, study, series, "")
+        for item in objects:
+            if item.sop_instance_uid not in found:
+                found |= _listed(
+                    association,
+                    item.study_instance_uid,
+                    item.series_instance_uid,
+                    item.sop_instance_uid,
+                )
+    except QueryFailed as error:
+        return Look(fault=str(error))
+    return Look(found=frozenset(found), text="C-FIND was asked")
+
+
+def _listed(association: Any, study: str, series: str, instance: str) -> set[str]:  # noqa: ANN401
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = "IMAGE"
+    identifier.StudyInstanceUID = study
+    identifier.SeriesInstanceUID = series
+    identifier.SOPInstanceUID = instance
+    return {str(match.get("SOPInstanceUID") or "") for match in find(association, identifier)}

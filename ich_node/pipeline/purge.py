@@ -1,0 +1,145 @@
+"""What has outlived `[retention]`: planned first, so that it can be shown, then deleted.
+
+Originals go by age, and beyond their age where the data folder holds more than `max_gb`, the oldest
+study first. Results go by their own age, and only after the originals of their study. Rows stay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ich_node import logs
+from ich_node.settings import Retention, Settings
+from ich_node.store import retention
+from ich_node.store.engine import Engine
+from ich_node.store.retention import Holding
+
+PERIOD_S = 3600.0
+_DAY_S = 86400.0
+_GB = 1e9
+
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What goes of one study: ``kind`` is ``originals`` or ``results``; ``why`` for people."""
+
+    kind: str
+    study_instance_uid: str
+    files: int
+    size: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be deleted, and what is overdue and must stay.
+
+    Parameters
+    ----------
+    deletions
+        The oldest first.
+    bound
+        Overdue, but unread, unsent or not confirmed.
+    held, limit
+        Bytes of originals and results now, and how many there may be (0: any number).
+    """
+
+    deletions: tuple[Deletion, ...]
+    bound: tuple[Holding, ...]
+    held: int
+    limit: int
+
+    @property
+    def freed(self) -> int:
+        """Bytes of originals that the deletions give back."""
+        return sum(item.size for item in self.deletions)
+
+
+def plan(engine: Engine, settings: Settings, now: float) -> Plan:
+    """Say what `[retention]` asks for at `now`, seconds since the epoch; nothing is changed."""
+    rules = settings.retention
+    names = _names(settings)
+    originals, results = retention.originals(engine, names), retention.results(engine, names)
+    held = sum(item.size for item in originals) + _size(settings.results_dir)
+    limit = int(rules.max_gb * _GB)
+    gone = _originals(originals, rules, now, held - limit if limit else 0)
+    old = _overdue(results, rules.results_days, now)
+    deletions = gone + [
+        Deletion("results", item.study_instance_uid, item.files, 0, _age(rules.results_days))
+        for item in old
+        if not item.bound
+    ]
+    late = _overdue(originals, rules.originals_days, now)
+    bound = tuple(item for item in (*late, *old) if item.bound)
+    return Plan(tuple(deletions), bound, held, limit)
+
+
+def _names(settings: Settings) -> list[str]:
+    return [item.name for item in settings.destinations]
+
+
+def _originals(
+    holdings: Sequence[Holding], rules: Retention, now: float, excess: int
+) -> list[Deletion]:
+    late = {item.study_instance_uid for item in _overdue(holdings, rules.originals_days, now)}
+    gone = []
+    for item in holdings:
+        if item.bound:
+            continue
+        uid = item.study_instance_uid
+        if uid in late:
+            why = _age(rules.originals_days)
+        elif excess > 0:
+            why = f"more than max_gb = {rules.max_gb:g} is held"
+        else:
+            continue
+        gone.append(Deletion("originals", uid, item.files, item.size, why))
+        excess -= item.size
+    return gone
+
+
+def _overdue(holdings: Sequence[Holding], days: int, now: float) -> list[Holding]:
+    return [item for item in holdings if days and now - item.at > days * _DAY_S]
+
+
+def _age(days: int) -> str:
+    return f"older than {days} days"
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def carry_out(engine: Engine, settings: Settings, planned: Plan) -> Plan:
+    """Delete what was planned; return what was deleted.
+
+    A study that got an image, or was asked for again, meanwhile is left alone.
+    """
+    names = _names(settings)
+    do = {"originals": retention.delete_originals, "results": retention.delete_results}
+    done = tuple(
+        item
+        for item in planned.deletions
+        if do[item.kind](engine, names, item.study_instance_uid, item.why)
+    )
+    return Plan(done, planned.bound, planned.held, planned.limit)
+
+
+def purge(engine: Engine, settings: Settings) -> None:
+    """Delete what has outlived its time; a regular duty of the receiver."""
+    done = carry_out(engine, settings, plan(engine, settings, time.time()))
+    if done.deletions:
+        _log.info("deleted", studies=len(done.deletions), freed_mb=round(done.freed / 1e6))
+    over = done.held - done.freed - done.limit
+    if done.limit and over > 0:
+        _log.error(
+            "more than retention.max_gb is held and nothing more may be deleted: the rest is "
+            "unread, unsent or not confirmed",
+            held_gb=round((done.held - done.freed) / _GB, 3),
+            max_gb=done.limit / _GB,
+        )

@@ -1,0 +1,212 @@
+"""What of a study may be deleted: nothing that is unread, unsent or not confirmed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from ich_node.states import UNFINISHED, DeliveryState, SeriesState
+from ich_node.store import events
+from ich_node.store.engine import Connection, Engine, reading, writing
+from ich_node.store.tables import (
+    delivery,
+    instance,
+    result,
+    revision,
+    revision_instance,
+    series,
+)
+
+# Of these nothing came yet that a destination could hold.
+_UNREAD = (SeriesState.RECEIVING, *UNFINISHED, SeriesState.FAILED)
+_ARRIVED = (DeliveryState.DELIVERED, DeliveryState.CONFIRMED)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What is kept of one study.
+
+    Parameters
+    ----------
+    study_instance_uid
+        Its name.
+    at
+        When the last image came, or the last results were built; seconds since the epoch.
+    files, size
+        How many files there are, and their bytes (results: 0, the rows do not say).
+    bound
+        Why it must stay, for people; empty where it may go.
+    """
+
+    study_instance_uid: str
+    at: float
+    files: int
+    size: int
+    bound: str
+
+
+def originals(engine: Engine, destinations: Collection[str]) -> list[Holding]:
+    """Return what every study has of stored images, the oldest first.
+
+    Parameters
+    ----------
+    destinations
+        Names of those that are configured: what others have not got keeps nothing.
+    """
+    kept = (
+        sa.select(
+            instance.c.study_instance_uid.label("uid"),
+            sa.func.max(instance.c.received_at).label("at"),
+            sa.func.count().label("files"),
+            sa.func.sum(instance.c.size).label("size"),
+        )
+        .where(instance.c.deleted_at.is_(None))
+        .group_by(instance.c.study_instance_uid)
+    )
+    return _holdings(engine, kept, destinations)
+
+
+def results(engine: Engine, destinations: Collection[str]) -> list[Holding]:
+    """Return what every study without stored images has of built objects; as `originals`."""
+    with_images = sa.select(instance.c.study_instance_uid).where(instance.c.deleted_at.is_(None))
+    kept = (
+        sa.select(
+            series.c.study_instance_uid.label("uid"),
+            sa.func.max(result.c.built_at).label("at"),
+            sa.func.count().label("files"),
+            sa.literal(0).label("size"),
+        )
+        .join(revision, revision.c.key == result.c.revision_key)
+        .join(series, series.c.series_instance_uid == revision.c.series_instance_uid)
+        .where(result.c.deleted_at.is_(None), series.c.study_instance_uid.not_in(with_images))
+        .group_by(series.c.study_instance_uid)
+    )
+    return _holdings(engine, kept, destinations)
+
+
+def _holdings(
+    engine: Engine, kept: sa.Select[tuple[str, float, int, int]], destinations: Collection[str]
+) -> list[Holding]:
+    with reading(engine) as connection:
+        rows = connection.execute(kept.order_by("at")).all()
+        bound = _bound(connection, destinations)
+    return [Holding(row.uid, row.at, row.files, row.size, bound.get(row.uid, "")) for row in rows]
+
+
+def _bound(
+    connection: Connection, destinations: Collection[str], study: str | None = None
+) -> dict[str, str]:
+    """Return why studies must be kept as they are, by their UID; only those that must."""
+    unread = sa.select(series.c.study_instance_uid, series.c.state).where(
+        series.c.state.in_(_UNREAD)
+    )
+    unsent = (
+        sa.select(series.c.study_instance_uid, delivery.c.destination, delivery.c.state)
+        .join(revision, revision.c.series_instance_uid == series.c.series_instance_uid)
+        .join(delivery, delivery.c.revision_key == revision.c.key)
+        .where(delivery.c.state.not_in(_ARRIVED), delivery.c.destination.in_(destinations))
+    )
+    if study is not None:
+        unread = unread.where(series.c.study_instance_uid == study)
+        unsent = unsent.where(series.c.study_instance_uid == study)
+    found = {
+        row.study_instance_uid: f"results for {row.destination} are {row.state}"
+        for row in connection.execute(unsent)
+    }
+    found.update(
+        (row.study_instance_uid, f"a series is {row.state}") for row in connection.execute(unread)
+    )
+    return found
+
+
+def delete_originals(engine: Engine, destinations: Collection[str], study: str, text: str) -> int:
+    """Delete the stored images of a study; its rows stay and say so.
+
+    A crash on the way leaves files gone whose rows speak of them still; the next pass, or the next
+    start, goes on with them.
+
+    Returns
+    -------
+    int
+        How many there were; 0 where something has come up since that keeps them.
+    """
+    with writing(engine) as connection:
+        locked = sa.select(series.c.state).where(series.c.study_instance_uid == study)
+        connection.execute(locked.with_for_update())
+        if _bound(connection, destinations, study):
+            return 0
+        kept = instance.c.study_instance_uid == study, instance.c.deleted_at.is_(None)
+        paths = connection.execute(sa.select(instance.c.path).where(*kept)).scalars().all()
+        _unlink([Path(path) for path in paths])
+        connection.execute(sa.update(instance).where(*kept).values(deleted_at=time.time()))
+        events.insert(connection, "originals_deleted", f"{len(paths)} images: {text}", study=study)
+    return len(paths)
+
+
+def delete_results(engine: Engine, destinations: Collection[str], study: str, text: str) -> int:
+    """Delete the built objects of a study, with the folders that hold them; as `delete_originals`.
+
+    What was found stays in the rows.
+    """
+    with writing(engine) as connection:
+        if _bound(connection, destinations, study):
+            return 0
+        keys = (
+            sa.select(revision.c.key)
+            .join(series, series.c.series_instance_uid == revision.c.series_instance_uid)
+            .where(series.c.study_instance_uid == study)
+        )
+        kept = result.c.revision_key.in_(keys), result.c.deleted_at.is_(None)
+        paths = connection.execute(sa.select(result.c.path).where(*kept)).scalars().all()
+        for folder in {Path(path).parent for path in paths}:
+            shutil.rmtree(folder, ignore_errors=True)
+        connection.execute(sa.update(result).where(*kept).values(deleted_at=time.time()))
+        events.insert(connection, "results_deleted", f"{len(paths)} objects: {text}", study=study)
+    return len(paths)
+
+
+def _unlink(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in paths}:
+        for each in (folder, folder.parent):
+            with suppress(OSError):  # something else lies there
+                each.rmdir()
+
+
+def deleted_of(engine: Engine, key: str) -> tuple[int, int]:
+    """Return how many images of a revision were deleted, and how many it has."""
+    query = (
+        sa.select(sa.func.count(instance.c.deleted_at), sa.func.count())
+        .join(
+            revision_instance, revision_instance.c.sop_instance_uid == instance.c.sop_instance_uid
+        )
+        .where(revision_instance.c.revision_key == key)
+    )
+    with reading(engine) as connection:
+        deleted, images = connection.execute(query).one()
+    return int(deleted), int(images)
+
+
+def deleted_images(connection: Connection, series_instance_uid: str) -> int:
+    """Return how many images of a series were deleted."""
+    query = sa.select(sa.func.count(instance.c.deleted_at)).where(
+        instance.c.series_instance_uid == series_instance_uid
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def come_again(engine: Engine, sop_instance_uid: str) -> None:
+    """Note that a deleted image was sent again, before its file is written."""
+    with writing(engine) as connection:
+        connection.execute(
+            sa.update(instance)
+            .where(instance.c.sop_instance_uid == sop_instance_uid)
+            .values(deleted_at=None)
+        )

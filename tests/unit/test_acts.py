@@ -1,0 +1,77 @@
+"""The commands that hold and release a destination, and what people are shown of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ich_node import probe
+from ich_node.cli import main
+from ich_node.settings import load_settings
+from ich_node.states import SeriesEvent
+from ich_node.store import deliveries, instances, revisions
+from ich_node.store import jobs as job_port
+from ich_node.store.engine import migrate, open_engine, writing
+from tests.unit.store.conftest import FIRST
+
+CONFIG = """
+[storage]
+data_dir = "."
+[[destinations]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = 1
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A node whose one study waits to be delivered to `pacs`."""
+    path = tmp_path / "node.toml"
+    path.write_text(CONFIG)
+    engine = open_engine(load_settings(path).database_url)
+    migrate(engine)
+    job_port.prepare(str(engine.url))
+    jobs = job_port.open_jobs(str(engine.url))
+    instances.add(engine, FIRST, priority=5, quiet_seconds=1.0)
+    [found] = revisions.receiving(engine)
+    key = revisions.open_revision(engine, jobs, found, "quiet")
+    assert key is not None
+    with writing(engine) as connection:
+        for event in (SeriesEvent.ASSEMBLED, SeriesEvent.INFERRED, SeriesEvent.REPORTED):
+            revisions.apply(connection, key, event, "done")
+        deliveries.open_deliveries(connection, jobs, key, ["pacs"])
+    jobs.destroy()
+    engine.dispose()
+    return path
+
+
+def run(config: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, [*arguments, "--config", str(config)])
+
+
+def test_a_hold_is_shown_in_studies_show_and_check_until_the_release(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_model", lambda _settings: "left out")
+    assert run(config, "hold", "--destination", "pacs").output == "pacs: held; 1 deliveries wait\n"
+    assert "(pacs: held)" in run(config, "studies").output
+    [study] = json.loads(run(config, "studies", "--json").output)
+    assert study["series"][0]["deliveries"] == {"pacs": "held"}
+    assert "to pacs: pending (held), attempt 1" in run(config, "show", "1.2").output
+    checked = run(config, "check").output
+    assert "1 deliveries wait: `ich-node release --destination pacs`" in checked
+    told = json.loads(run(config, "release", "--destination", "pacs", "--json").output)
+    assert told == ["pacs: released; 1 deliveries go on"]
+    assert "(pacs: pending)" in run(config, "studies").output
+    assert "HELD" not in run(config, "check").output
+
+
+@pytest.mark.parametrize("command", ["hold", "release"])
+def test_a_destination_must_be_named_and_known(config: Path, command: str) -> None:
+    done = run(config, command, "--destination", "other")
+    assert done.exit_code == 2
+    assert "no destination 'other'; configured: pacs" in done.stderr
+    assert "--destination" in run(config, command).stderr
