@@ -31,9 +31,9 @@ class Worker:
     predictor: Predictor
     results_dir: Path
     destinations: tuple[str, ...]
-    wanted: Wanted = field(default_factory=Wanted)
     rules: Selection = field(default_factory=Selection)
     max_missing: int = MAX_MISSING
+    wanted: Wanted = field(default_factory=Wanted)
     at_hand: AtHand = field(default_factory=AtHand)
     volumes: dict[str, CtVolume] = field(default_factory=dict)
     predictions: dict[str, Prediction] = field(default_factory=dict)

@@ -63,7 +63,9 @@ def working(
     assert key is not None
     durable.configure(settings.database_url, executor_id="test")
     analysis.register(
-        Worker("test:1:0", engine, jobs, predictor, settings.results_dir, (), wanted or Wanted())
+        Worker(
+            "test:1:0", engine, jobs, predictor, settings.results_dir, (), wanted=wanted or Wanted()
+        )
     )
     durable.launch({job_port.ANALYSE_QUEUE: 1})
     try:
