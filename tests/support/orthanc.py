@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +48,9 @@ class Orthanc:
 
 @contextmanager
 def running_orthanc(
-    folder: Path, reports_to: int | None = None, plugins: Sequence[Path] = ()
+    folder: Path, reports_to: int | None = None, **more: object
 ) -> Iterator[Orthanc]:
-    """Start Orthanc with a fresh data folder and these plugins; end it afterwards.
+    """Start Orthanc with a fresh data folder and more keys of its own; end it afterwards.
 
     It commits storage to a node ICH_NODE on the port `reports_to`, by associations of its own.
     """
@@ -67,8 +67,9 @@ def running_orthanc(
         "RemoteAccessAllowed": False,
         "DicomServerEnabled": True,
         "DicomAlwaysAllowFind": True,
-        "Plugins": [str(path) for path in plugins],
+        "Plugins": [],
         "DicomModalities": {"node": ["ICH_NODE", "127.0.0.1", reports_to]} if reports_to else {},
+        **more,
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(config))

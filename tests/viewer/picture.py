@@ -64,6 +64,12 @@ def compare(before: Path, after: Path, box: Mapping[str, float]) -> Overlay:
     )
 
 
+def magenta(path: Path, box: Mapping[str, float]) -> int:
+    """Count the pixels in the colour of the phantom's bleed; nothing else on a page has it."""
+    red, green, blue = np.moveaxis(_inside(path, box), -1, 0)
+    return int((np.minimum(red, blue) - green > _COLOURED).sum())
+
+
 def _inside(path: Path, box: Mapping[str, float]) -> npt.NDArray[np.int16]:
     """Return the middle of the image, shape (row, column, 3)."""
     left, top = round(box["x"]) + _MARGIN_PX, round(box["y"]) + _MARGIN_PX

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from pydicom import Dataset
 from pydicom.pixels import pack_bits
 
-from deploy.demo.running import configuration, free_port, running_node, wait_for
+from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
 from ich_node.uids import derive
 from tests.support.orthanc import AE_TITLE, Orthanc, running_orthanc
 from tests.support.sender import store
@@ -76,32 +77,42 @@ class Viewer:
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(done.stdout)
 
-    def replace(self, study: str, modality: str, change: Callable[[Dataset], None] | None) -> None:
-        """Put a changed copy in the place of the study's only object of a modality, or nothing."""
-        [tags] = [
-            each
-            for each in self.orthanc.instances()
-            if (each["StudyInstanceUID"], each["Modality"]) == (study, modality)
-        ]
-        dataset = pydicom.dcmread(
-            BytesIO(self.orthanc.get_bytes(f"/instances/{tags['orthanc_id']}/file"))
+    @contextmanager
+    def changed(
+        self, study: str, series: str, change: Callable[[Dataset], None] | None
+    ) -> Iterator[None]:
+        """For a while, have a changed copy in the place of a series' only object, or nothing."""
+        query = {"StudyInstanceUID": study, "SeriesDescription": f"{series}*"}
+        [name] = self._request(
+            "POST", "/tools/find", json.dumps({"Level": "Instance", "Query": query}).encode()
         )
-        self._request("DELETE", f"/instances/{tags['orthanc_id']}")
-        if change is None:
-            return
-        change(dataset)
-        for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
-            setattr(dataset, keyword, derive("changed", dataset[keyword].value))
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        buffer = BytesIO()
-        dataset.save_as(buffer, enforce_file_format=True)
-        self._request("POST", "/instances", buffer.getvalue())
+        original = self.orthanc.get_bytes(f"/instances/{name}/file")
+        self._request("DELETE", f"/instances/{name}")
+        put = None
+        if change is not None:
+            put = self._request("POST", "/instances", _copy(original, change))
+        yield
+        if put is not None:
+            self._request("DELETE", f"/instances/{put['ID']}")
+        self._request("POST", "/instances", original)
 
-    def _request(self, method: str, path: str, body: bytes | None = None) -> None:
+    def _request(self, method: str, path: str, body: bytes | None = None) -> Any:
         address = f"http://127.0.0.1:{self.orthanc.http_port}{path}"
         asked = urllib.request.Request(address, body, method=method)
-        with urllib.request.urlopen(asked, timeout=60):
-            pass
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return json.loads(answer.read() or b"null")
+
+
+def _copy(original: bytes, change: Callable[[Dataset], None]) -> bytes:
+    """Return a changed copy of an object, under UIDs of its own."""
+    dataset = pydicom.dcmread(BytesIO(original))
+    change(dataset)
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+        setattr(dataset, keyword, derive("changed", dataset[keyword].value))
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 @contextmanager
@@ -110,17 +121,23 @@ def viewer(folder: Path, studies: Sequence[Sequence[Dataset]]) -> Iterator[Viewe
     ohif = programs.unpacked(programs.OHIF) / "dist"
     playwright = programs.unpacked(programs.PLAYWRIGHT) / "index.mjs"
     browser = {"playwright": str(playwright), "chromium": programs.path_of("chromium")}
-    with running_orthanc(folder / "orthanc", plugins=[programs.ORTHANC_DICOMWEB]) as orthanc:
+    config = {
+        "Plugins": [str(programs.ORTHANC_DICOMWEB)],
+        "UnknownSopClassAccepted": True,  # it does not know label maps by name
+    }
+    with running_orthanc(folder / "orthanc", **config) as orthanc:
         _read_all(folder, orthanc, studies)
         with origin(ohif, orthanc.http_port) as address:
             yield Viewer(orthanc, address, browser)
 
 
 def _read_all(folder: Path, orthanc: Orthanc, studies: Sequence[Sequence[Dataset]]) -> None:
-    """Send studies to the PACS and to a node; wait until each has its report in the PACS."""
+    """Send studies to the PACS and to a node; wait until all results of each are in the PACS."""
     port = free_port()
     config = configuration(folder / "node", port, [("pacs", AE_TITLE, orthanc.dicom_port)])
-    config.write_text(f"{config.read_text()}[selection]\nwait_seconds = 1\n")
+    outputs = '["seg", "sr", "sc", "seg-labelmap", "pr"]'
+    more = f"outputs = {outputs}\n[selection]\nwait_seconds = 1\n"
+    config.write_text(f"{config.read_text()}{more}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{_INJECT}:{_ROOT}")
         with running_node(config, port) as node:
@@ -128,12 +145,26 @@ def _read_all(folder: Path, orthanc: Orthanc, studies: Sequence[Sequence[Dataset
                 paths = write(datasets, folder / f"ct{number}")
                 assert set(store(orthanc.dicom_port, paths, called=AE_TITLE)) == {0}
                 assert set(store(node.port, paths)) == {0}
+            uids = [str(datasets[0].StudyInstanceUID) for datasets in studies]
+            there = partial(_all_delivered, node, uids)
+            wait_for(there, _DELIVERED_S, "results of every study in the PACS")
 
-            def all_reported() -> bool:
-                reports = [each for each in orthanc.instances() if each["Modality"] == "SR"]
-                return len(reports) == len(studies)
 
-            wait_for(all_reported, _DELIVERED_S, "a report of every study in the PACS")
+def _all_delivered(node: RunningNode, studies: Sequence[str]) -> bool:
+    stories = [node.show(study) for study in studies]
+    deliveries = [
+        [
+            delivery["state"]
+            for series in story["series"]
+            for revision in series["revisions"]
+            for delivery in revision["deliveries"]
+        ]
+        for story in stories
+        if story is not None
+    ]
+    return len(deliveries) == len(studies) and all(
+        states and set(states) <= {"delivered", "confirmed"} for states in deliveries
+    )
 
 
 def masks(seg: Dataset) -> npt.NDArray[np.uint8]:

@@ -8,18 +8,19 @@ import pytest
 from pydicom import Dataset
 
 from tests.viewer import phantom, programs
-from tests.viewer.picture import compare
+from tests.viewer.picture import compare, magenta
 from tests.viewer.site import Viewer, one_column_off, one_slice_off, viewer, without_outlines
 
 pytestmark = [pytest.mark.viewer, pytest.mark.timeout(1200)]
 
 Change = Callable[[Dataset], None] | None
-CONTROLS: dict[str, tuple[int, Change]] = {
-    "no SEG": (1, None),
-    "mask one column off": (2, one_column_off),
-    "mask one slice off": (3, one_slice_off),
+CONTROLS: dict[str, Change] = {
+    "no SEG": None,
+    "mask one column off": one_column_off,
+    "mask one slice off": one_slice_off,
 }
-BLEED, BROKEN_SR, CLEAN, REFUSED = 0, 4, 5, 6
+BLEED, CLEAN, REFUSED = range(3)
+SEG, SR = "ICH AI segmentation", "ICH AI report"
 
 
 def bone(seed: int) -> list[Dataset]:
@@ -33,8 +34,7 @@ def bone(seed: int) -> list[Dataset]:
 @pytest.fixture(scope="module")
 def studies() -> list[list[Dataset]]:
     """Each of a patient of its own: the viewer lists a patient's other studies too."""
-    bleeding = [phantom.series(seed) for seed in range(BROKEN_SR + 1)]
-    return [*bleeding, phantom.series(CLEAN, bleeds=False), bone(REFUSED)]
+    return [phantom.series(BLEED), phantom.series(CLEAN, bleeds=False), bone(REFUSED)]
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,19 @@ def uid(studies: list[list[Dataset]], number: int) -> str:
     return str(studies[number][0].StudyInstanceUID)
 
 
-def test_the_overlay_lies_where_the_bleed_is(shown: Viewer, studies: list[list[Dataset]]) -> None:
+@pytest.mark.parametrize("series", [SEG, "ICH AI label map"])
+def test_the_overlay_lies_where_the_bleed_is(
+    shown: Viewer, studies: list[list[Dataset]], series: str
+) -> None:
     """Dice above 0.95, centroids within one screen pixel, and no colour before it is opened."""
-    told = shown.look("overlay", uid(studies, BLEED), "SEG", phantom.telling_slice())
+    folder = series.replace(" ", "-")
+    told = shown.look(folder, uid(studies, BLEED), series, phantom.telling_slice())
     assert told["errors"] == []
     seen = compare(told["before"], told["after"], told["box"])
-    print(f"\noverlay: Dice {seen.dice:.3f}, centroid {seen.shift_px:.2f} px away")
+    print(f"\n{series}: Dice {seen.dice:.3f}, centroid {seen.shift_px:.2f} px away")
     assert seen.lies_on_the_bleed, seen
     assert "Intraparenchymal haemorrhage" in told["text"]
+    assert magenta(told["after"], told["box"]) > 1000
 
 
 @pytest.mark.parametrize("name", CONTROLS)
@@ -69,10 +74,9 @@ def test_what_is_wrong_does_not_pass(
     shown: Viewer, studies: list[list[Dataset]], name: str
 ) -> None:
     """A mask that is one column or one slice off, or not there, is told from a right one."""
-    number, change = CONTROLS[name]
-    shown.replace(uid(studies, number), "SEG", change)
-    row = "SEG" if change else ""
-    told = shown.look(name.replace(" ", "-"), uid(studies, number), row, phantom.telling_slice())
+    study, row = uid(studies, BLEED), SEG if CONTROLS[name] else ""
+    with shown.changed(study, SEG, CONTROLS[name]):
+        told = shown.look(name.replace(" ", "-"), study, row, phantom.telling_slice())
     assert told["errors"] == []
     seen = compare(told["before"], told["after"], told["box"])
     print(f"\n{name}: Dice {seen.dice:.3f}, centroid {seen.shift_px:.2f} px away")
@@ -96,7 +100,7 @@ def test_every_kind_of_report_opens(
     shown: Viewer, studies: list[list[Dataset]], name: str, number: int, says: str
 ) -> None:
     """No error of page, console or request; and its result can be read."""
-    told = shown.look(f"report-{name}", uid(studies, number), "SR")
+    told = shown.look(f"report-{name}", uid(studies, number), SR)
     assert told["errors"] == []
     assert opened(told, says)
 
@@ -105,6 +109,33 @@ def test_a_report_that_cannot_be_opened_is_noticed(
     shown: Viewer, studies: list[list[Dataset]]
 ) -> None:
     """A group without outlines makes the viewer fail; so the test before can fail too."""
-    shown.replace(uid(studies, BROKEN_SR), "SR", without_outlines)
-    told = shown.look("report-without-outlines", uid(studies, BROKEN_SR), "SR")
+    study = uid(studies, BLEED)
+    with shown.changed(study, SR, without_outlines):
+        told = shown.look("report-without-outlines", study, SR)
     assert not opened(told, "mL")
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "row", "index", "marked"),
+    [
+        ("summary", BLEED, "ICH AI summary", None, True),
+        ("overlay", BLEED, "ICH AI overlay", phantom.telling_slice(), True),
+        ("overlay-elsewhere", BLEED, "ICH AI overlay", 2, False),
+        ("summary-negative", CLEAN, "ICH AI summary", None, False),
+        ("summary-not-analysed", REFUSED, "ICH AI summary", None, False),
+    ],
+)
+def test_the_captures_are_shown(
+    shown: Viewer,
+    studies: list[list[Dataset]],
+    name: str,
+    number: int,
+    row: str,
+    index: int | None,
+    marked: bool,
+) -> None:
+    """Pictures for viewers without SEG and SR, the bleed marked on the slices that have it."""
+    told = shown.look(f"capture-{name}", uid(studies, number), row, index)
+    assert told["errors"] == []
+    assert opened(told, row)
+    assert (magenta(told["after"], told["box"]) > 100) == marked
