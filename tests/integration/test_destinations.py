@@ -16,21 +16,19 @@ from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
 from ich_node.deliver.scu import echo
-from ich_node.selftest.series import write_series
 from ich_node.settings import Destination
 from tests.support.archive import archive
 from tests.support.orthanc import AE_TITLE, Orthanc, running_orthanc
 from tests.support.peers import data_of
 from tests.support.sender import store
-from training.plain import simulate_head
+from tests.support.series import head_series, write
 
 _DEADLINE_S = 120.0
 
 
 @pytest.fixture
 def series(tmp_path: Path) -> list[Path]:
-    head = simulate_head(900_510, ("intraparenchymal",), matrix=64)
-    return write_series(head.hu, tmp_path / "ct", spacing_mm=head.spacing_mm, seed=900_510)
+    return write(head_series(5, 10), tmp_path / "ct")
 
 
 def ended(node: RunningNode, paths: list[Path], *states: str) -> tuple[dict, dict]:
