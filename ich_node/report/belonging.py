@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydicom import Dataset
 
@@ -10,19 +10,31 @@ from ich_node.errors import CheckFailed
 from ich_node.report import decode
 from ich_node.report.headers import normalise_header
 
+# What names patient and study, with the longest value of each.
+_SUBJECT = (("StudyInstanceUID", 64), ("PatientID", 64), ("AccessionNumber", 16))
 
-def check_subject(what: str, built: Dataset, source: Dataset) -> None:
-    """Study and patient are the source's.
+
+def subject_of(source: Dataset) -> dict[str, str]:
+    """Return what names patient and study of a source image, as it must stand in an object."""
+    copied = normalise_header(source)
+    subject = {}
+    for keyword, longest in _SUBJECT:
+        raw = str(source.get(keyword) or "").strip()
+        subject[keyword] = (raw if raw.isascii() else str(copied.get(keyword, "")))[
+            :longest
+        ].strip()
+    return subject
+
+
+def check_subject(what: str, built: Dataset, subject: Mapping[str, str]) -> None:
+    """Study and patient are those of `subject_of` the source.
 
     Raises
     ------
     CheckFailed
         They differ; the text never has the value, it may be the patient's.
     """
-    copied = normalise_header(source)
-    for keyword, longest in (("StudyInstanceUID", 64), ("PatientID", 64), ("AccessionNumber", 16)):
-        raw = str(source.get(keyword) or "").strip()
-        expected = (raw if raw.isascii() else str(copied.get(keyword, "")))[:longest].strip()
+    for keyword, expected in subject.items():
         if str(built.get(keyword) or "").strip() != expected:
             raise CheckFailed(f"{what}: {keyword} is not that of the source")
 

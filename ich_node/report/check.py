@@ -20,7 +20,7 @@ from ich_node.codes import SUBTYPES
 from ich_node.errors import CheckFailed
 from ich_node.records import CtVolume, Prediction, Results, SourceSlices
 from ich_node.report import decode
-from ich_node.report.belonging import check_references, check_subject
+from ich_node.report.belonging import check_references, check_subject, subject_of
 from ich_node.report.check_capture import check_captures, check_refusal_capture
 from ich_node.report.check_report import check_outlines, check_report
 from ich_node.report.decode import Frame, Said
@@ -91,7 +91,7 @@ def _check_built(volume: CtVolume, prediction: Prediction, results: Results) -> 
     _check_extents(source)
     _check_presence(prediction, results.volumes_ml, source.voxels_ml)
     sr = frames_named(pydicom.dcmread(results.sr), source.frames)
-    check_subject("SR", sr, source.headers[0])
+    check_subject("SR", sr, subject_of(source.headers[0]))
     if results.seg is None:
         check_references("SR", sr, sources)
         check_report(sr, prediction, results.volumes_ml, {}, {})
@@ -109,7 +109,7 @@ def _check_segmentation(
     volumes_ml: Mapping[str, float],
 ) -> list[Frame]:
     """Check a segmentation of either type; return its frames."""
-    check_subject("SEG", seg, source.headers[0])
+    check_subject("SEG", seg, subject_of(source.headers[0]))
     _check_frame_of_reference(seg, source.headers[0])
     check_references("SEG", seg, _images(source))
     frames = list(decode.frames(seg))
@@ -136,7 +136,7 @@ def check_not_analysed(headers: Sequence[Dataset], sentence: str, results: Resul
     """
     sr = pydicom.dcmread(results.sr)
     named = [header for header in headers if header.get("StudyInstanceUID")]
-    check_subject("SR", sr, named[0])
+    check_subject("SR", sr, subject_of(named[0]))
     check_references("SR", sr, [str(header.get("SOPInstanceUID")) for header in headers])
     report = decode.report(sr)
     if not any(sentence in text for text in report.texts):
@@ -292,7 +292,7 @@ def _by_image(frames: Sequence[Frame]) -> dict[str, dict[str, Mask]]:
 def _check_presentation(path: Path, source: SourceSlices, labels: npt.NDArray[np.uint8]) -> None:
     """A presentation state outlines every class that has a mask, where the mask is."""
     state = frames_named(pydicom.dcmread(path), source.frames)
-    check_subject("PR", state, source.headers[0])
+    check_subject("PR", state, subject_of(source.headers[0]))
     check_references("PR", state, _images(source))
     uids = [str(header.SOPInstanceUID) for header in source.headers]
     sent = source.plane_map.to_source(labels)

@@ -13,7 +13,7 @@ from pydicom import Dataset
 from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.errors import CheckFailed
 from ich_node.records import CtVolume, Prediction, SourceSlices
-from ich_node.report.belonging import check_references, check_subject
+from ich_node.report.belonging import check_references, check_subject, subject_of
 from ich_node.report.drawing import WINDOW_HU, colour, edges
 from ich_node.report.frames import frames_named
 from ich_node.report.identity import RESEARCH_USE, RESULT_SERIES
@@ -44,16 +44,18 @@ def check_captures(
         Something differs.
     """
     source = volume.source
+    subject = subject_of(source.headers[0])
+    images = [str(header.SOPInstanceUID) for header in source.headers]
     overlays: list[Dataset] = []
     for path in paths:
         capture = frames_named(pydicom.dcmread(path), source.frames)
-        _check_form(capture, source.headers)
+        _check_form(capture, subject, images)
         if capture.SeriesNumber == RESULT_SERIES["sc-overlay"].number:
             overlays.append(capture)
         else:
             _check_numbers(capture, prediction, volumes_ml)
     shown = [_shown(capture) for capture in overlays]
-    if shown != [str(header.SOPInstanceUID) for header in source.headers]:
+    if shown != images:
         raise CheckFailed("SC: the overlay has not one image for each slice, from below")
     if len(overlays) == len(paths):
         raise CheckFailed("SC: there is no summary")
@@ -70,14 +72,16 @@ def check_refusal_capture(path: Path, headers: Sequence[Dataset], sentence: str)
         Something differs.
     """
     capture = pydicom.dcmread(path)
-    _check_form(capture, [header for header in headers if header.get("StudyInstanceUID")])
+    named = next(header for header in headers if header.get("StudyInstanceUID"))
+    images = [str(header.get("SOPInstanceUID")) for header in headers]
+    _check_form(capture, subject_of(named), images)
     if sentence[:80] not in capture.ImageComments:
         raise CheckFailed("SC: the sentence that says why the series was not analysed is missing")
 
 
-def _check_form(capture: Dataset, headers: Sequence[Dataset]) -> None:
-    check_subject("SC", capture, headers[0])
-    check_references("SC", capture, [str(header.get("SOPInstanceUID")) for header in headers])
+def _check_form(capture: Dataset, subject: Mapping[str, str], images: Sequence[str]) -> None:
+    check_subject("SC", capture, subject)
+    check_references("SC", capture, images)
     form = (capture.PhotometricInterpretation, capture.BitsAllocated, capture.SamplesPerPixel)
     if form != ("RGB", 8, 3) or not capture.file_meta.TransferSyntaxUID.is_little_endian:
         raise CheckFailed(f"SC: pixels are {form}, expected RGB of 8 bits")
@@ -118,16 +122,18 @@ def _check_picture(
         raise CheckFailed(f"SC: overlay {index + 1} is {shape[:2]}, its slice {rows, columns}")
     blocks = picture[:rows].reshape(labels.shape[0], scale, labels.shape[1], scale, 3)
     pixels = blocks[:, 0, :, 0]
-    if (blocks != pixels[:, None, :, None]).any():
+    if scale > 1 and (blocks != pixels[:, None, :, None]).any():
         raise CheckFailed(f"SC: overlay {index + 1} is not its slice enlarged")
+    red, green, blue = (pixels[:, :, part].astype(np.int32) for part in range(3))
     drawn = np.zeros(labels.shape, dtype=bool)
     for value, name in enumerate(SUBTYPES, start=1):
-        coloured = (pixels == colour(name)).all(axis=2)
+        r, g, b = colour(name)
+        coloured = (red == r) & (green == g) & (blue == b)
         if not np.array_equal(coloured, edges(labels == value)):
             raise CheckFailed(f"SC: overlay {index + 1} does not show the edge of {name}")
         drawn |= coloured
     low, high = WINDOW_HU
-    expected = (np.clip(source.hu[index], low, high) - low) / _HU_A_GREY
-    off = np.abs(pixels - expected[:, :, None]).max(axis=2, where=~drawn[:, :, None], initial=0.0)
-    if off.max() > 1.0:
+    grey = (np.clip(source.hu[index], low, high) - low) / _HU_A_GREY
+    wrong = (np.abs(red - grey) > 1.0) | (red != green) | (red != blue)
+    if (wrong & ~drawn).any():
         raise CheckFailed(f"SC: overlay {index + 1} does not show its slice")

@@ -39,6 +39,7 @@ _COLUMNS = (24, 310, 430)  # where class, probability and volume begin in the le
 _LEGEND = _ROW * (len(CLASSES) + 1)
 _CHART = 210
 _WIDTH = 3 * _MARGIN + 2 * _PANEL
+_SIZES = (24, 18, 12)  # of the letters of a reason: the largest that fits
 _NAME = 24  # height of a class's name beside the outlines
 _BAR: Rgb = (88, 96, 108)
 
@@ -85,13 +86,14 @@ def draw_refusal(refusal: Refusal, when: str = "") -> Image.Image:
     picture = Image.new("RGB", (_WIDTH, _HEADER + _PANEL + _FOOTER), BLACK)
     canvas = ImageDraw.Draw(picture)
     canvas.text((_MARGIN, 18), "Not analysed", fill=AMBER, font=font(26))
-    lines = [
-        *wrapped(f"Reason: {refusal.text}", _WIDTH - 2 * _MARGIN, 24),
-        "",
-        "No images were read for this report. It says nothing about haemorrhage.",
-    ]
+    last = "No images were read for this report. It says nothing about haemorrhage."
+    for size in _SIZES:
+        lines = [*wrapped(f"Reason: {refusal.text}", _WIDTH - 2 * _MARGIN, size), "", last]
+        if len(lines) * size * 1.5 < _PANEL - 40:
+            break
     for number, line in enumerate(lines):
-        canvas.text((_MARGIN, _HEADER + 40 + 36 * number), line, fill=WHITE, font=font(24))
+        y = _HEADER + 40 + round(number * size * 1.5)
+        canvas.text((_MARGIN, y), line, fill=WHITE, font=font(size))
     _draw_footer(canvas, picture.height - _FOOTER + 14, f"{PRODUCT} {__version__}", when)
     return picture
 

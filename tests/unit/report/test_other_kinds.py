@@ -1,6 +1,7 @@
 """A label map and a presentation state show what the SEG shows, where they are asked for."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -24,6 +25,7 @@ from tests.support.validators import (
     labels_from_masks,
 )
 from tests.support.volumes import (
+    MODEL,
     make_case,
     make_labels,
     make_prediction,
@@ -220,3 +222,27 @@ def test_highdicom_reads_the_label_map(tmp_path: Path):
     seg = hd.seg.segread(results.others["seg-labelmap"][0])
     assert seg.segmentation_type.value == "LABELMAP"
     assert sorted(seg.segment_numbers) == [1, 2]
+
+
+def uids(dataset: Dataset) -> list[tuple[int, str]]:
+    return [
+        (element.tag, str(element.value)) for element in dataset.iterall() if element.VR == "UI"
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rebuild_gives_equal_uids_and_another_model_other_ones(tmp_path: Path, kind: str):
+    made = []
+    for name, model in (("a", MODEL), ("b", MODEL), ("c", replace(MODEL, sha256="cd" * 32))):
+        (tmp_path / name).mkdir()
+        _, volume, prediction = make_case()
+        prediction = replace(prediction, model=model)
+        results = build_results(volume, prediction, tmp_path / name, None, Wanted(KINDS))
+        made.append(read(results, kind))
+    assert uids(made[0]) == uids(made[1])
+    assert made[2].SOPInstanceUID != made[0].SOPInstanceUID
+    assert made[2].SeriesInstanceUID != made[0].SeriesInstanceUID
+    (equipment,) = (
+        item for item in made[0].ContributingEquipmentSequence if item.Manufacturer == "ich-node"
+    )
+    assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"

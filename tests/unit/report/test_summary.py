@@ -5,11 +5,18 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from PIL import Image
+from scipy import ndimage
 
 from ich_node.codes import OF_CLASS, SUBTYPES
-from ich_node.report import summary
-from ich_node.report.summary import draw_pages, draw_summary
+from ich_node.errors import Reason
+from ich_node.records import Refusal
+from ich_node.report import drawing, summary
+from ich_node.report.drawing import edges
+from ich_node.report.summary import draw_pages, draw_refusal, draw_summary
 from tests.support.volumes import make_case, make_labels, make_prediction
 
 
@@ -97,6 +104,13 @@ def test_names_beside_outlines_stay_apart_and_inside():
     assert rows[-1] <= 560 - summary._NAME
 
 
+@pytest.mark.parametrize("words", [5, 150, 300])
+def test_a_long_reason_stays_above_the_line_of_research_use(words: int):
+    page = np.asarray(draw_refusal(Refusal(Reason.UNREADABLE, "expected " * words)))
+    rows = np.flatnonzero((page == drawing.WHITE).all(axis=2).any(axis=1))
+    assert rows.max() < page.shape[0] - summary._FOOTER
+
+
 @pytest.mark.parametrize("present", [("epidural",), ("any",)])
 def test_a_class_present_without_a_mask_still_counts_as_found(tmp_path, monkeypatch, present):
     _, volume, _ = make_case()
@@ -108,6 +122,13 @@ def test_a_class_present_without_a_mask_still_counts_as_found(tmp_path, monkeypa
     draw_summary(volume, prediction, tmp_path / "s.png")
     assert "Intracranial haemorrhage found" in said
     assert "0 mL, no segment" in said
+
+
+@given(
+    hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.booleans())
+)
+def test_the_edge_of_a_mask_is_what_erosion_takes_from_it(mask):
+    assert np.array_equal(edges(mask), mask & ~ndimage.binary_erosion(mask))
 
 
 def test_the_window_is_that_of_the_brain():
