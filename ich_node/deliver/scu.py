@@ -7,7 +7,7 @@ mode is switched on for the process: a file's bytes go out as they lie on disk, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +88,22 @@ def send(
     _propose(entity, [*read, *spare])
     association = associate(entity, destination, tls=tls)
     if isinstance(association, NoAssociation):
-        refused = not association.transient
-        return [
-            _unsent(item, association.text, association.transient, class_refused=refused)
-            for item in read
-        ]
+        return _none_sent(association, read, spare)
     verdicts = [_send_one(association, item) for item in read]
     if any(verdict.class_refused for verdict in verdicts):
         verdicts += [_send_one(association, item) for item in spare]
     if association.is_established:
         association.release()
     return verdicts
+
+
+def _none_sent(
+    why: NoAssociation, read: Sequence[_Object], spare: Sequence[_Object]
+) -> list[Verdict]:
+    """Return the verdicts where there is no association; one that takes nothing takes no spare."""
+    refused = not why.transient
+    items = [*read, *spare] if refused else read
+    return [_unsent(item, why.text, why.transient, class_refused=refused) for item in items]
 
 
 def _propose(entity: AE, items: Sequence[_Object]) -> None:
@@ -175,7 +180,7 @@ def associate(
     said = fault(destination, context, _CONNECT_S)
     if not said and not (tls and tls.cert):
         said = "it ended without an answer; it may ask for our certificate: tls.cert, tls.key"
-    return NoAssociation(f"no association with {where}: {said}", transient=True) if said else found
+    return replace(found, text=f"no association with {where}: {said}") if said else found
 
 
 def _wake(event: Any) -> None:  # noqa: ANN401

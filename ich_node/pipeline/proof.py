@@ -70,11 +70,7 @@ def attempt(
         destination,
         calling_ae,
         [identify(item.path) for item in kept if item.sop_instance_uid in row.stored],
-        Transaction(
-            begin=partial(proofs.begin, engine, key, destination.name),
-            report=partial(proofs.take, engine),
-            withdraw=partial(proofs.withdraw, engine),
-        ),
+        _transaction(engine, key, destination.name),
         overdue=bool(asked) or row.tries >= _PATIENCE,
         tls=tls,
     )
@@ -85,6 +81,14 @@ def attempt(
     age_s = time.time() - (row.stored_at or 0.0)
     required = destination.commitment == "require"
     return judge(row, seen, requests=len(asked) + 1, age_s=age_s, required=required)
+
+
+def _transaction(engine: Engine, key: str, name: str) -> Transaction:
+    return Transaction(
+        begin=partial(proofs.begin, engine, key, name),
+        report=partial(proofs.take, engine),
+        withdraw=partial(proofs.withdraw, engine),
+    )
 
 
 def wait_s(requests: int) -> float:

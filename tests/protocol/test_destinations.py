@@ -319,6 +319,17 @@ def test_one_that_refuses_seg_with_fallback_gets_the_capture_and_that_is_confirm
     assert len(destinations.refused_classes(ours.engine, "pacs")) == 1
 
 
+def test_one_that_refuses_the_captures_too_is_stopped(ours: Site) -> None:
+    """Nothing counts as replaced by what did not go."""
+    with archive(classes=[Comprehensive3DSRStorage]) as sr_only, archive(classes=[]) as nothing:
+        ours.due(sr_only.port, fallback="sc")
+        ours.due(nothing.port, name="nothing", fallback="sc")
+        text = ours.until(DeliveryState.FAILED, attempts=1)
+        other = ours.until(DeliveryState.FAILED, name="nothing", attempts=1)
+    assert text == "sc: the destination does not accept Secondary Capture Image Storage"
+    assert "accepts none of the SOP classes" in other
+
+
 def test_one_that_has_learnt_seg_gets_it_and_its_refusal_is_forgotten(ours: Site) -> None:
     port = free_port()
     with archive(classes=NO_SEG, port=port) as pacs:
