@@ -28,7 +28,7 @@ from rich.table import Table
 from deploy.demo.running import configuration, free_port, running_node
 from ich_node.selftest.series import write_series
 from tests.support.orthanc import AE_TITLE, PROGRAM, running_orthanc
-from training.plain import simulate_head
+from training.simulate import simulate_head
 
 ROUNDS = 5
 LOADS = {"one association of 300": (1, 300), "eight associations of 40": (8, 40)}

@@ -22,7 +22,7 @@ from ich_node.infer.predictor import Predictor, load_predictor
 from ich_node.records import CtVolume, Prediction
 from training.evaluate.metrics import dice
 from training.evaluate.reading import volume_of_array
-from training.plain import simulate_head
+from training.simulate import simulate_head
 
 BUNDLE = "smartnet-ich"
 ROUNDS = 7

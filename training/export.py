@@ -43,6 +43,8 @@ Calibration = dict[str, tuple[float, float]]
 NEUTRAL: Calibration = dict.fromkeys(CLASSES, (1.0, 0.0))
 _NORMAL = "normal"
 _SPECIFICITY = 0.95
+# A mask is shown only for subtypes that are present: rather found too often than too seldom.
+_SUBTYPE_SPECIFICITY = 0.85
 _SHARD_BYTES = 15 * 2**20 - 2**17  # less what the header may take
 _LICENSE = Path(__file__).parents[1] / "LICENSE"
 
@@ -200,7 +202,7 @@ def threshold(
     probabilities, truth
         Of each case.
     clean
-        Cases without any bleed, which the specificity is of.
+        Cases that the specificity is of.
     specificity
         The least that is allowed, 0..1.
     """
@@ -262,8 +264,10 @@ def real_slices(predictor: Predictor, folder: Path) -> Scored:
 
 
 def calibrate(scored: Scored, specificity: float) -> tuple[Calibration, dict[str, float]]:
-    """Return slope and offset and the threshold of each class."""
-    clean = scored.truth[:, 0] == 0
+    """Return slope and offset and the threshold of each class.
+
+    `specificity` is asked of `any`; a subtype is called in 15 % of the cases without it.
+    """
     calibration: Calibration = {}
     thresholds: dict[str, float] = {}
     for index, name in enumerate(CLASSES):
@@ -274,7 +278,12 @@ def calibrate(scored: Scored, specificity: float) -> tuple[Calibration, dict[str
             continue
         slope, offset = calibration[name] = platt(logits[known], truth[known])
         probability = expit(slope * logits[known] + offset)
-        thresholds[name] = threshold(probability, truth[known], clean[known], specificity)
+        if name == "any":
+            clean = truth[known] == 0
+            thresholds[name] = threshold(probability, truth[known], clean, specificity)
+        else:
+            without = probability[truth[known] == 0]
+            thresholds[name] = round(float(np.quantile(without, _SUBTYPE_SPECIFICITY)), 4)
     return calibration, thresholds
 
 

@@ -146,7 +146,7 @@ class Recipe(_Part):
     one that the package of this name ships; empty for none.
     """
 
-    backbone: Literal["resnet50", "lite", "lean", "small", "tiny"] = "lite"
+    backbone: Literal["resnet50", "lite", "tiny"] = "lite"
     start: str = ""
     seed: int = 42
     preprocessing: Kind = "ours"

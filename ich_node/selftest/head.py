@@ -39,7 +39,7 @@ class Head:
 def load_head(seed: int) -> Head:
     """Return the shipped head under a grain of its own for each seed.
 
-    It was drawn by `python -m training.plain.selftest_head`, without grain: so it packs well.
+    It was drawn by `python -m training.simulate.selftest_head`, without grain: so it packs well.
     """
     with (files("ich_node.selftest") / NAME).open("rb") as file, np.load(file) as kept:
         hu = kept["hu"].astype(np.float32)

@@ -13,15 +13,15 @@ from deploy.demo.running import RunningNode, configuration, free_port, running_n
 from ich_node.deliver.standin import StandInPacs
 from ich_node.selftest.series import write_series
 from tests.support.sender import store
-from training.plain import simulate_head
+from training.simulate import simulate_head
 
 _DEADLINE_S = 120.0
 
 
 @pytest.fixture
 def series(tmp_path: Path) -> list[Path]:
-    head = simulate_head(900_500, ("intraparenchymal",), matrix=128)
-    return write_series(head.hu, tmp_path / "ct", spacing_mm=head.spacing_mm, seed=900_500)
+    head = simulate_head(900_100, ("intraparenchymal",), matrix=128)
+    return write_series(head.hu, tmp_path / "ct", spacing_mm=head.spacing_mm, seed=900_100)
 
 
 def delivery(node: RunningNode, paths: list[Path], state: str) -> dict:

@@ -16,7 +16,7 @@ from ich_node.selftest.series import write_series
 from tests.support.dcmtk import storescu
 from tests.support.orthanc import AE_TITLE, Orthanc
 from tests.support.validators import dcentvfy_errors, dciodvfy_errors
-from training.plain import simulate_head
+from training.simulate import simulate_head
 
 pytestmark = [pytest.mark.dcmtk, pytest.mark.orthanc]
 
@@ -58,8 +58,8 @@ def modalities(orthanc: Orthanc) -> Counter[str]:
 
 def test_a_simulated_bleed_comes_back_where_it_belongs(tmp_path: Path, orthanc: Orthanc) -> None:
     """SEG and SR are in Orthanc, valid, in the source study, and in patient space on the bleed."""
-    head = simulate_head(900_100, ("intraparenchymal",))
-    paths = write_series(head.hu, tmp_path / "ct", spacing_mm=head.spacing_mm, seed=900_100)
+    head = simulate_head(900_102, ("intraparenchymal",))
+    paths = write_series(head.hu, tmp_path / "ct", spacing_mm=head.spacing_mm, seed=900_102)
     with node_for(tmp_path / "node", orthanc, "smartnet-ich") as node:
         study = send(node, paths)
         wait_for(lambda: delivered(node, study), _DEADLINE_S, "delivery")

@@ -91,7 +91,7 @@ def test_partial_weights_are_refused(folder, change, said):
 
 def test_weights_of_another_network_are_told_briefly(folder):
     """Where everything differs, three tensors are named and the rest counted."""
-    _restate(folder, lambda stated: stated["ich_node"].update(backbone="small"))
+    _restate(folder, lambda stated: stated["ich_node"].update(backbone="lite"))
     with pytest.raises(BundleError, match=r"and \d+ more") as told:
         load_network(read_bundle(folder))
     assert len(str(told.value)) < 600
@@ -148,7 +148,7 @@ def test_metadata_that_are_no_json_are_refused(folder):
 def test_unknown_backbone_is_refused_with_the_known_ones(folder):
     """The error says which backbones there are."""
     _restate(folder, lambda stated: stated["ich_node"].update(backbone="vast"))
-    with pytest.raises(BundleError, match=r"'vast' is unknown; known: .*resnet50.*small"):
+    with pytest.raises(BundleError, match=r"'vast' is unknown; known: .*resnet50.*lite"):
         read_bundle(folder)
 
 

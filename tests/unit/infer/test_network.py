@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ich_node.codes import CLASSES
-from ich_node.infer.backbones import BACKBONES, build_encoder
+from ich_node.infer.backbones import BACKBONES, Depthwise, build_encoder
 from ich_node.infer.network import (
     SegDecoder,
     SliceNet,
@@ -83,7 +83,7 @@ def test_slice_network_gives_three_outputs():
     assert out.reconstruction.shape == (2, 1, 256, 256)
 
 
-@pytest.mark.parametrize("backbone", ["small", "lean"])
+@pytest.mark.parametrize("backbone", ["lite", "tiny"])
 def test_gradient_reaches_every_parameter(backbone):
     """No part of the slice network is cut off from the losses."""
     torch.manual_seed(0)
@@ -128,8 +128,24 @@ def test_halo_is_what_the_3d_convolutions_reach():
     )
 
 
-@pytest.mark.parametrize("backbone", ["small", "lean"])
-def test_shipped_backbone_is_small_enough_to_ship(backbone):
-    """The whole deployed network of a small backbone stays under 10 MB in fp32."""
-    net = SmartNet(backbone, len(CLASSES))
+def test_shipped_backbone_is_small_enough_to_ship():
+    """The whole deployed network stays under 10 MB in fp32."""
+    net = SmartNet("lite", len(CLASSES))
     assert sum(4 * t.numel() for t in net.state_dict().values()) < 10e6
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="bf16 needs oneDNN here")
+def test_filter_of_each_channel_learns_in_full_precision_on_a_cpu():
+    """And its gradient is that of the plain convolution; what reads the map is not told apart."""
+    torch.manual_seed(5)
+    ours = Depthwise(8, 8, 3, 1, 1, groups=8, bias=False)
+    plain = nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False)
+    plain.load_state_dict(ours.state_dict())
+    x = torch.rand(2, 8, 16, 16)
+    plain(x).square().sum().backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours(x).square().sum().backward()
+        half = ours(x.bfloat16())
+    assert ours.weight.grad is not None
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
+    assert half.dtype is torch.bfloat16

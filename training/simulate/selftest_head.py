@@ -1,4 +1,4 @@
-"""Draw the head that the self-test ships with: `python -m training.plain.selftest_head [FILE]`.
+"""Draw the head that the self-test ships with: `python -m training.simulate.selftest_head [FILE]`.
 
 Without FILE it goes where the package keeps it. The seed is of the test range: no training saw it.
 """
@@ -13,9 +13,9 @@ import numpy as np
 
 import ich_node.selftest
 from ich_node.selftest.head import NAME
-from training.plain.head import simulate_head
+from training.simulate.head import simulate_head
 
-SEED = 900_602
+SEED = 900_108
 SUBTYPE = "intraparenchymal"
 _MATRIX = 256
 _STEP_HU = 4  # what the grain hides need not be packed
