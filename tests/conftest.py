@@ -1,12 +1,15 @@
 """What a test needs beyond the package, and the rule that nothing skips in silence."""
 
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests import identity
 from tests.support.validators import has_pixelmed
 
 # A change is judged by its own merits, not by what chance draws; people's runs go on searching.
@@ -17,6 +20,7 @@ if os.environ.get("CI"):
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("TEST_SHARED", ROOT.parent / "shared"))
 
+_A_LOG_LINE = re.compile(r"(\x1b\[[0-9;]*m)*\d{4}-\d\d-\d\d \d\d:\d\d:\d\d .*\[\w+ *\]")
 _NEEDS = {
     "dcmtk": (
         lambda: Path("/usr/bin/storescu").exists(),
@@ -52,9 +56,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     report = yield
+    # What a stage says in this process: printed by structlog, which is not configured here.
+    said = [line for line in report.capstdout.splitlines() if _A_LOG_LINE.match(line)]
+    if call.when == "call" and report.passed and (names := identity.named("\n".join(said))):
+        report.outcome, report.longrepr = "failed", f"the log names a patient: {', '.join(names)}"
     if report.skipped and os.environ.get("TEST_NO_SKIPS") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_log_names_a_patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever the nodes of the whole suite said, no line of it tells who a patient is."""
+    yield
+    assert identity.named_in_logs(tmp_path_factory.getbasetemp()) == []
 
 
 @pytest.fixture
