@@ -355,6 +355,14 @@ class Verdict:
     class_refused: bool = False
     replaced: bool = False
 
+    @property
+    def final(self) -> bool:
+        """The object itself was refused, and sending it again makes no sense.
+
+        A SOP class that is not taken is asked for at each attempt: it may be switched on.
+        """
+        return not (self.stored or self.transient or self.class_refused or self.replaced)
+
 
 @dataclass(frozen=True)
 class CheckItem:

@@ -82,8 +82,9 @@ def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> Non
                 deliverer.engine, destination, deliverer.calling_ae, key, row, deliverer.tls
             )
         else:
-            verdicts = _send(deliverer, key, destination, row.stored)
-            ended = judge(verdicts, row.tries + 1)
+            settled = row.stored.union(verdict.sop_instance_uid for verdict in row.refused)
+            verdicts = _send(deliverer, key, destination, settled)
+            ended = judge([*row.refused, *verdicts], row.tries + 1)
     except (OSError, ValueError, CheckFailed) as error:  # a kept file of ours is gone or damaged
         text = f"a kept object cannot be read: {logs.cause(error)['error']}"
         ended = Ended(DeliveryEvent.REFUSED, text)
@@ -94,9 +95,9 @@ def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> Non
 
 
 def _send(
-    deliverer: Deliverer, key: str, destination: Destination, stored: Set[str]
+    deliverer: Deliverer, key: str, destination: Destination, settled: Set[str]
 ) -> list[Verdict]:
-    """Send what this destination takes and does not hold.
+    """Send what this destination takes, but for what it holds or has refused for good.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def _send(
     captures = [item for item in kept if item.kind == destination.fallback]
     spare = [item for item in captures if item not in wanted]
     first, instead = (
-        [_object(item) for item in items if item.sop_instance_uid not in stored]
+        [_object(item) for item in items if item.sop_instance_uid not in settled]
         for items in (wanted, spare)
     )
     verdicts: list[Verdict] = []

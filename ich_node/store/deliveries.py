@@ -33,7 +33,8 @@ class DeliveryRow:
 
     ``attempt`` numbers its jobs; ``tries`` counts the attempts since it was last asked for, or
     stored; ``stored`` are the SOP Instance UIDs that the destination took, all of them by
-    ``stored_at`` (epoch, s); ``lost`` counts how often it did not hold some of them later.
+    ``stored_at`` (epoch, s); ``lost`` counts how often it did not hold some of them later;
+    ``refused`` are the verdicts on what it refused for good since somebody asked.
     """
 
     state: DeliveryState
@@ -42,6 +43,7 @@ class DeliveryRow:
     stored: frozenset[str]
     stored_at: float | None
     lost: int
+    refused: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,12 @@ def find(engine: Engine, key: str, destination: str) -> DeliveryRow | None:
         return None
     stored = frozenset(item["sop_instance_uid"] for item in row["verdicts"] if item["stored"])
     state = DeliveryState(row["state"])
-    return DeliveryRow(state, row["attempt"], row["tries"], stored, row["stored_at"], row["lost"])
+    refused = tuple(
+        verdict for verdict in (Verdict(**item) for item in row["verdicts"]) if verdict.final
+    )
+    return DeliveryRow(
+        state, row["attempt"], row["tries"], stored, row["stored_at"], row["lost"], refused
+    )
 
 
 def record(
@@ -139,7 +146,7 @@ def _values(row: sa.RowMapping, ended: Ended) -> dict[str, object]:
     merged: dict[str, Any] = {item["sop_instance_uid"]: item for item in row["verdicts"]}
     merged.update({verdict.sop_instance_uid: asdict(verdict) for verdict in ended.verdicts})
     for uid in ended.lost:
-        merged[uid] = {**merged[uid], "stored": False, "text": ended.text}
+        merged[uid] = {**merged[uid], "stored": False, "transient": True, "text": ended.text}
     values: dict[str, object] = {"verdicts": list(merged.values()), "tries": row["tries"] + 1}
     if ended.event in (DeliveryEvent.STORED, DeliveryEvent.LOST):
         values["tries"] = 0
@@ -186,6 +193,8 @@ def ask(
     values: dict[str, object] = {"tries": 0, "lost": 0} if asked else {}
     if event is DeliveryEvent.RESEND:
         values |= {"verdicts": [], "proof": None}
+    if event is DeliveryEvent.RETRY:  # what was refused for good is asked once more
+        values |= {"verdicts": [item for item in row["verdicts"] if item["stored"]]}
     _change(connection, row, event, text, **values)
     _next_attempt(connection, jobs, row, delay_s)
     return True

@@ -362,6 +362,24 @@ def test_c000_stops_at_once_and_names_the_status(ours: Site) -> None:
     assert len(pacs.came) == 2
 
 
+def test_what_is_refused_for_good_is_not_sent_again_while_the_rest_is(ours: Site) -> None:
+    """Until somebody asks by `retry`."""
+    busy = iter([0xA700] * 2)
+
+    def answer(event: Any) -> int:
+        if event.request.AffectedSOPClassUID == Comprehensive3DSRStorage:
+            return next(busy, 0x0000)
+        return 0xC000
+
+    with archive(answer=answer) as pacs:
+        ours.due(pacs.port)
+        assert [ours.step(), ours.step()] == [DeliveryState.RETRYING] * 2
+        text = ours.until(DeliveryState.FAILED, attempts=1)
+    assert text.startswith("seg: refused, C000H")
+    sent = [uid for uid, _data in pacs.came]
+    assert sent == [ours.uid("seg"), *[ours.uid("sr")] * 3]
+
+
 def test_one_that_aborts_is_tried_again_and_what_it_took_is_not_sent_twice(ours: Site) -> None:
     def answer(event: Any) -> int:
         if event.request.AffectedSOPClassUID == Comprehensive3DSRStorage and len(pacs.came) < 4:

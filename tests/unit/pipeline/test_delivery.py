@@ -33,6 +33,11 @@ def test_what_may_still_be_stored_keeps_the_delivery_alive() -> None:
     assert judge([LATER, NEVER], 1).event is DeliveryEvent.POSTPONED
 
 
+def test_only_a_refusal_of_the_object_itself_is_final() -> None:
+    assert NEVER.final
+    assert not any(one.final for one in (STORED, LATER, NO_SEG, CAPTURE))
+
+
 def test_it_gives_up_after_days_and_says_so() -> None:
     ended = judge([LATER], 150)
     assert ended.event is DeliveryEvent.REFUSED
