@@ -46,6 +46,10 @@ class NoAssociation:
     transient: bool
 
 
+# What captures can stand for; a presentation state that is not taken leaves SEG and SR as they are.
+SHOWN_BY_CAPTURES = frozenset({"seg", "seg-labelmap", "sr"})
+
+
 def send(
     destination: Destination,
     calling_ae: str,
@@ -91,7 +95,7 @@ def send(
     if isinstance(association, NoAssociation):
         return _none_sent(association, read, spare)
     verdicts = [_send_one(association, item) for item in read]
-    if any(verdict.class_refused for verdict in verdicts):
+    if any(verdict.class_refused and verdict.kind in SHOWN_BY_CAPTURES for verdict in verdicts):
         verdicts += [_send_one(association, item) for item in spare]
     if association.is_established:
         association.release()

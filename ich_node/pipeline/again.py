@@ -112,10 +112,15 @@ def resend(engine: Engine, jobs: Jobs, study_instance_uid: str, names: Sequence[
     with writing(engine) as connection:
         held = destinations.held_in(connection)
         for newest in revisions.newest(connection, study_instance_uid):
-            key, uid = newest.key, newest.series_instance_uid
-            if not results.has_any(connection, key):
+            uid = newest.series_instance_uid
+            key = results.newest_key(connection, uid)
+            if key is None:
                 continue
-            revisions.apply(connection, key, SeriesEvent.RESEND, text)
+            try:
+                revisions.apply(connection, key, SeriesEvent.RESEND, text)
+            except IllegalTransition:  # what is asked for is being read again
+                done.append(f"series {uid}: left alone, it is {newest.state}")
+                continue
             known = deliveries.of_revision(connection, key)
             for name in names:
                 if name in known:

@@ -13,7 +13,7 @@ from pathlib import Path
 from dbos import DBOS
 
 from ich_node import faults, logs
-from ich_node.deliver.scu import send
+from ich_node.deliver.scu import SHOWN_BY_CAPTURES, send
 from ich_node.errors import CheckFailed
 from ich_node.pipeline import proof
 from ich_node.pipeline.at_hand import AtHand
@@ -142,7 +142,7 @@ def step_down(verdicts: Sequence[Verdict], fallback: str, built: bool) -> list[V
     how = "captures go instead" if built else "no capture was built of this study"
     return [
         replace(verdict, replaced=built, text=f"{verdict.text}; {how}")
-        if verdict.class_refused and verdict.kind != fallback
+        if verdict.class_refused and verdict.kind in SHOWN_BY_CAPTURES
         else verdict
         for verdict in verdicts
     ]

@@ -32,6 +32,19 @@ def has_any(connection: Connection, key: str) -> bool:
     return connection.execute(query).first() is not None
 
 
+def newest_key(connection: Connection, series_instance_uid: str) -> str | None:
+    """Return the key of the newest revision of a series whose objects are kept; None without."""
+    query = (
+        sa.select(revision.c.key)
+        .join(result, result.c.revision_key == revision.c.key)
+        .where(revision.c.series_instance_uid == series_instance_uid, result.c.deleted_at.is_(None))
+        .order_by(revision.c.number.desc())
+        .limit(1)
+    )
+    key: str | None = connection.execute(query).scalar()
+    return key
+
+
 def keep(connection: Connection, key: str, kept: Sequence[KeptResult]) -> None:
     """Enter built objects of a revision; the same object again changes nothing.
 

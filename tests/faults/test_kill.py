@@ -103,7 +103,7 @@ def _delivered(node: RunningNode) -> list[str]:
         return [
             study["study_instance_uid"]
             for study in overview.studies(engine)
-            if {series["state"] for series in study["series"]} == {"delivered"}
+            if {series["state"] for series in study["series"]} <= {"delivered", "confirmed"}
         ]
     finally:
         engine.dispose()

@@ -100,6 +100,17 @@ def test_resend_makes_everything_due_again(engine: Engine, jobs: Jobs, tmp_path)
     assert revisions.state_of(engine, KEY) is SeriesState.REPORTED
 
 
+def test_resend_sends_what_is_kept_while_a_newer_revision_has_nothing_yet(
+    engine: Engine, jobs: Jobs, tmp_path
+) -> None:
+    report(engine, jobs)
+    keep(engine, tmp_path)
+    again.reprocess(engine, jobs, STUDY)
+    assert again.resend(engine, jobs, STUDY, ["new"]) == [f"series {SERIES}: sent to new"]
+    assert job_port.status_of(jobs, f"deliver:new:{KEY}:1") == "ENQUEUED"
+    assert revisions.state_of(engine, SECOND) is SeriesState.COMPLETE
+
+
 def test_resend_of_nothing_does_nothing(engine: Engine, jobs: Jobs) -> None:
     assert again.resend(engine, jobs, STUDY, ["pacs"]) == []
 

@@ -1,5 +1,7 @@
 """Whether an attempt follows is decided here, from what the destination answered."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +61,12 @@ def test_with_fallback_the_captures_stand_for_what_is_not_accepted() -> None:
     ended = judge(step_down([NO_SEG, STORED, CAPTURE], "sc", built=True), 1)
     assert ended.event is DeliveryEvent.STORED
     assert ended.text == "2 objects stored; seg: does not accept SEG; captures go instead"
+
+
+def test_captures_do_not_stand_for_a_presentation_state() -> None:
+    no_pr = replace(NO_SEG, kind="pr", text="does not accept PR")
+    ended = judge(step_down([STORED, no_pr], "sc", built=True), 1)
+    assert (ended.event, ended.text) == (DeliveryEvent.REFUSED, "pr: does not accept PR")
 
 
 def test_a_fallback_that_was_never_built_replaces_nothing() -> None:
