@@ -46,7 +46,9 @@ try {
   told.before = await picture(page, 'before');
   if (asked.open) {
     const meant = (text) => text.split('\n').some((line) => line.startsWith(asked.open));
-    await rows.nth(told.rows.findIndex(meant)).dblclick();
+    const place = told.rows.findIndex(meant);
+    if (place < 0) throw new Error(`no series whose description begins with ${asked.open}`);
+    await rows.nth(place).dblclick();
     await settled(page);
     if (asked.instance) await turnTo(page, asked.instance);
   }
