@@ -90,9 +90,14 @@ def faults(built: Iterable[Built], tally: Tally) -> list[str]:
         for one in built
         if one.outcome != one.study.expected
     ]
+    silent = [
+        f"{one.study.name}: no SR"
+        for one in built
+        if not any("sr, " in form for form, _ in one.objects)
+    ]
     entities = [text for text in tally.errors("dcentvfy") if not text.startswith(REPAIRED)]
     of_positive = [text for text in tally.errors("PixelMed") if f"sr, {POSITIVE}:" in text]
-    return [*unexpected, *tally.errors("dciodvfy"), *entities, *of_positive]
+    return [*unexpected, *silent, *tally.errors("dciodvfy"), *entities, *of_positive]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
