@@ -130,7 +130,7 @@ def record(
             revisions.note(connection, key, "class_refused", said)
         if ended.next_in_s is not None:
             _next_attempt(connection, jobs, row, ended.next_in_s)
-        _settle_series(connection, key, ended.event, f"{destination}: {ended.text}")
+        _settle_series(connection, key, bool(ended.lost), f"{destination}: {ended.text}")
     return state
 
 
@@ -255,16 +255,19 @@ def _next_attempt(connection: Connection, jobs: Jobs, row: sa.RowMapping, delay_
     enqueue_delivery(jobs, connection, key, name, attempt, delay_s)
 
 
-def _settle_series(connection: Connection, key: str, event: DeliveryEvent, text: str) -> None:
-    """The revision is delivered, and confirmed, when all its deliveries are.
+def _settle_series(connection: Connection, key: str, lost: bool, text: str) -> None:
+    """The revision is delivered, and confirmed, while all its deliveries are.
 
     A refused or failed series keeps its state: its delivery is seen in its deliveries.
     """
     stand = set(of_revision(connection, key).values())
     state = revisions.state_in(connection, key)
-    if event is DeliveryEvent.LOST and state in (SeriesState.REPORTED, SeriesState.DELIVERED):
+    arrived = stand <= set(ARRIVED)
+    if lost and state in (SeriesState.REPORTED, SeriesState.DELIVERED):
         revisions.apply(connection, key, SeriesEvent.LOST, text)
-    elif state is SeriesState.REPORTED and stand <= set(ARRIVED):
+    elif state is SeriesState.DELIVERED and not arrived:
+        revisions.apply(connection, key, SeriesEvent.UNPROVEN, text)
+    elif state is SeriesState.REPORTED and arrived:
         revisions.apply(connection, key, SeriesEvent.DELIVERED, text)
     elif state is SeriesState.DELIVERED and stand == {DeliveryState.CONFIRMED}:
         revisions.apply(connection, key, SeriesEvent.CONFIRMED, text)

@@ -89,6 +89,7 @@ def test_where_commitment_is_required_c_find_confirms_nothing(ours: Site) -> Non
     assert 'commitment = "require"' in text
     assert "ich-node retry" in text
     assert ours.row()["proof"] is None
+    assert ours.series_state is SeriesState.REPORTED, "what has failed is not delivered"
 
 
 def test_a_required_commitment_that_is_there_later_confirms_by_retry_and_nothing_is_sent_twice(
@@ -102,6 +103,7 @@ def test_a_required_commitment_that_is_there_later_confirms_by_retry_and_nothing
         assert again.retry(ours.engine, ours.jobs, STUDY) == ["series 1.2.3: sent again to pacs"]
         ours.until(DeliveryState.CONFIRMED)
     assert pacs.came == []
+    assert ours.series_state is SeriesState.CONFIRMED
 
 
 def test_a_report_may_come_in_an_association_to_our_scp(
@@ -241,6 +243,7 @@ def test_one_that_always_forgets_is_given_up(ours: Site) -> None:
         while ours.step() not in (DeliveryState.FAILED, DeliveryState.CONFIRMED):
             pacs.held.clear()
     assert "given up after 5 times" in ours.row()["text"]
+    assert ours.series_state is SeriesState.REPORTED, "what is known to be lost is not delivered"
     assert len(pacs.came) == 10
     assert ours.clock.now - began > 2 * HOUR
     assert again.retry(ours.engine, ours.jobs, STUDY) == ["series 1.2.3: sent again to pacs"]
