@@ -120,7 +120,8 @@ def read_reports(row: DeliveryRow, asked: Sequence[Asked]) -> Ended | None:
     text = f"{COMMITMENT} is refused for {missing} of {len(row.stored)} objects ({reasons})"
     pause = _pause_s(row)
     said = f"{text}; asked again in {pause:.0f} s"
-    return Ended(DeliveryEvent.ASKED, said, next_in_s=pause)
+    read = [item.uid for item in reports]
+    return Ended(DeliveryEvent.ASKED, said, next_in_s=pause, read=read)
 
 
 def judge(row: DeliveryRow, seen: Look, *, requests: int, age_s: float, required: bool) -> Ended:

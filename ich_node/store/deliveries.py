@@ -50,7 +50,8 @@ class Ended:
 
     ``verdicts`` replace earlier ones on the same objects; of those in ``lost`` the destination
     holds nothing any more. ``next_in_s`` are the seconds until the next attempt, None where there
-    is none; ``proof`` says what confirms the delivery.
+    is none; ``proof`` says what confirms the delivery. ``read`` are the Transaction UIDs of the
+    reports that this was decided from.
     """
 
     event: DeliveryEvent
@@ -59,6 +60,7 @@ class Ended:
     next_in_s: float | None = None
     lost: Collection[str] = ()
     proof: str | None = None
+    read: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ def record(
         if row["attempt"] != attempt:
             return None
         state = _change(connection, row, ended.event, ended.text, **_values(row, ended))
+        proofs.spend(connection, ended.read)
         for uid in destinations.learn(connection, destination, ended.verdicts):
             said = f"{destination} does not accept {UID(uid).name}; it is offered again each time"
             revisions.note(connection, key, "class_refused", said)
@@ -235,14 +238,18 @@ def _change(
         .values(state=state, text=text, next_at=None, updated_at=time.time(), **values)
     )
     if event not in _CARRIED_ON:
-        ours = event is not DeliveryEvent.ASKED  # what was asked for then may be answered later
-        proofs.close(connection, key, name, unanswered=ours)
+        proofs.close(connection, key, name)
     revisions.note(connection, key, f"delivery_{event}", f"{name}: {text}")
     return state
 
 
-# Another attempt at the same: what was asked for counts.
-_CARRIED_ON = (DeliveryEvent.REQUEUED, DeliveryEvent.ANSWERED, DeliveryEvent.RELEASED)
+# Another attempt at the same: what was asked for counts, whenever it is answered.
+_CARRIED_ON = (
+    DeliveryEvent.ASKED,
+    DeliveryEvent.REQUEUED,
+    DeliveryEvent.ANSWERED,
+    DeliveryEvent.RELEASED,
+)
 
 
 def _next_attempt(connection: Connection, jobs: Jobs, row: sa.RowMapping, delay_s: float) -> None:

@@ -12,6 +12,7 @@ import pytest
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from deploy.demo.running import free_port
+from ich_node import faults
 from ich_node.deliver import proof as proof_scu
 from ich_node.deliver import query, scu
 from ich_node.pipeline import again, reconcile
@@ -141,6 +142,34 @@ def test_a_report_that_comes_early_is_read_at_once(
         assert reconcile.hasten(ours.engine, ours.jobs) == []
         assert ours.row()["attempt"] == attempt + 1
         ours.until(DeliveryState.CONFIRMED, attempts=1)
+
+
+@pytest.mark.parametrize("another", [True, False])
+def test_a_report_that_comes_while_an_attempt_ends_is_read_by_the_next(
+    ours: Site, monkeypatch: pytest.MonkeyPatch, another: bool
+) -> None:
+    """Whether the attempt has just read another report, a failure, or none."""
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
+    with archive(commits=True, later=True, failure=0x0110) as pacs:
+        ours.due(pacs.port)
+        for _ in range(3):
+            ours.step()
+        assert len(pacs.asked) == 2
+        if another:
+            held, pacs.held = pacs.held, {}
+            assert proofs.take(ours.engine, *pacs.tell(pacs.asked[0])) == 0x0000
+            pacs.held = held
+
+        def come(point: str, _key: str) -> None:
+            if point == "deliver.sent":
+                assert proofs.take(ours.engine, *pacs.tell(pacs.asked[1])) == 0x0000
+
+        with monkeypatch.context() as between:
+            between.setattr(faults, "point", come)
+            assert ours.step() is DeliveryState.AWAITING
+        assert reconcile.hasten(ours.engine, ours.jobs) == ["1.2.3:1"]
+        ours.until(DeliveryState.CONFIRMED, attempts=1)
+    assert len(pacs.asked) == (2 if another else 3)
 
 
 def test_a_commitment_that_is_never_reported_is_asked_for_again_at_growing_pauses(
