@@ -27,6 +27,9 @@ from ich_node.settings import Destination, Tls
 # Those that answer at once do so in milliseconds; the others come back in their own time.
 _REPORT_S = 3.0
 _REQUEST_COMMITMENT = 1  # Action Type ID (PS3.4 table J.3-1)
+# No such or another instance, class or action, not authorised, operation not known or mistyped
+# (PS3.7 annex C): no other time will do. Whatever else refuses a request may pass.
+_NOT_OFFERED = frozenset({0x0112, 0x0118, 0x0119, 0x0122, 0x0123, 0x0124, 0x0211, 0x0212})
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,8 @@ def look(
     """Ask a destination whether it holds objects.
 
     Storage commitment is asked for where it is offered. C-FIND is asked where it is not, or not
-    taken, or where an earlier request is `overdue`; never where the destination's `commitment` is
-    ``require``.
+    taken (for now, or ever), or where an earlier request is `overdue`; never where the
+    destination's `commitment` is ``require``.
 
     Returns
     -------
@@ -176,9 +179,10 @@ def _ask(
         asked = _commit(association, objects, transaction)
         if asked.asked:
             reported.wait(_REPORT_S)
-        if asked.asked or asked.fault or not queried:
+        if asked.asked or asked.unanswered or not queried or seen.found is not None:
             return replace(asked, found=seen.found)
-        seen = replace(seen, text=asked.text)
+        seen = _find(association, objects)
+        return replace(seen, fault=seen.fault or asked.fault)
     return _find(association, objects) if queried and seen.found is None else seen
 
 
@@ -204,7 +208,7 @@ def _commit(
     if status.Status != 0:
         transaction.withdraw(uid)
         text = f"storage commitment was refused with {status.Status:04X}H, expected 0000H"
-        return Look(text=text)
+        return Look(text=text, fault="" if status.Status in _NOT_OFFERED else text)
     return Look(asked=True, text="storage commitment was asked for")
 
 

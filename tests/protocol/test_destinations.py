@@ -212,6 +212,36 @@ def test_a_refused_request_leaves_c_find_to_confirm(ours: Site) -> None:
     assert proofs.of_delivery(ours.engine, "1.2.3:1", "pacs") == []
 
 
+@pytest.mark.parametrize("commitment", ["auto", "require"])
+@pytest.mark.parametrize("action", [0x0110, 0x0213, 0xA700])
+def test_a_request_that_is_refused_for_now_is_made_again(
+    ours: Site, action: int, commitment: str
+) -> None:
+    with archive(commits=True, action=action) as pacs:
+        ours.due(pacs.port, commitment=commitment)
+        ours.step()
+        assert [ours.step() for _ in range(3)] == [DeliveryState.AWAITING] * 3
+        assert f"refused with {action:04X}H" in ours.row()["text"]
+        assert ours.series_state is SeriesState.DELIVERED
+        pacs.action = 0x0000
+        ours.until(DeliveryState.CONFIRMED, attempts=1)
+    assert ours.row()["proof"] == "storage commitment"
+
+
+@pytest.mark.parametrize(
+    ("commitment", "state"),
+    [("auto", DeliveryState.DELIVERED), ("require", DeliveryState.FAILED)],
+)
+@pytest.mark.parametrize("action", [0x0112, 0x0118, 0x0119, 0x0122, 0x0123, 0x0124, 0x0211, 0x0212])
+def test_a_request_that_will_never_be_taken_is_no_way_to_prove_it(
+    ours: Site, action: int, commitment: str, state: DeliveryState
+) -> None:
+    with archive(commits=True, action=action) as pacs:
+        ours.due(pacs.port, commitment=commitment)
+        ours.step()
+        assert f"refused with {action:04X}H" in ours.until(state, attempts=1)
+
+
 def test_one_that_aborts_at_the_request_leaves_c_find_to_confirm(ours: Site) -> None:
     """As Orthanc does to an AE title that it does not know."""
     with archive(commits=True, finds=True, action=-1) as pacs:
