@@ -168,7 +168,7 @@ DELIVERIES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (_D.AWAITING, _V.UNPROVABLE): _D.DELIVERED,
     **{(state, event): state for state in _DUE for event in (_V.REQUEUED, _V.RELEASED)},
     **{(state, _V.RETRY): _D.PENDING for state in (_D.RETRYING, _D.FAILED)},
-    (_D.AWAITING, _V.RETRY): _D.AWAITING,
+    **{(state, _V.RETRY): _D.AWAITING for state in (_D.AWAITING, _D.DELIVERED)},
     **{(state, _V.RESEND): _D.PENDING for state in _D},
 }
 

@@ -147,7 +147,8 @@ def judge(row: DeliveryRow, seen: Look, *, requests: int, age_s: float, required
     text = seen.fault or seen.text
     if missing:
         text = f"{QUERY} does not find {len(missing)} of {len(row.stored)} objects yet"
-    if age_s >= GIVE_UP_S:
+    only_just = seen.asked and requests == 1  # a first request is waited for, however late it is
+    if age_s >= GIVE_UP_S and not only_just:
         return _unprovable(f"no proof within {GIVE_UP_S / 86400:.0f} days: {text}", required)
     pause = wait_s(requests) if seen.asked else _pause_s(row)
     return Ended(DeliveryEvent.ASKED, f"{text}; next look in {pause:.0f} s", next_in_s=pause)

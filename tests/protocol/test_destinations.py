@@ -263,6 +263,41 @@ def test_after_a_week_without_proof_it_stays_delivered(
     assert 7 <= (ours.clock.now - began) / 86400 < 8
 
 
+def test_one_that_was_held_for_longer_than_a_week_has_its_first_request_waited_for_once(
+    ours: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
+    with archive(commits=True, later=True) as pacs:
+        ours.due(pacs.port)
+        ours.step()
+        again.hold(ours.engine, ["pacs"])
+        ours.clock.now += 8 * 24 * HOUR
+        again.release(ours.engine, ours.jobs, ["pacs"])
+        assert ours.step() is DeliveryState.AWAITING
+        assert ours.row()["next_at"] == ours.clock.now + 600
+        ours.until(DeliveryState.DELIVERED, attempts=1)
+
+
+def test_retry_asks_again_for_the_proof_that_could_not_be_had(
+    ours: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long ago that was; nothing is sent again."""
+    port = free_port()
+    with archive(port=port) as pacs:
+        ours.due(port)
+        ours.until(DeliveryState.DELIVERED)
+    ours.clock.now += 8 * 24 * HOUR
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
+    with archive(port=port, commits=True, later=True, held=pacs.held) as pacs:
+        said = again.retry(ours.engine, ours.jobs, STUDY)
+        assert said == ["series 1.2.3: proof asked for again from pacs"]
+        assert ours.step() is DeliveryState.AWAITING
+        assert proofs.take(ours.engine, *pacs.tell(pacs.asked[0])) == 0x0000
+        ours.until(DeliveryState.CONFIRMED, attempts=1)
+    assert pacs.came == []
+    assert ours.series_state is SeriesState.CONFIRMED
+
+
 def test_one_that_accepts_and_forgets_is_found_by_commitment_and_gets_it_again_byte_for_byte(
     ours: Site,
 ) -> None:

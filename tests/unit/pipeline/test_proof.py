@@ -98,6 +98,13 @@ def test_without_any_way_to_prove_it_the_setting_decides(
     assert "no proof within 7 days: not reachable" in ended.text
 
 
+def test_only_a_first_request_is_waited_for_after_the_last_day() -> None:
+    seen = Look(asked=True, text="storage commitment was asked for")
+    first = judged(seen, GIVE_UP_S, requests=1)
+    assert (first.event, first.next_in_s) == (DeliveryEvent.ASKED, wait_s(1))
+    assert judged(seen, GIVE_UP_S, requests=2).event is DeliveryEvent.UNPROVABLE
+
+
 @given(st.integers(1, 1000))
 def test_waits_for_a_report_grow_to_six_hours(requests: int) -> None:
     asked = judged(Look(asked=True), requests=requests)
