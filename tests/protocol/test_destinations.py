@@ -330,6 +330,34 @@ def test_one_that_accepts_and_forgets_is_found_by_c_find_after_a_grace(ours: Sit
     assert [uid for uid, _data in pacs.came] == [ours.uid("seg"), ours.uid("sr")] * 2
 
 
+@pytest.mark.parametrize("listed", [(), ("1.2.3", "1.2.9")])
+def test_one_that_hides_what_it_holds_from_us_gets_nothing_again(
+    ours: Site, listed: tuple[str, ...]
+) -> None:
+    """Nothing of the study is listed, or our series, but no object: that is no loss."""
+    with archive(finds=True, hidden=True, listed=listed) as pacs:
+        ours.due(pacs.port)
+        ours.step()
+        text = ours.until(DeliveryState.DELIVERED)
+    assert "lost or hidden from our AE title" in text
+    assert len(pacs.came) == 2
+    assert ours.series_state is SeriesState.DELIVERED
+
+
+def test_one_that_hides_what_it_holds_from_us_is_waited_for_while_it_may_report(
+    ours: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
+    with archive(commits=True, finds=True, later=True, hidden=True, listed=()) as pacs:
+        ours.due(pacs.port)
+        stored_at = ours.clock.now
+        while ours.clock.now - stored_at < HOUR:
+            assert ours.step() is DeliveryState.AWAITING
+        assert proofs.take(ours.engine, *pacs.tell(pacs.asked[0])) == 0x0000
+        ours.until(DeliveryState.CONFIRMED, attempts=1)
+    assert len(pacs.came) == 2
+
+
 def test_one_that_always_forgets_is_given_up(ours: Site) -> None:
     with archive(commits=True) as pacs:
         ours.due(pacs.port)
