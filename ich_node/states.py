@@ -33,7 +33,8 @@ class SeriesEvent(StrEnum):
     """What happens to a series, or to the revision of it that is analysed.
 
     ``image`` an image came; ``waits`` a better series of its study may be coming; ``chosen`` it was
-    passed over and is to be read after all; ``lost`` a destination does not hold what it stored;
+    passed over and is to be read after all; ``lost`` a destination does not hold what it stored,
+    ``unproven`` it does not prove as required that it does;
     ``requeued`` its job was lost and another carries it;
     ``retry``, ``reprocess`` and ``resend`` an administrator asked; the others are the ends of the
     stages.
@@ -49,6 +50,7 @@ class SeriesEvent(StrEnum):
     DELIVERED = "delivered"
     CONFIRMED = "confirmed"
     LOST = "lost"
+    UNPROVEN = "unproven"
     REFUSED = "refused"
     FAILED = "failed"
     REQUEUED = "requeued"
@@ -142,6 +144,7 @@ SERIES: Mapping[tuple[SeriesState, SeriesEvent], SeriesState] = {
     (_S.DELIVERED, _E.CONFIRMED): _S.CONFIRMED,
     (_S.CONFIRMED, _E.CONFIRMED): _S.CONFIRMED,
     **{(state, _E.LOST): _S.REPORTED for state in (_S.REPORTED, _S.DELIVERED)},
+    (_S.DELIVERED, _E.UNPROVEN): _S.REPORTED,
     **{(state, _E.REFUSED): _S.REFUSED for state in (*_UNDER_WAY, _S.REFUSED)},
     **{(state, _E.FAILED): _S.FAILED for state in (*_UNDER_WAY, _S.FAILED)},
     **{(state, _E.REQUEUED): _S.COMPLETE for state in _UNDER_WAY},
@@ -165,7 +168,7 @@ DELIVERIES: Mapping[tuple[DeliveryState, DeliveryEvent], DeliveryState] = {
     (_D.AWAITING, _V.UNPROVABLE): _D.DELIVERED,
     **{(state, event): state for state in _DUE for event in (_V.REQUEUED, _V.RELEASED)},
     **{(state, _V.RETRY): _D.PENDING for state in (_D.RETRYING, _D.FAILED)},
-    (_D.AWAITING, _V.RETRY): _D.AWAITING,
+    **{(state, _V.RETRY): _D.AWAITING for state in (_D.AWAITING, _D.DELIVERED)},
     **{(state, _V.RESEND): _D.PENDING for state in _D},
 }
 

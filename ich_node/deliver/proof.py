@@ -27,6 +27,9 @@ from ich_node.settings import Destination, Tls
 # Those that answer at once do so in milliseconds; the others come back in their own time.
 _REPORT_S = 3.0
 _REQUEST_COMMITMENT = 1  # Action Type ID (PS3.4 table J.3-1)
+# No such or another instance, class or action, not authorised, operation not known or mistyped
+# (PS3.7 annex C): no other time will do. Whatever else refuses a request may pass.
+_NOT_OFFERED = frozenset({0x0112, 0x0118, 0x0119, 0x0122, 0x0123, 0x0124, 0x0211, 0x0212})
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Look:
         There was no answer to that; it may have been taken all the same.
     found
         What C-FIND found; None where it was not asked.
+    lists_study
+        It found none of the series, and another of the study: what it does not list is not there.
     text
         What was said, for the administrator.
     """
@@ -61,12 +66,18 @@ class Look:
     asked: bool = False
     unanswered: bool = False
     found: frozenset[str] | None = None
+    lists_study: bool = False
     text: str = ""
 
     @property
     def nothing_offered(self) -> bool:
         """The destination has no way to prove anything."""
         return not (self.fault or self.asked) and self.found is None
+
+    @property
+    def silent(self) -> bool:
+        """C-FIND listed nothing at all: of what is not listed to us, that says nothing."""
+        return self.found is not None and not (self.found or self.lists_study)
 
 
 @dataclass(frozen=True)
@@ -103,8 +114,8 @@ def look(
     """Ask a destination whether it holds objects.
 
     Storage commitment is asked for where it is offered. C-FIND is asked where it is not, or not
-    taken, or where an earlier request is `overdue`; never where the destination's `commitment` is
-    ``require``.
+    taken (for now, or ever), or where an earlier request is `overdue`; never where the
+    destination's `commitment` is ``require``.
 
     Returns
     -------
@@ -123,7 +134,8 @@ def look(
         return converse(commitment)
     seen = converse(commitment, query)
     if seen.unanswered:  # some abort at a request from an AE title that they do not know
-        return replace(seen, found=converse(query).found)
+        listed = converse(query)
+        return replace(seen, found=listed.found, lists_study=listed.lists_study)
     return seen
 
 
@@ -176,9 +188,10 @@ def _ask(
         asked = _commit(association, objects, transaction)
         if asked.asked:
             reported.wait(_REPORT_S)
-        if asked.asked or asked.fault or not queried:
-            return replace(asked, found=seen.found)
-        seen = replace(seen, text=asked.text)
+        if asked.asked or asked.unanswered or not queried or seen.found is not None:
+            return replace(asked, found=seen.found, lists_study=seen.lists_study)
+        seen = _find(association, objects)
+        return replace(seen, fault=seen.fault or asked.fault)
     return _find(association, objects) if queried and seen.found is None else seen
 
 
@@ -204,7 +217,7 @@ def _commit(
     if status.Status != 0:
         transaction.withdraw(uid)
         text = f"storage commitment was refused with {status.Status:04X}H, expected 0000H"
-        return Look(text=text)
+        return Look(text=text, fault="" if status.Status in _NOT_OFFERED else text)
     return Look(asked=True, text="storage commitment was asked for")
 
 
@@ -216,8 +229,12 @@ def _item(stored: Stored) -> Dataset:
 
 
 def _find(association: Any, objects: Sequence[Stored]) -> Look:  # noqa: ANN401
-    """C-FIND at IMAGE level: a series at a time, and what is not listed then by its own UID."""
+    """C-FIND at IMAGE level: a series at a time, and what is not listed then by its own UID.
+
+    Where nothing is, the series of the study tell whether it lists anything to us.
+    """
     found: set[str] = set()
+    lists_study = False
     try:
         for study, series in dict.fromkeys(
             (item.study_instance_uid, item.series_instance_uid) for item in objects
@@ -231,15 +248,33 @@ def _find(association: Any, objects: Sequence[Stored]) -> Look:  # noqa: ANN401
                     item.series_instance_uid,
                     item.sop_instance_uid,
                 )
+        if not found:
+            lists_study = _lists_others(association, objects)
     except QueryFailed as error:
         return Look(fault=str(error))
-    return Look(found=frozenset(found), text="C-FIND was asked")
+    return Look(found=frozenset(found), lists_study=lists_study, text="C-FIND was asked")
+
+
+def _lists_others(association: Any, objects: Sequence[Stored]) -> bool:  # noqa: ANN401
+    """Tell whether series of the study are listed, and none of those of the objects."""
+    series = {
+        str(match.get("SeriesInstanceUID") or "")
+        for study in {item.study_instance_uid for item in objects}
+        for match in find(association, _identifier("SERIES", study, ""))
+    }
+    return bool(series - {""}) and not series & {item.series_instance_uid for item in objects}
 
 
 def _listed(association: Any, study: str, series: str, instance: str) -> set[str]:  # noqa: ANN401
+    identifier = _identifier("IMAGE", study, series)
+    identifier.SOPInstanceUID = instance
+    matches = find(association, identifier)
+    return {str(match.get("SOPInstanceUID") or "") for match in matches} - {""}
+
+
+def _identifier(level: str, study: str, series: str) -> Dataset:
     identifier = Dataset()
-    identifier.QueryRetrieveLevel = "IMAGE"
+    identifier.QueryRetrieveLevel = level
     identifier.StudyInstanceUID = study
     identifier.SeriesInstanceUID = series
-    identifier.SOPInstanceUID = instance
-    return {str(match.get("SOPInstanceUID") or "") for match in find(association, identifier)}
+    return identifier

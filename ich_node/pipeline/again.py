@@ -20,6 +20,7 @@ _RETRIED = {
     DeliveryState.RETRYING: "sent again to",
     DeliveryState.FAILED: "sent again to",
     DeliveryState.AWAITING: "proof asked for again from",
+    DeliveryState.DELIVERED: "proof asked for again from",
 }
 
 
@@ -45,6 +46,8 @@ def retry(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
             for name, state in deliveries.of_revision(connection, newest.key).items():
                 if state not in _RETRIED:
                     continue
+                if state is DeliveryState.DELIVERED and not results.has_any(connection, newest.key):
+                    continue  # deleted since: what is asked for is read from the objects
                 deliveries.ask(connection, jobs, newest.key, name, DeliveryEvent.RETRY, text)
                 uid, what = newest.series_instance_uid, _RETRIED[state]
                 done.append(f"series {uid}: {what} {name}")

@@ -31,6 +31,7 @@ _AFTER_LOSS_S = (0.0, 300.0, 1800.0, 7200.0)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 1800.0
 # So many attempts with commitment alone, then C-FIND is asked too.
 _PATIENCE = 3
+_SILENT = f"{QUERY} finds no object, lost or hidden from our AE title; let it list them to us"
 _NO_SUCH_OBJECT = 0x0112  # Failure Reason (PS3.3 C.14.1.1)
 
 
@@ -120,7 +121,8 @@ def read_reports(row: DeliveryRow, asked: Sequence[Asked]) -> Ended | None:
     text = f"{COMMITMENT} is refused for {missing} of {len(row.stored)} objects ({reasons})"
     pause = _pause_s(row)
     said = f"{text}; asked again in {pause:.0f} s"
-    return Ended(DeliveryEvent.ASKED, said, next_in_s=pause)
+    read = [item.uid for item in reports]
+    return Ended(DeliveryEvent.ASKED, said, next_in_s=pause, read=read)
 
 
 def judge(row: DeliveryRow, seen: Look, *, requests: int, age_s: float, required: bool) -> Ended:
@@ -141,12 +143,17 @@ def judge(row: DeliveryRow, seen: Look, *, requests: int, age_s: float, required
     if seen.nothing_offered:
         return _unprovable(seen.text or "it offers no way to prove it", required)
     missing = row.stored - seen.found if seen.found is not None else frozenset()
-    if missing and age_s >= GRACE_S:
+    if missing and age_s >= GRACE_S and not seen.silent:
         return lost(row, missing, f"{QUERY} does not find them")
     text = seen.fault or seen.text
     if missing:
         text = f"{QUERY} does not find {len(missing)} of {len(row.stored)} objects yet"
-    if age_s >= GIVE_UP_S:
+    if seen.silent and age_s >= GRACE_S:
+        text = _SILENT
+        if not (seen.fault or seen.asked or requests > 1):  # nothing else can tell
+            return _unprovable(text, required)
+    only_just = seen.asked and requests == 1  # a first request is waited for, however late it is
+    if age_s >= GIVE_UP_S and not only_just:
         return _unprovable(f"no proof within {GIVE_UP_S / 86400:.0f} days: {text}", required)
     pause = wait_s(requests) if seen.asked else _pause_s(row)
     return Ended(DeliveryEvent.ASKED, f"{text}; next look in {pause:.0f} s", next_in_s=pause)

@@ -52,7 +52,8 @@ class Ended:
 
     ``verdicts`` replace earlier ones on the same objects; of those in ``lost`` the destination
     holds nothing any more. ``next_in_s`` are the seconds until the next attempt, None where there
-    is none; ``proof`` says what confirms the delivery.
+    is none; ``proof`` says what confirms the delivery. ``read`` are the Transaction UIDs of the
+    reports that this was decided from.
     """
 
     event: DeliveryEvent
@@ -61,6 +62,7 @@ class Ended:
     next_in_s: float | None = None
     lost: Collection[str] = ()
     proof: str | None = None
+    read: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -132,12 +134,13 @@ def record(
         if row["attempt"] != attempt:
             return None
         state = _change(connection, row, ended.event, ended.text, **_values(row, ended))
+        proofs.spend(connection, ended.read)
         for uid in destinations.learn(connection, destination, ended.verdicts):
             said = f"{destination} does not accept {UID(uid).name}; it is offered again each time"
             revisions.note(connection, key, "class_refused", said)
         if ended.next_in_s is not None:
             _next_attempt(connection, jobs, row, ended.next_in_s)
-        _settle_series(connection, key, ended.event, f"{destination}: {ended.text}")
+        _settle_series(connection, key, bool(ended.lost), f"{destination}: {ended.text}")
     return state
 
 
@@ -244,14 +247,18 @@ def _change(
         .values(state=state, text=text, next_at=None, updated_at=time.time(), **values)
     )
     if event not in _CARRIED_ON:
-        ours = event is not DeliveryEvent.ASKED  # what was asked for then may be answered later
-        proofs.close(connection, key, name, unanswered=ours)
+        proofs.close(connection, key, name)
     revisions.note(connection, key, f"delivery_{event}", f"{name}: {text}")
     return state
 
 
-# Another attempt at the same: what was asked for counts.
-_CARRIED_ON = (DeliveryEvent.REQUEUED, DeliveryEvent.ANSWERED, DeliveryEvent.RELEASED)
+# Another attempt at the same: what was asked for counts, whenever it is answered.
+_CARRIED_ON = (
+    DeliveryEvent.ASKED,
+    DeliveryEvent.REQUEUED,
+    DeliveryEvent.ANSWERED,
+    DeliveryEvent.RELEASED,
+)
 
 
 def _next_attempt(connection: Connection, jobs: Jobs, row: sa.RowMapping, delay_s: float) -> None:
@@ -264,16 +271,19 @@ def _next_attempt(connection: Connection, jobs: Jobs, row: sa.RowMapping, delay_
     enqueue_delivery(jobs, connection, key, name, attempt, delay_s)
 
 
-def _settle_series(connection: Connection, key: str, event: DeliveryEvent, text: str) -> None:
-    """The revision is delivered, and confirmed, when all its deliveries are.
+def _settle_series(connection: Connection, key: str, lost: bool, text: str) -> None:
+    """The revision is delivered, and confirmed, while all its deliveries are.
 
     A refused or failed series keeps its state: its delivery is seen in its deliveries.
     """
     stand = set(of_revision(connection, key).values())
     state = revisions.state_in(connection, key)
-    if event is DeliveryEvent.LOST and state in (SeriesState.REPORTED, SeriesState.DELIVERED):
+    arrived = stand <= set(ARRIVED)
+    if lost and state in (SeriesState.REPORTED, SeriesState.DELIVERED):
         revisions.apply(connection, key, SeriesEvent.LOST, text)
-    elif state is SeriesState.REPORTED and stand <= set(ARRIVED):
+    elif state is SeriesState.DELIVERED and not arrived:
+        revisions.apply(connection, key, SeriesEvent.UNPROVEN, text)
+    elif state is SeriesState.REPORTED and arrived:
         revisions.apply(connection, key, SeriesEvent.DELIVERED, text)
     elif state is SeriesState.DELIVERED and stand == {DeliveryState.CONFIRMED}:
         revisions.apply(connection, key, SeriesEvent.CONFIRMED, text)

@@ -144,12 +144,14 @@ def answered(engine: Engine) -> list[tuple[str, str]]:
         return [(key, name) for key, name in connection.execute(query)]
 
 
-def close(connection: Connection, key: str, destination: str, *, unanswered: bool) -> None:
-    """Let what was asked for count no more: what was reported, or what was not too."""
-    which = _of(key, destination)
-    if not unanswered:
-        which.append(request.c.answered_at.is_not(None))
-    connection.execute(sa.update(request).where(*which).values(open=False))
+def close(connection: Connection, key: str, destination: str) -> None:
+    """Let all that was asked for count no more, reported or not."""
+    connection.execute(sa.update(request).where(*_of(key, destination)).values(open=False))
+
+
+def spend(connection: Connection, uids: Collection[str]) -> None:
+    """Let the reports on these transactions count no more; one that came since does."""
+    connection.execute(sa.update(request).where(request.c.uid.in_(uids)).values(open=False))
 
 
 def _of(key: str, destination: str) -> list[sa.ColumnElement[bool]]:

@@ -12,6 +12,7 @@ import pytest
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from deploy.demo.running import free_port
+from ich_node import faults
 from ich_node.deliver import proof as proof_scu
 from ich_node.deliver import query, scu
 from ich_node.pipeline import again, reconcile
@@ -89,6 +90,7 @@ def test_where_commitment_is_required_c_find_confirms_nothing(ours: Site) -> Non
     assert 'commitment = "require"' in text
     assert "ich-node retry" in text
     assert ours.row()["proof"] is None
+    assert ours.series_state is SeriesState.REPORTED, "what has failed is not delivered"
 
 
 def test_a_required_commitment_that_is_there_later_confirms_by_retry_and_nothing_is_sent_twice(
@@ -102,6 +104,7 @@ def test_a_required_commitment_that_is_there_later_confirms_by_retry_and_nothing
         assert again.retry(ours.engine, ours.jobs, STUDY) == ["series 1.2.3: sent again to pacs"]
         ours.until(DeliveryState.CONFIRMED)
     assert pacs.came == []
+    assert ours.series_state is SeriesState.CONFIRMED
 
 
 def test_a_report_may_come_in_an_association_to_our_scp(
@@ -139,6 +142,34 @@ def test_a_report_that_comes_early_is_read_at_once(
         assert reconcile.hasten(ours.engine, ours.jobs) == []
         assert ours.row()["attempt"] == attempt + 1
         ours.until(DeliveryState.CONFIRMED, attempts=1)
+
+
+@pytest.mark.parametrize("another", [True, False])
+def test_a_report_that_comes_while_an_attempt_ends_is_read_by_the_next(
+    ours: Site, monkeypatch: pytest.MonkeyPatch, another: bool
+) -> None:
+    """Whether the attempt has just read another report, a failure, or none."""
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
+    with archive(commits=True, later=True, failure=0x0110) as pacs:
+        ours.due(pacs.port)
+        for _ in range(3):
+            ours.step()
+        assert len(pacs.asked) == 2
+        if another:
+            held, pacs.held = pacs.held, {}
+            assert proofs.take(ours.engine, *pacs.tell(pacs.asked[0])) == 0x0000
+            pacs.held = held
+
+        def come(point: str, _key: str) -> None:
+            if point == "deliver.sent":
+                assert proofs.take(ours.engine, *pacs.tell(pacs.asked[1])) == 0x0000
+
+        with monkeypatch.context() as between:
+            between.setattr(faults, "point", come)
+            assert ours.step() is DeliveryState.AWAITING
+        assert reconcile.hasten(ours.engine, ours.jobs) == ["1.2.3:1"]
+        ours.until(DeliveryState.CONFIRMED, attempts=1)
+    assert len(pacs.asked) == (2 if another else 3)
 
 
 def test_a_commitment_that_is_never_reported_is_asked_for_again_at_growing_pauses(
@@ -181,6 +212,36 @@ def test_a_refused_request_leaves_c_find_to_confirm(ours: Site) -> None:
     assert proofs.of_delivery(ours.engine, "1.2.3:1", "pacs") == []
 
 
+@pytest.mark.parametrize("commitment", ["auto", "require"])
+@pytest.mark.parametrize("action", [0x0110, 0x0213, 0xA700])
+def test_a_request_that_is_refused_for_now_is_made_again(
+    ours: Site, action: int, commitment: str
+) -> None:
+    with archive(commits=True, action=action) as pacs:
+        ours.due(pacs.port, commitment=commitment)
+        ours.step()
+        assert [ours.step() for _ in range(3)] == [DeliveryState.AWAITING] * 3
+        assert f"refused with {action:04X}H" in ours.row()["text"]
+        assert ours.series_state is SeriesState.DELIVERED
+        pacs.action = 0x0000
+        ours.until(DeliveryState.CONFIRMED, attempts=1)
+    assert ours.row()["proof"] == "storage commitment"
+
+
+@pytest.mark.parametrize(
+    ("commitment", "state"),
+    [("auto", DeliveryState.DELIVERED), ("require", DeliveryState.FAILED)],
+)
+@pytest.mark.parametrize("action", [0x0112, 0x0118, 0x0119, 0x0122, 0x0123, 0x0124, 0x0211, 0x0212])
+def test_a_request_that_will_never_be_taken_is_no_way_to_prove_it(
+    ours: Site, action: int, commitment: str, state: DeliveryState
+) -> None:
+    with archive(commits=True, action=action) as pacs:
+        ours.due(pacs.port, commitment=commitment)
+        ours.step()
+        assert f"refused with {action:04X}H" in ours.until(state, attempts=1)
+
+
 def test_one_that_aborts_at_the_request_leaves_c_find_to_confirm(ours: Site) -> None:
     """As Orthanc does to an AE title that it does not know."""
     with archive(commits=True, finds=True, action=-1) as pacs:
@@ -200,6 +261,41 @@ def test_after_a_week_without_proof_it_stays_delivered(
         text = ours.until(DeliveryState.DELIVERED)
     assert "no proof within 7 days" in text
     assert 7 <= (ours.clock.now - began) / 86400 < 8
+
+
+def test_one_that_was_held_for_longer_than_a_week_has_its_first_request_waited_for_once(
+    ours: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
+    with archive(commits=True, later=True) as pacs:
+        ours.due(pacs.port)
+        ours.step()
+        again.hold(ours.engine, ["pacs"])
+        ours.clock.now += 8 * 24 * HOUR
+        again.release(ours.engine, ours.jobs, ["pacs"])
+        assert ours.step() is DeliveryState.AWAITING
+        assert ours.row()["next_at"] == ours.clock.now + 600
+        ours.until(DeliveryState.DELIVERED, attempts=1)
+
+
+def test_retry_asks_again_for_the_proof_that_could_not_be_had(
+    ours: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long ago that was; nothing is sent again."""
+    port = free_port()
+    with archive(port=port) as pacs:
+        ours.due(port)
+        ours.until(DeliveryState.DELIVERED)
+    ours.clock.now += 8 * 24 * HOUR
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
+    with archive(port=port, commits=True, later=True, held=pacs.held) as pacs:
+        said = again.retry(ours.engine, ours.jobs, STUDY)
+        assert said == ["series 1.2.3: proof asked for again from pacs"]
+        assert ours.step() is DeliveryState.AWAITING
+        assert proofs.take(ours.engine, *pacs.tell(pacs.asked[0])) == 0x0000
+        ours.until(DeliveryState.CONFIRMED, attempts=1)
+    assert pacs.came == []
+    assert ours.series_state is SeriesState.CONFIRMED
 
 
 def test_one_that_accepts_and_forgets_is_found_by_commitment_and_gets_it_again_byte_for_byte(
@@ -234,6 +330,34 @@ def test_one_that_accepts_and_forgets_is_found_by_c_find_after_a_grace(ours: Sit
     assert [uid for uid, _data in pacs.came] == [ours.uid("seg"), ours.uid("sr")] * 2
 
 
+@pytest.mark.parametrize("listed", [(), ("1.2.3", "1.2.9")])
+def test_one_that_hides_what_it_holds_from_us_gets_nothing_again(
+    ours: Site, listed: tuple[str, ...]
+) -> None:
+    """Nothing of the study is listed, or our series, but no object: that is no loss."""
+    with archive(finds=True, hidden=True, listed=listed) as pacs:
+        ours.due(pacs.port)
+        ours.step()
+        text = ours.until(DeliveryState.DELIVERED)
+    assert "lost or hidden from our AE title" in text
+    assert len(pacs.came) == 2
+    assert ours.series_state is SeriesState.DELIVERED
+
+
+def test_one_that_hides_what_it_holds_from_us_is_waited_for_while_it_may_report(
+    ours: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof_scu, "_REPORT_S", 0.0)
+    with archive(commits=True, finds=True, later=True, hidden=True, listed=()) as pacs:
+        ours.due(pacs.port)
+        stored_at = ours.clock.now
+        while ours.clock.now - stored_at < HOUR:
+            assert ours.step() is DeliveryState.AWAITING
+        assert proofs.take(ours.engine, *pacs.tell(pacs.asked[0])) == 0x0000
+        ours.until(DeliveryState.CONFIRMED, attempts=1)
+    assert len(pacs.came) == 2
+
+
 def test_one_that_always_forgets_is_given_up(ours: Site) -> None:
     with archive(commits=True) as pacs:
         ours.due(pacs.port)
@@ -241,6 +365,7 @@ def test_one_that_always_forgets_is_given_up(ours: Site) -> None:
         while ours.step() not in (DeliveryState.FAILED, DeliveryState.CONFIRMED):
             pacs.held.clear()
     assert "given up after 5 times" in ours.row()["text"]
+    assert ours.series_state is SeriesState.REPORTED, "what is known to be lost is not delivered"
     assert len(pacs.came) == 10
     assert ours.clock.now - began > 2 * HOUR
     assert again.retry(ours.engine, ours.jobs, STUDY) == ["series 1.2.3: sent again to pacs"]

@@ -32,7 +32,8 @@ class Archive:
 
     ``answer`` decides the status of a C-STORE; ``action`` that of a request for storage commitment
     (-1: it aborts), whose report goes out in the same association unless a test will `report_to` us
-    `later`. ``held`` are the bytes of what it holds, ``came`` those of everything that came.
+    `later`. ``held`` are the bytes of what it holds, ``came`` those of everything that came;
+    ``listed`` are other series of the study, and what is ``hidden`` no C-FIND lists.
     """
 
     port: int = 0
@@ -40,6 +41,8 @@ class Archive:
     action: int = 0x0000
     later: bool = False
     failure: int = NO_SUCH_OBJECT
+    hidden: bool = False
+    listed: Sequence[str] = ("1.2.9",)
     held: dict[str, bytes] = field(default_factory=dict)
     came: list[tuple[str, bytes]] = field(default_factory=list)
     asked: list[Dataset] = field(default_factory=list)
@@ -103,11 +106,16 @@ class Archive:
 
     def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
         asked = event.identifier
+        match = Dataset()
+        match.QueryRetrieveLevel = asked.QueryRetrieveLevel
+        if asked.QueryRetrieveLevel == "SERIES":
+            assert not asked.SeriesInstanceUID
+            for match.SeriesInstanceUID in self.listed:
+                yield 0xFF00, match
+            return
         assert asked.QueryRetrieveLevel == "IMAGE"
-        for uid in sorted(self.held):
-            if asked.SOPInstanceUID in ("", uid):
-                match = Dataset()
-                match.QueryRetrieveLevel, match.SOPInstanceUID = "IMAGE", uid
+        for match.SOPInstanceUID in [] if self.hidden else sorted(self.held):
+            if asked.SOPInstanceUID in ("", match.SOPInstanceUID):
                 yield 0xFF00, match
 
 

@@ -63,6 +63,26 @@ def test_retry_sends_now_what_failed_or_waits(
     assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:{row.attempt}") == "ENQUEUED"
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_retry_asks_again_for_a_proof_that_could_not_be_had(
+    engine: Engine, jobs: Jobs, tmp_path, kept: bool
+) -> None:
+    """Not once the objects were deleted: what is asked for is read from them."""
+    report(engine, jobs)
+    if kept:
+        keep(engine, tmp_path)
+    stored = Ended(DeliveryEvent.STORED, "1 stored", [STORED], next_in_s=0.0)
+    unprovable = Ended(DeliveryEvent.UNPROVABLE, "nothing offered")
+    for attempt, ended in enumerate((stored, unprovable), start=1):
+        deliveries.record(engine, jobs, KEY, "pacs", attempt, ended)
+    said = [f"series {SERIES}: proof asked for again from pacs"] if kept else []
+    assert again.retry(engine, jobs, STUDY) == said
+    row = deliveries.find(engine, KEY, "pacs")
+    assert row is not None
+    assert row.state is (DeliveryState.AWAITING if kept else DeliveryState.DELIVERED)
+    assert revisions.state_of(engine, KEY) is SeriesState.DELIVERED
+
+
 def test_reprocess_is_a_new_revision_of_the_same_images(engine: Engine, jobs: Jobs) -> None:
     report(engine, jobs)
     assert again.reprocess(engine, jobs, STUDY) == [

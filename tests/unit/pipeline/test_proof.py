@@ -1,5 +1,7 @@
 """What confirms a delivery, what is lost, when it is asked again: decided from what is known."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +86,24 @@ def test_what_c_find_does_not_find_is_lost_only_after_a_grace() -> None:
     assert (ended.event, set(ended.lost)) == (DeliveryEvent.LOST, {"2"})
 
 
+def test_what_lists_nothing_at_all_has_lost_nothing() -> None:
+    """A PACS may hide from an AE title what it holds; what else can tell is waited for."""
+    silent = Look(found=frozenset(), text="C-FIND was asked")
+    assert judged(silent, GRACE_S - 1).event is DeliveryEvent.ASKED
+    ended = judged(silent, GRACE_S)
+    assert ended.event is DeliveryEvent.UNPROVABLE
+    assert "lost or hidden from our AE title" in ended.text
+    for waiting in (replace(silent, asked=True), replace(silent, fault="refused with 0213H")):
+        assert judged(waiting, GRACE_S).event is DeliveryEvent.ASKED
+    assert judged(silent, GRACE_S, requests=2).event is DeliveryEvent.ASKED
+    assert judged(silent, GIVE_UP_S, requests=2).event is DeliveryEvent.UNPROVABLE
+
+
+def test_what_lists_the_study_without_them_has_lost_them_all() -> None:
+    ended = judged(Look(found=frozenset(), lists_study=True), GRACE_S)
+    assert (ended.event, set(ended.lost)) == (DeliveryEvent.LOST, BOTH)
+
+
 @pytest.mark.parametrize(
     ("required", "event"), [(False, DeliveryEvent.UNPROVABLE), (True, DeliveryEvent.REFUSED)]
 )
@@ -96,6 +116,13 @@ def test_without_any_way_to_prove_it_the_setting_decides(
     ended = judged(away, GIVE_UP_S, required=required)
     assert ended.event is event
     assert "no proof within 7 days: not reachable" in ended.text
+
+
+def test_only_a_first_request_is_waited_for_after_the_last_day() -> None:
+    seen = Look(asked=True, text="storage commitment was asked for")
+    first = judged(seen, GIVE_UP_S, requests=1)
+    assert (first.event, first.next_in_s) == (DeliveryEvent.ASKED, wait_s(1))
+    assert judged(seen, GIVE_UP_S, requests=2).event is DeliveryEvent.UNPROVABLE
 
 
 @given(st.integers(1, 1000))
@@ -112,6 +139,7 @@ def test_waits_for_a_report_grow_to_six_hours(requests: int) -> None:
         fault=st.sampled_from(["", "away"]),
         asked=st.booleans(),
         found=st.none() | st.frozensets(st.sampled_from(["1", "2", "3"])),
+        lists_study=st.booleans(),
     ),
     st.floats(0, 2 * GIVE_UP_S),
     st.booleans(),

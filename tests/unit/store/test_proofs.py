@@ -80,15 +80,17 @@ def test_a_report_for_what_counts_no_more_is_a_success_and_changes_nothing(
     engine: Engine, uid: str
 ) -> None:
     with writing(engine) as connection:
-        proofs.close(connection, KEY, "pacs", unanswered=True)
+        proofs.close(connection, KEY, "pacs")
     assert proofs.take(engine, 1, report(uid, ["1.1"])) == 0x0000
     assert proofs.of_delivery(engine, KEY, "pacs") == []
     assert proofs.answered(engine) == []
 
 
-def test_closing_what_was_answered_leaves_what_was_not(engine: Engine, uid: str) -> None:
-    second = proofs.begin(engine, KEY, "pacs")
-    proofs.take(engine, 2, report(uid, [], ["1.1"]))
+def test_spending_a_report_leaves_the_others_answered_or_not(engine: Engine, uid: str) -> None:
+    second, third = (proofs.begin(engine, KEY, "pacs") for _ in range(2))
+    for answered in (uid, second):
+        proofs.take(engine, 2, report(answered, [], ["1.1"]))
     with writing(engine) as connection:
-        proofs.close(connection, KEY, "pacs", unanswered=False)
-    assert [asked.uid for asked in proofs.of_delivery(engine, KEY, "pacs")] == [second]
+        proofs.spend(connection, [uid])
+    left = proofs.of_delivery(engine, KEY, "pacs")
+    assert {asked.uid: asked.answered for asked in left} == {second: True, third: False}
