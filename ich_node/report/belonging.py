@@ -12,6 +12,8 @@ from ich_node.report.headers import normalise_header
 
 # What names patient and study, with the longest value of each.
 _SUBJECT = (("StudyInstanceUID", 64), ("PatientID", 64), ("AccessionNumber", 16))
+# Who the patient is besides, as the normalised header of the source has it.
+_PERSON = ("PatientName", "PatientBirthDate", "PatientSex")
 
 
 def subject_of(source: Dataset) -> dict[str, str]:
@@ -23,6 +25,7 @@ def subject_of(source: Dataset) -> dict[str, str]:
         subject[keyword] = (raw if raw.isascii() else str(copied.get(keyword, "")))[
             :longest
         ].strip()
+    subject |= {keyword: str(copied.get(keyword) or "").strip() for keyword in _PERSON}
     return subject
 
 

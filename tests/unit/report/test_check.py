@@ -242,10 +242,22 @@ def test_the_check_fails_on_an_altered_sr(built: Built, tamper):
         check_results(built.volume, built.prediction, built.results)
 
 
-@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "PatientID", "AccessionNumber"])
-def test_the_seg_belongs_to_the_patient_and_study_of_the_source(built: Built, keyword: str):
+@pytest.mark.parametrize(
+    ("keyword", "other"),
+    [
+        ("StudyInstanceUID", "1.2.3"),
+        ("PatientID", "1.2.3"),
+        ("AccessionNumber", "1.2.3"),
+        ("PatientName", "SOMEONE^ELSE"),
+        ("PatientBirthDate", "19010101"),
+        ("PatientSex", "F"),
+    ],
+)
+def test_the_seg_belongs_to_the_patient_and_study_of_the_source(
+    built: Built, keyword: str, other: str
+):
     seg = built.seg
-    setattr(seg, keyword, "1.2.3")
+    setattr(seg, keyword, other)
     seg.save_as(built.results.seg)
     with pytest.raises(CheckFailed, match=keyword) as failed:
         check_results(built.volume, built.prediction, built.results)
