@@ -70,7 +70,8 @@ def print_purge(done: Plan, dry_run: bool) -> None:
     verb = "to be deleted" if dry_run else "deleted"
     _out.print(
         f"{len(done.deletions)} {verb}, {done.freed / 1e6:.0f} MB of originals; "
-        f"{len(done.bound)} overdue and kept; {done.held / 1e9:.2f} GB were held"
+        f"{len(done.bound)} overdue and kept; {done.held / 1e9:.2f} GB "
+        f"{'were held' if done.limit else 'of originals were held'}"
         + (f", {done.limit / 1e9:g} GB allowed" if done.limit else "")
     )
 

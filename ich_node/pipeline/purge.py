@@ -46,7 +46,8 @@ class Plan:
     bound
         Overdue, but unread, unsent or not confirmed.
     held, limit
-        Bytes of originals and results now, and how many there may be (0: any number).
+        Bytes of originals now, with a limit those of results too; and how many there may be (0: any
+        number).
     """
 
     deletions: tuple[Deletion, ...]
@@ -65,8 +66,10 @@ def plan(engine: Engine, settings: Settings, now: float) -> Plan:
     rules = settings.retention
     names = _names(settings)
     originals, results = retention.originals(engine, names), retention.results(engine, names)
-    held = sum(item.size for item in originals) + _size(settings.results_dir)
     limit = int(rules.max_gb * _GB)
+    # A large archive has millions of results: they are counted only where there is a limit.
+    held = sum(item.size for item in originals)
+    held += _size(settings.results_dir) if limit else 0
     gone = _originals(originals, rules, now, held - limit if limit else 0)
     old = _overdue(results, rules.results_days, now)
     deletions = gone + [

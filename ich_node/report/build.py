@@ -72,11 +72,7 @@ def build_results(
     CheckFailed
         What was written contradicts the mask or the source: it must not leave.
     """
-    headers = source_headers(volume)
-    work = work_of(
-        (header.SOPInstanceUID for header in headers), prediction.model, supersedes, wanted
-    )
-    volumes = volumes_ml(prediction.labels, volume.source.voxels_ml)
+    headers, work, volumes = _basis(volume, prediction, supersedes, wanted)
     evidence: list[Dataset] = list(headers)
     seg_path = None
     if segmented(prediction.labels):
@@ -112,13 +108,19 @@ def build_others(
     CheckFailed
         What was written contradicts the mask or the source: it must not leave.
     """
-    headers = source_headers(volume)
-    work = work_of(
-        (header.SOPInstanceUID for header in headers), prediction.model, supersedes, wanted
-    )
-    volumes = volumes_ml(prediction.labels, volume.source.voxels_ml)
+    headers, work, volumes = _basis(volume, prediction, supersedes, wanted)
     others = _others(wanted.kinds, volume, prediction, volumes, headers, work, out_dir)
     check_others(volume, prediction, volumes, others)
+
+
+def _basis(
+    volume: CtVolume, prediction: Prediction, supersedes: Superseded | None, wanted: Wanted
+) -> tuple[list[Dataset], Work, dict[str, float]]:
+    """Return what every object is made of: normalised headers, names and UIDs, volumes in mL."""
+    headers = source_headers(volume)
+    sources = (header.SOPInstanceUID for header in headers)
+    work = work_of(sources, prediction.model, supersedes, wanted)
+    return headers, work, volumes_ml(prediction.labels, volume.source.voxels_ml)
 
 
 def _others(

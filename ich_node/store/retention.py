@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,14 +137,15 @@ def delete_originals(engine: Engine, destinations: Collection[str], study: str, 
         How many there were; 0 where something has come up since that keeps them.
     """
     with writing(engine) as connection:
-        locked = sa.select(series.c.state).where(series.c.study_instance_uid == study)
-        connection.execute(locked.with_for_update())
-        if _bound(connection, destinations, study):
+        if not _may_go(connection, destinations, study):
             return 0
-        kept = instance.c.study_instance_uid == study, instance.c.deleted_at.is_(None)
-        paths = connection.execute(sa.select(instance.c.path).where(*kept)).scalars().all()
-        _unlink([Path(path) for path in paths])
-        connection.execute(sa.update(instance).where(*kept).values(deleted_at=time.time()))
+        paths = _mark(connection, instance, instance.c.study_instance_uid == study)
+        for path in paths:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in paths}:
+            for each in (folder, folder.parent):
+                with suppress(OSError):  # something else lies there
+                    each.rmdir()
         events.insert(connection, "originals_deleted", f"{len(paths)} images: {text}", study=study)
     return len(paths)
 
@@ -154,30 +155,34 @@ def delete_results(engine: Engine, destinations: Collection[str], study: str, te
 
     What was found stays in the rows.
     """
+    keys = (
+        sa.select(revision.c.key)
+        .join(series, series.c.series_instance_uid == revision.c.series_instance_uid)
+        .where(series.c.study_instance_uid == study)
+    )
     with writing(engine) as connection:
-        if _bound(connection, destinations, study):
+        if not _may_go(connection, destinations, study):
             return 0
-        keys = (
-            sa.select(revision.c.key)
-            .join(series, series.c.series_instance_uid == revision.c.series_instance_uid)
-            .where(series.c.study_instance_uid == study)
-        )
-        kept = result.c.revision_key.in_(keys), result.c.deleted_at.is_(None)
-        paths = connection.execute(sa.select(result.c.path).where(*kept)).scalars().all()
-        for folder in {Path(path).parent for path in paths}:
+        paths = _mark(connection, result, result.c.revision_key.in_(keys))
+        for folder in {path.parent for path in paths}:
             shutil.rmtree(folder, ignore_errors=True)
-        connection.execute(sa.update(result).where(*kept).values(deleted_at=time.time()))
         events.insert(connection, "results_deleted", f"{len(paths)} objects: {text}", study=study)
     return len(paths)
 
 
-def _unlink(paths: Sequence[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
-    for folder in {path.parent for path in paths}:
-        for each in (folder, folder.parent):
-            with suppress(OSError):  # something else lies there
-                each.rmdir()
+def _may_go(connection: Connection, destinations: Collection[str], study: str) -> bool:
+    """Tell whether nothing binds a study; until the transaction ends nothing new can come to it."""
+    locked = sa.select(series.c.state).where(series.c.study_instance_uid == study)
+    connection.execute(locked.with_for_update())
+    return not _bound(connection, destinations, study)
+
+
+def _mark(connection: Connection, table: sa.Table, chosen: sa.ColumnElement[bool]) -> list[Path]:
+    """Mark the chosen rows of a table as deleted; return the paths of their files."""
+    kept = chosen, table.c.deleted_at.is_(None)
+    paths = connection.execute(sa.select(table.c.path).where(*kept)).scalars().all()
+    connection.execute(sa.update(table).where(*kept).values(deleted_at=time.time()))
+    return [Path(path) for path in paths]
 
 
 def deleted_of(engine: Engine, key: str) -> tuple[int, int]:

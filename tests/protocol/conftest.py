@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from pynetdicom import _config
 
+from ich_node.deliver import proof, query, scu
 from ich_node.receive import association
+from tests.support.delivering import Site, site
 from tests.support.peers import Listening, listening
 
 
@@ -21,6 +23,22 @@ def node(tmp_path: Path) -> Iterator[Listening]:
     """A receiver that takes from SENDER at the loopback address."""
     with listening(tmp_path) as started:
         yield started
+
+
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A site with one reported study whose results are to be delivered."""
+    with site(tmp_path / "ours", monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait two seconds where it would be minutes."""
+    for name in ("_CONNECT_S", "_ACSE_S", "_DIMSE_S", "_NETWORK_S"):
+        monkeypatch.setattr(scu, name, 2.0)
+    monkeypatch.setattr(query, "_ANSWER_S", 2.0)
+    monkeypatch.setattr(proof, "_REPORT_S", 20.0)  # a report that is to come here ends it
 
 
 @pytest.fixture

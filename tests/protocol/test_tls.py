@@ -2,7 +2,6 @@
 
 import ssl
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from ich_node.states import DeliveryState
 from ich_node.tls import client_context
 from tests.support.archive import archive
 from tests.support.certificates import Certificate, authority, server_context, signed
-from tests.support.delivering import Site, site
+from tests.support.delivering import Site
 from tests.support.peers import data_of
 
 pytestmark = pytest.mark.openssl
@@ -30,12 +29,6 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 @pytest.fixture(scope="module")
 def pacs_cert(ca: Certificate, tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return signed(tmp_path_factory.mktemp("pacs"), "pacs", ca)
-
-
-@pytest.fixture
-def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    with site(tmp_path / "ours", monkeypatch) as made:
-        yield made
 
 
 def pacs_at(port: int, **values: Any) -> Destination:

@@ -26,6 +26,7 @@ from tests.support.peers import data_of, small_object
 from tests.unit.store.conftest import FIRST
 
 KEY, STUDY = "1.2.3:1", "1.2"
+HOUR = 3600.0
 CLASSES = {
     "seg": SegmentationStorage,
     "sr": Comprehensive3DSRStorage,

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
-import pydicom
 from pydicom import Dataset, config
 from pydicom.uid import (
     EnhancedCTImageStorage,
@@ -22,7 +20,6 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
     RLELossless,
-    generate_uid,
 )
 
 from ich_node.codes import SUBTYPES
@@ -30,6 +27,7 @@ from ich_node.geometry import PlaneMap
 from ich_node.records import CtVolume, Prediction
 from ich_node.selftest.head import load_head
 from ich_node.selftest.series import write_series
+from tests.support.frames import multiframe
 from tests.support.mutations import BROKEN, PLACED, SOUND
 from tests.support.series import (
     Mutation,
@@ -117,19 +115,7 @@ def _multiframe(mutate: Mutation, sop_class: str) -> Callable[[Path, int], objec
     """All slices as frames of one instance, in the order that the mutation gives them."""
 
     def save(folder: Path, seed: int) -> None:
-        single = write(mutate(head_series(seed)), folder / "single")
-        made = hd.legacy.LegacyConvertedEnhancedCTImage(
-            [pydicom.dcmread(path) for path in single],
-            series_instance_uid=generate_uid(),
-            series_number=3,
-            sop_instance_uid=generate_uid(),
-            instance_number=1,
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-        )
-        made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = sop_class
-        for path in single:
-            path.unlink()
-        made.save_as(folder / "all.dcm", enforce_file_format=True)
+        multiframe(mutate(head_series(seed)), folder / "all.dcm", sop_class)
 
     return save
 

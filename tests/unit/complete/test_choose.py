@@ -22,7 +22,7 @@ from ich_node.complete.choose import (
     speaker,
 )
 from ich_node.complete.facts import SeriesFacts, facts_of
-from ich_node.complete.words import Kernel, kernel_of, matched
+from ich_node.complete.words import Kernel, kernel_of
 from ich_node.errors import Reason
 from ich_node.records import Refusal
 from ich_node.settings import Selection
@@ -206,24 +206,6 @@ def test_rules_come_from_the_configuration() -> None:
     assert refusal.text.startswith("its headers have the word 'simulated' (selection.perfusion_w")
 
 
-@pytest.mark.parametrize(
-    ("word", "text", "hit"),
-    [
-        ("cta", "HEAD CTA 1.0", True),
-        ("cta", "OCTAVE", False),
-        ("perf*", "brain_perfusion", True),
-        ("w o", "head w/o", True),
-        ("+c", "head +C", True),
-        ("?spine", "CSPINE", True),
-        ("?spine", "SPINE", False),
-        ("a.c", "abc", False),
-        ("", "head", False),
-    ],
-)
-def test_words_match_whole_words_whatever_their_case(word: str, text: str, hit: bool) -> None:
-    assert (matched([word] if word else [], text) is not None) is hit
-
-
 def test_what_headers_leave_open_is_noted() -> None:
     assert notes(replace(GOOD, age_years=40), RULES) == []
     open_ = replace(GOOD, kernel=Kernel.UNKNOWN, thickness_mm=None)
@@ -244,33 +226,6 @@ def test_damaged_elements_count_as_absent() -> None:
     facts = facts_of(found, RULES)
     assert (facts.thickness_mm, facts.axial) == (None, None)
     assert refuse(facts, RULES) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "kernel"),
-    [
-        ("STANDARD", Kernel.SOFT),
-        ("STD+", Kernel.SOFT),
-        ("BONEPLUS", Kernel.BONE),
-        ("UB", Kernel.SOFT),
-        ("YA", Kernel.BONE),
-        ("FC26", Kernel.SOFT),
-        ("FC64", Kernel.SOFT),
-        ("FC30", Kernel.BONE),
-        ("FC81", Kernel.BONE),
-        ("H31s", Kernel.SOFT),
-        ("J40s", Kernel.SOFT),
-        ("Hr38", Kernel.SOFT),
-        ("Hc40f", Kernel.SOFT),
-        ("H60s", Kernel.BONE),
-        ("Hr59h", Kernel.BONE),
-        ("B70f", Kernel.BONE),
-        ("", Kernel.UNKNOWN),
-        ("SOMETHING NEW", Kernel.UNKNOWN),
-    ],
-)
-def test_kernel_names_of_the_vendors(name: str, kernel: Kernel) -> None:
-    assert kernel_of(name) == kernel
 
 
 WORSE = [

@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset
 from pydicom.uid import (
     EnhancedCTImageStorage,
-    ExplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
-    generate_uid,
 )
 
 from ich_node.assemble.assemble import assemble
@@ -21,28 +18,11 @@ from ich_node.pipeline.folder import analyze_folder
 from ich_node.report.build import build_results
 from ich_node.report.check import check_results
 from tests.support import series
+from tests.support.frames import multiframe
 from tests.support.validators import dciodvfy_errors
 from tests.unit.pipeline.test_folder import predict
 
 CLASSES = [EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage]
-
-
-def multiframe(datasets: series.Series, folder: Path, sop_class: str) -> Path:
-    """One instance of all slices, the frames in the order given."""
-    (folder / "single").mkdir(parents=True)
-    files = series.write(datasets, folder / "single")
-    made = hd.legacy.LegacyConvertedEnhancedCTImage(
-        [pydicom.dcmread(path) for path in files],
-        series_instance_uid=generate_uid(),
-        series_number=3,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-    )
-    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = sop_class
-    (folder / "in").mkdir()
-    made.save_as(folder / "in" / "all.dcm", enforce_file_format=True)
-    return folder / "in" / "all.dcm"
 
 
 def references(dataset: Dataset, keyword: str) -> list[tuple[str, int]]:
@@ -60,7 +40,9 @@ def references(dataset: Dataset, keyword: str) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("sop_class", CLASSES, ids=lambda uid: uid.name)
 def test_frames_give_the_volume_that_single_slices_give(tmp_path: Path, sop_class: str) -> None:
-    volume = assemble([multiframe(series.head_series()[::-1], tmp_path, sop_class)])
+    volume = assemble(
+        [multiframe(series.head_series()[::-1], tmp_path / "in" / "all.dcm", sop_class)]
+    )
     assert np.array_equal(volume.hu, series.head_hu())
     assert volume.spacing_mm == pytest.approx(series.SPACING_MM)
     assert volume.origin_mm == pytest.approx((-83.75, -106.5, -27.5))
@@ -73,7 +55,7 @@ def test_frames_give_the_volume_that_single_slices_give(tmp_path: Path, sop_clas
 def test_objects_name_instance_and_frame(tmp_path: Path, sop_class: str, degrees: float) -> None:
     """Each frame of the SEG says the frame it lies on; lists name the one instance once."""
     slices = series.tilted(series.head_series(), degrees)[::-1]
-    path = multiframe(slices, tmp_path, sop_class)
+    path = multiframe(slices, tmp_path / "in" / "all.dcm", sop_class)
     told = analyze_folder(tmp_path / "in", tmp_path / "out", predict, lambda _: None)
     assert told["status"] == "analysed", told["reason_text"]
     source = pydicom.dcmread(path)
@@ -110,7 +92,9 @@ def test_objects_name_instance_and_frame(tmp_path: Path, sop_class: str, degrees
 
 @pytest.mark.parametrize("number", [5, 99, None])
 def test_a_wrong_frame_number_does_not_leave(tmp_path: Path, number: int | None) -> None:
-    volume = assemble([multiframe(series.head_series(), tmp_path, EnhancedCTImageStorage)])
+    volume = assemble(
+        [multiframe(series.head_series(), tmp_path / "in" / "all.dcm", EnhancedCTImageStorage)]
+    )
     found = stages.predict(predict, volume)
     results = build_results(volume, found, tmp_path)
     seg = pydicom.dcmread(results.seg)
@@ -124,7 +108,7 @@ def test_a_wrong_frame_number_does_not_leave(tmp_path: Path, number: int | None)
 
 
 def test_frames_that_are_not_described_are_refused(tmp_path: Path) -> None:
-    path = multiframe(series.head_series(), tmp_path, EnhancedCTImageStorage)
+    path = multiframe(series.head_series(), tmp_path / "in" / "all.dcm", EnhancedCTImageStorage)
     broken = pydicom.dcmread(path)
     broken.PerFrameFunctionalGroupsSequence = broken.PerFrameFunctionalGroupsSequence[:-1]
     broken.save_as(path)
