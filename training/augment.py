@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ich_node.infer.preprocess import SIZE, Preprocessing, preprocess
+from ich_node.infer.preprocess import SIZE, WINDOW_HU, Preprocessing, preprocess, value_range
 from training.recipe import Data
 from training.simulate.scanner import expose
 
@@ -69,13 +69,15 @@ def look(rng: np.random.Generator, data: Data, hu: Hu, how: Preprocessing) -> Hu
     Returns
     -------
     ndarray
-        float32 (slice, row, column) in 0..1.
+        float32 (slice, row, column), in the range that `preprocess` gives.
     """
-    image = preprocess(hu, how)
+    windowed = how.bone_hu > WINDOW_HU[1] and rng.random() < data.windowed
+    image = preprocess(np.minimum(hu, WINDOW_HU[1]) if windowed else hu, how)
     if data.brightness and rng.random() < 0.5:
+        top = 1.0 if windowed else value_range(how)[1]
         gain = rng.uniform(1 - data.brightness, 1 + data.brightness)
-        image = np.clip((image - 0.45) * gain + 0.45 + rng.normal(0, data.brightness / 4), 0, 1)
-        image = image ** np.exp(rng.normal(0, data.brightness))
+        image = np.clip((image - 0.45) * gain + 0.45 + rng.normal(0, data.brightness / 4), 0, top)
+        image = np.minimum(image ** np.exp(rng.normal(0, data.brightness)), top)
     return np.asarray(image, np.float32)
 
 

@@ -29,7 +29,7 @@ class Batch:
     Parameters
     ----------
     image
-        float32 (B, 1, row, column) in 0..1.
+        float32 (B, 1, row, column), as `preprocess` gives it.
     labels
         int64 (B, row, column): as of `data.Example`; `NO_MASK` all over a slice without one.
     classes

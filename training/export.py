@@ -31,7 +31,7 @@ from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.infer.bundle import METADATA
 from ich_node.infer.network import SmartNet
 from ich_node.infer.predictor import Predictor, load_predictor
-from ich_node.infer.preprocess import PUBLISHED, WINDOW_HU, Preprocessing
+from ich_node.infer.preprocess import PUBLISHED, WINDOW_HU, Preprocessing, value_range
 from ich_node.infer.weights import FOLDER, SUFFIX, sha256_of
 from training.data import head_files, load
 from training.downstream import WEIGHTS as NETWORK
@@ -78,7 +78,7 @@ def write_bundle(
         (folder / part).mkdir(parents=True, exist_ok=True)
     write_weights(folder, network)
     stated = {
-        **_monai_part(name, version, about, preprocessing.size),
+        **_monai_part(name, version, about, preprocessing),
         "ich_node": {
             "sha256": sha256_of(folder),
             "backbone": backbone,
@@ -132,9 +132,16 @@ def _halved(value: Tensor) -> Tensor:
     return (half if whole else value).contiguous().clone()
 
 
-def _monai_part(name: str, version: str, about: str, size: int) -> dict[str, Any]:
+def _channel(how: Preprocessing) -> str:
+    said = f"{WINDOW_HU[0]:.0f} to {WINDOW_HU[1]:.0f} HU"
+    if how.bone_hu > WINDOW_HU[1]:
+        said += f" as 0..1, then to {how.bone_hu:.0f} HU as 1..{value_range(how)[1]}"
+    return f"{said}, see ich_node.preprocessing; slices I to S"
+
+
+def _monai_part(name: str, version: str, about: str, how: Preprocessing) -> dict[str, Any]:
     """Return what the metadata of every MONAI bundle states."""
-    plane = {"type": "image", "num_channels": 1, "spatial_shape": ["*", size, size]}
+    plane = {"type": "image", "num_channels": 1, "spatial_shape": ["*", how.size, how.size]}
     outputs = {"type": "probabilities", "format": "segmentation", "is_patch_data": False}
     return {
         "name": name,
@@ -158,16 +165,16 @@ def _monai_part(name: str, version: str, about: str, size: int) -> dict[str, Any
                     "format": "hounsfield",
                     "modality": "CT",
                     "dtype": "float32",
-                    "value_range": [0, 1],
+                    "value_range": list(value_range(how)),
                     "is_patch_data": False,
-                    "channel_def": {"0": "0 to 80 HU, see ich_node.preprocessing; slices I to S"},
+                    "channel_def": {"0": _channel(how)},
                 }
             },
             "outputs": {
                 "pred": {
                     **outputs,
                     "num_channels": len(CLASSES),
-                    "spatial_shape": ["*", size, size],
+                    "spatial_shape": ["*", how.size, how.size],
                     "dtype": "float32",
                     "value_range": [0, 1],
                     "channel_def": {str(index): name for index, name in enumerate(CLASSES)},

@@ -41,7 +41,8 @@ class Data(_Part):
     one and two that bleed. ``flip``: published turns by 180 degrees, ours exchanges left and right.
     ``smallest_px``: smaller pieces of a mask are removed. ``clear_px``: a class with fewer pixels
     in a slice, but some, is neither taught as there nor as absent. ``scanner``: heads without a
-    scanner's noise get one, drawn anew each time.
+    scanner's noise get one, drawn anew each time. ``windowed``: so often slices come cut at
+    80 HU, as pictures do, since not every reader's slices hold more.
     """
 
     batch: Annotated[int, Field(ge=1)] = 16
@@ -55,6 +56,7 @@ class Data(_Part):
     smallest_px: Annotated[int, Field(ge=0)] = 3
     clear_px: Annotated[int, Field(ge=0)] = 10
     scanner: bool = True
+    windowed: Share = 0.35
 
 
 class Losses(_Part):
@@ -142,8 +144,9 @@ class Downstream(Stage):
 class Recipe(_Part):
     """A whole run.
 
-    ``start``: a published checkpoint that the encoder begins with; ``efficientnet-lite0`` for the
-    one that the package of this name ships; empty for none.
+    ``start``: what the slice network begins with: `slices.safetensors` of an earlier run, whole, or
+    a published checkpoint, which gives its encoder; ``efficientnet-lite0`` for
+    the one that the package of this name ships; empty for none.
     """
 
     backbone: Literal["resnet50", "lite", "tiny"] = "lite"

@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ich_node.codes import CLASSES
@@ -50,7 +51,7 @@ def train_slices(
     torch.manual_seed(recipe.seed)
     net = SliceNet(recipe.backbone, len(CLASSES))
     if recipe.start:
-        start_encoder(net, read_checkpoint(checkpoint_path(recipe.start)))
+        _begin(net, checkpoint_path(recipe.start))
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = Run(net, recipe.upstream, out, "slices")
     held_out = validation_slices(recipe, validation) if validation else None
@@ -76,6 +77,19 @@ def train_slices(
         return None
     keep_weights(kept, out / WEIGHTS)
     return kept
+
+
+def _begin(net: SliceNet, path: Path) -> None:
+    """Give a network the whole of an earlier run of ours, or the encoder of a published one."""
+    if path.name not in (WEIGHTS, BEST):
+        start_encoder(net, read_checkpoint(path))
+        return
+    try:
+        net.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole slice network of this recipe's backbone: {error}"
+        ) from error
 
 
 def step_losses(

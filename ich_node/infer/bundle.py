@@ -20,7 +20,7 @@ from ich_node.errors import BundleError
 from ich_node.infer.backbones import BACKBONES
 from ich_node.infer.fit import in_brief, misfits
 from ich_node.infer.network import SmartNet
-from ich_node.infer.preprocess import Preprocessing
+from ich_node.infer.preprocess import WINDOW_HU, Preprocessing
 from ich_node.infer.weights import FOLDER, load_weights, sha256_of
 
 METADATA = Path("configs/metadata.json")
@@ -132,6 +132,11 @@ def _preprocessing(stated: object) -> Preprocessing:
     found = Preprocessing(**stated)
     if found.size % 16 or not 32 <= found.size <= 1024:
         raise ValueError(f"preprocessing: size = {found.size}, expected a multiple of 16, 32..1024")
+    if found.bone_hu < WINDOW_HU[1] or (found.bone_hu > WINDOW_HU[1] and found.clahe):
+        raise ValueError(
+            f"preprocessing: bone_hu = {found.bone_hu}, expected at least {WINDOW_HU[1]}, "
+            "and no more than that with clahe, which knows no grey level above 1"
+        )
     return found
 
 

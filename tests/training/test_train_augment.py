@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich_node.infer.preprocess import OURS, PUBLISHED, SIZE, preprocess
+from ich_node.infer.preprocess import OURS, PUBLISHED, SIZE, preprocess, value_range
 from tests.training.phantom import phantom
 from training.augment import look, move, scan, without_crumbs
 from training.recipe import Data
@@ -101,14 +101,27 @@ def test_a_scanner_is_drawn_anew_and_keeps_the_mean():
 
 @pytest.mark.parametrize("how", [OURS, PUBLISHED])
 def test_network_sees_what_the_node_shows_it_but_for_brightness(how):
-    """Without it, exactly the node's own preprocessing; with it, another picture in 0..1."""
+    """Without it, exactly the node's own preprocessing; with it, another one in the same range."""
     hu = phantom({2: ("subdural",)}).hu
     rng = np.random.default_rng(0)
-    np.testing.assert_array_equal(look(rng, Data(brightness=0), hu, how), preprocess(hu, how))
-    pictures = [look(np.random.default_rng(s), Data(brightness=0.2), hu, how) for s in range(6)]
+    plain, brightness = Data(brightness=0, windowed=0), Data(brightness=0.2, windowed=0)
+    np.testing.assert_array_equal(look(rng, plain, hu, how), preprocess(hu, how))
+    pictures = [look(np.random.default_rng(s), brightness, hu, how) for s in range(6)]
     same = [np.array_equal(picture, preprocess(hu, how)) for picture in pictures]
     assert 0 < sum(same) < len(same)
-    assert all(picture.min() >= 0 and picture.max() <= 1 for picture in pictures)
+    low, high = value_range(how)
+    assert all(picture.min() >= low and picture.max() <= high + 1e-6 for picture in pictures)
+
+
+def test_some_slices_come_cut_at_the_window_as_pictures_do():
+    """So that a reader's picture, which holds nothing above 80 HU, is no stranger."""
+    hu = phantom({2: ("subdural",)}).hu
+    rng = np.random.default_rng(0)
+    data = Data(brightness=0, windowed=0.5)
+    highest = np.array([look(rng, data, hu, OURS).max() for _ in range(40)])
+    cut, whole = np.isclose(highest, 1), np.isclose(highest, value_range(OURS)[1])
+    assert (cut | whole).all()
+    assert 8 < cut.sum() < 32
 
 
 def test_crumbs_are_pieces_of_fewer_pixels_whatever_their_subtype():

@@ -8,6 +8,7 @@ import torch
 
 from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.infer.network import SliceNet
+from ich_node.infer.preprocess import OURS, value_range
 from tests.support.datasets import write_masked, write_physionet, write_rsna
 from tests.training.phantom import phantom, write_phantoms
 from training import data
@@ -53,14 +54,14 @@ def test_the_nth_batch_is_always_the_same(heads):
 
 
 def test_batches_hold_what_they_say(heads):
-    """Images in 0..1, one channel, of the network's size; classes as the labels have them."""
+    """Images in their range, one channel, of the network's size; classes as the labels have them."""
     batch = Slices(_with(clear_px=0), heads)[0]
     assert batch.image.shape == (6, 1, 192, 192)
     assert batch.labels.shape == (6, 192, 192)
     assert (batch.image.dtype, batch.labels.dtype) == (torch.float32, torch.int64)
     assert batch.classes.dtype == torch.float32
     assert float(batch.image.min()) >= 0
-    assert float(batch.image.max()) <= 1
+    assert float(batch.image.max()) <= value_range(OURS)[1] + 1e-6
     held = batch.labels.flatten(1).any(1).float()
     torch.testing.assert_close(batch.classes[:, 0], held)
     assert 0 < float(held.mean()) <= 1

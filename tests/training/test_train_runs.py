@@ -15,6 +15,7 @@ from tests.training.phantom import write_phantoms
 from training import downstream, upstream
 from training.downstream import train_classifier, train_network, transfer
 from training.loop import Run
+from training.published.checkpoints import CheckpointError
 from training.recipe import Data, Downstream, Recipe, Stage, Upstream, read_recipe
 from training.upstream import train_slices
 
@@ -48,6 +49,21 @@ def _short(name: str) -> Recipe:
             "downstream": recipe.downstream.model_copy(update=volumes | {"heads": 2}),
         }
     )
+
+
+def test_a_run_may_begin_with_the_weights_of_an_earlier_one(heads, tmp_path):
+    """Whole, or not at all: a network of another backbone is refused by its file's name."""
+    train_slices(SHORT, heads, None, tmp_path / "first", CPU)
+    before = tmp_path / "first" / "slices.safetensors"
+    small_steps = Upstream(steps=1, learning_rate=1e-12, average=0)
+    later = SHORT.model_copy(update={"start": str(before), "upstream": small_steps})
+    net = train_slices(later, heads, None, tmp_path / "second", CPU)
+    for name, tensor in load_file(before).items():
+        if name.endswith(("weight", "bias")):
+            torch.testing.assert_close(net.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+    other = later.model_copy(update={"backbone": "lite"})
+    with pytest.raises(CheckpointError, match=r"first/slices\.safetensors"):
+        train_slices(other, heads, None, tmp_path / "third", CPU)
 
 
 def _stop_after(monkeypatch, step):

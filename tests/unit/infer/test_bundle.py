@@ -168,8 +168,16 @@ def test_an_entry_in_two_files_is_refused(folder):
 
 @pytest.mark.parametrize(
     "stated",
-    ["published", [192], {"size": "192"}, {"size": 200}, {"size": 16}, {"blur": True}],
-    ids=["text", "list", "no number", "no multiple", "too small", "unknown"],
+    [
+        pytest.param("published", id="text"),
+        pytest.param([192], id="list"),
+        pytest.param({"size": "192"}, id="no number"),
+        pytest.param({"size": 200}, id="no multiple"),
+        pytest.param({"size": 16}, id="too small"),
+        pytest.param({"blur": True}, id="unknown"),
+        pytest.param({"bone_hu": 60.0}, id="below the window"),
+        pytest.param({"bone_hu": 300.0, "clahe": True}, id="no grey level for it"),
+    ],
 )
 def test_a_preprocessing_that_is_none_is_refused(folder, stated):
     """What a network was taught to read is no matter of guessing."""

@@ -1,12 +1,14 @@
 """The preprocessing is the paper's, and the way back to the source grid is exact."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich_node.infer.preprocess import SIZE, preprocess, resize
+from ich_node.infer.preprocess import OURS, SIZE, preprocess, resize, value_range
 
 
 def _head(seed=0):
@@ -35,6 +37,14 @@ def test_what_lies_outside_the_window_makes_no_difference():
     other[hu == 300] = 3000
     other[hu == -1000] = -5
     np.testing.assert_array_equal(preprocess(hu), preprocess(other))
+
+
+def test_bone_is_told_from_blood_above_the_window_where_it_is_asked_for():
+    """In the window nothing moves; above it 80 to 300 HU are 1 to 1.5, and all above is alike."""
+    hu = np.repeat(np.array([-500, 0, 40, 80, 190, 300, 3000], np.float32), 64)
+    grey = preprocess(np.broadcast_to(hu, (1, 448, 448)), replace(OURS, size=448))[0, 0, 32::64]
+    np.testing.assert_allclose(grey, [0, 0, 0.5, 1, 1.25, 1.5, 1.5], atol=1e-6)
+    assert value_range(OURS) == (0.0, 1.5)
 
 
 def test_min_max_is_taken_over_the_volume():
