@@ -54,7 +54,7 @@ def test_the_nth_batch_is_always_the_same(heads):
 
 
 def test_batches_hold_what_they_say(heads):
-    """Images in their range, one channel, of the network's size; classes as the labels have them."""
+    """One channel of the size and range that the network reads; classes as the labels have them."""
     batch = Slices(_with(clear_px=0), heads)[0]
     assert batch.image.shape == (6, 1, 192, 192)
     assert batch.labels.shape == (6, 192, 192)
