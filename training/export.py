@@ -108,7 +108,9 @@ def write_bundle(
 def write_weights(folder: Path, network: nn.Module) -> None:
     """Write a network's weights in half precision, in files of at most 15 MiB.
 
-    A value that half precision cannot hold keeps its tensor in single precision.
+    Kernels and matrices are rounded to bf16 first: who computes in it then has the weights of who
+    computes in fp32, and finds the same masks. A value that half precision cannot hold keeps its
+    tensor in single precision.
     """
     for stale in (folder / FOLDER).glob(f"*{SUFFIX}"):
         stale.unlink()
@@ -127,6 +129,8 @@ def write_weights(folder: Path, network: nn.Module) -> None:
 
 
 def _halved(value: Tensor) -> Tensor:
+    if value.is_floating_point() and value.ndim > 1:
+        value = value.bfloat16().to(value.dtype)
     half = value.half() if value.is_floating_point() else value
     whole = bool(torch.isfinite(half).all()) if value.is_floating_point() else True
     return (half if whole else value).contiguous().clone()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import expit
+from scipy.special import expit, logit
 from torch import Tensor
 
 from ich_node import logs
@@ -131,13 +131,28 @@ class Predictor:
         labels = np.zeros(shape, np.uint8)
         if not present:
             return labels
-        index = 0
-        for chunk in self.mask_logits(maps):
-            for plane in chunk:
-                full = resize(plane[None], (shape[1], shape[2]), self.bundle.preprocessing)[0]
-                labels[index] = _plane_labels(full, present, self.bundle.mask_threshold)
-                index += 1
+        planes = (plane for chunk in self.mask_logits(maps) for plane in chunk)
+        for index, plane in enumerate(planes):
+            labels[index] = self._plane_labels(plane, present, (shape[1], shape[2]))
         return labels
+
+    def _plane_labels(
+        self, logits: Tensor, present: list[int], size: tuple[int, int]
+    ) -> npt.NDArray[np.uint8]:
+        """Label one plane: a bleed where `any` says so, of the likeliest subtype that is present.
+
+        Only what bleeds is compared: it is little, and comparing every voxel took half of the time
+        of a study.
+        """
+        how, least = self.bundle.preprocessing, float(logit(self.bundle.mask_threshold))
+        labels = torch.zeros(size, dtype=torch.uint8)
+        if float(logits[0].max()) < least:  # what lies between two values is not above both
+            return labels.numpy()
+        bleeds = resize(logits[None, :1], size, how)[0, 0] >= least
+        values = torch.tensor([1 + index for index in present], dtype=torch.uint8)
+        subtypes = resize(logits[None, [1 + index for index in present]], size, how)[0]
+        labels[bleeds] = values[subtypes[:, bleeds].argmax(0)]
+        return labels.numpy()
 
     def _precision(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
@@ -167,6 +182,7 @@ def load_predictor(bundle: str | Path, device: str = "auto", precision: str = "a
     network = load_network(read)
     for part in (network.encoder, network.seg_decoder):
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.segmenter.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     network.to(chosen)
     bf16 = precision == "bf16" or (precision == "auto" and _computes_in_bf16(chosen))
     torch.backends.cudnn.allow_tf32 = False  # else fp32 on CUDA is not what the result says it is
@@ -214,25 +230,14 @@ def judge(bundle: Bundle, class_logits: npt.NDArray[np.float64]) -> dict[str, Cl
     or a subtype is.
     """
     scores = {}
-    for name, logit in zip(CLASSES, class_logits, strict=True):
+    for name, value in zip(CLASSES, class_logits, strict=True):
         slope, offset = bundle.calibration[name]
-        probability = float(_sigmoid(slope * logit + offset))
+        probability = float(_sigmoid(slope * value + offset))
         threshold = bundle.thresholds[name]
         scores[name] = ClassScore(probability, threshold, probability >= threshold)
     present = scores["any"].present or any(scores[name].present for name in SUBTYPES)
     scores["any"] = ClassScore(scores["any"].probability, scores["any"].threshold, present)
     return scores
-
-
-def _plane_labels(
-    logits: Tensor, present: list[int], mask_threshold: float
-) -> npt.NDArray[np.uint8]:
-    """Label one plane: a bleed where `any` says so, of the likeliest subtype that is present."""
-    bleeds = torch.sigmoid(logits[0]) >= mask_threshold
-    best = logits[[1 + index for index in present]].argmax(0)
-    values = torch.tensor([1 + index for index in present], dtype=torch.uint8)
-    labelled: npt.NDArray[np.uint8] = (values[best] * bleeds).numpy()
-    return labelled
 
 
 def _sigmoid(logit: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:

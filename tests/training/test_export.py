@@ -25,6 +25,20 @@ from training.simulate import simulate_head
 from training.tiny import write_tiny_bundle
 
 
+def test_kernels_are_the_same_for_who_computes_in_bf16(tmp_path):
+    """Else its masks are of other weights; biases stay as fine as they were."""
+    torch.manual_seed(3)
+    (tmp_path / "models").mkdir()
+    write_weights(tmp_path, SmartNet("tiny", len(CLASSES)))
+    weights = load_weights(tmp_path)
+    kernels = [value for value in weights.values() if value.ndim > 1]
+    assert kernels
+    for kernel in kernels:
+        torch.testing.assert_close(kernel.bfloat16().float(), kernel.float(), rtol=0, atol=1e-7)
+    biases = torch.cat([value.float() for name, value in weights.items() if "fc.bias" in name])
+    assert (biases.bfloat16().float() != biases).any()
+
+
 def test_exported_weights_are_loaded_to_half_precision(tmp_path):
     """From a bundle the node loads every tensor, thresholds and calibration."""
     torch.manual_seed(3)
