@@ -228,6 +228,18 @@ def of_revision(connection: Connection, key: str) -> dict[str, DeliveryState]:
     return {name: DeliveryState(state) for name, state in connection.execute(query)}
 
 
+def took_some(connection: Connection, key: str) -> set[str]:
+    """Return the destinations that stored an object of a revision."""
+    query = sa.select(delivery.c.destination, delivery.c.verdicts).where(
+        delivery.c.revision_key == key
+    )
+    return {
+        name
+        for name, verdicts in connection.execute(query)
+        if any(verdict["stored"] for verdict in verdicts)
+    }
+
+
 def _row(connection: Connection, key: str, destination: str) -> sa.RowMapping:
     query = sa.select(delivery).where(
         delivery.c.revision_key == key, delivery.c.destination == destination
