@@ -15,6 +15,7 @@ from ich_node.report.check import (
     check_refusal_others,
     check_results,
 )
+from ich_node.report.check_identity import check_identity, check_other_identities
 from ich_node.report.frames import name_frames
 from ich_node.report.headers import normalise_header, same_subject, source_headers
 from ich_node.report.identity import Work, work_of
@@ -89,6 +90,7 @@ def build_results(
         _others(wanted.kinds, volume, prediction, volumes, headers, work, out_dir),
     )
     check_results(volume, prediction, results)
+    check_identity(results, work)
     return results
 
 
@@ -111,6 +113,7 @@ def build_others(
     headers, work, volumes = _basis(volume, prediction, supersedes, wanted)
     others = _others(wanted.kinds, volume, prediction, volumes, headers, work, out_dir)
     check_others(volume, prediction, volumes, others)
+    check_other_identities(others, work)
 
 
 def _basis(
@@ -184,6 +187,7 @@ def build_not_analysed(
     others = _refusal_others(wanted.kinds, refusal, subject, work, out_dir)
     results = Results(None, sr_path, others=others)
     check_not_analysed(headers, refusal.text, results)
+    check_identity(results, work)
     return results
 
 
@@ -209,6 +213,7 @@ def build_not_analysed_others(
     work = work_of((header.SOPInstanceUID for header in subject), refusal, supersedes, wanted)
     others = _refusal_others(wanted.kinds, refusal, subject, work, out_dir)
     check_refusal_others(headers, refusal.text, others)
+    check_other_identities(others, work)
 
 
 def _refusal_others(
