@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pydicom
@@ -41,23 +42,35 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> bool:
     """Fill a folder of results, or find it filled.
 
     `build` writes into a part folder beside it, which is synced and renamed when complete: a folder
-    under its own name is always whole.
+    under its own name is always whole. One that has lost its SR, which every result has, is built
+    anew.
 
     Returns
     -------
     bool
         True where it was built now, False where it was there.
     """
-    if folder.is_dir():
+    if objects_of(folder, "sr"):
         return False
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True, mode=0o700)
-    build(part)
-    _sync_all(part)
-    part.rename(folder)
+    with _part(folder, "part") as part:
+        build(part)
+        _sync_all(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
     _sync(folder.parent)
     return True
+
+
+@contextmanager
+def _part(folder: Path, suffix: str) -> Iterator[Path]:
+    """Give an empty folder beside a folder of results, and leave nothing of it behind."""
+    part = folder.with_name(f"{folder.name}.{suffix}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True, mode=0o700)
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def build_missing(
@@ -70,15 +83,12 @@ def build_missing(
     missing = [kind for kind in kinds if not objects_of(folder, kind)]
     if not missing:
         return
-    part = folder.with_name(f"{folder.name}.more")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(mode=0o700)
-    build(part, missing)
-    _sync_all(part)
-    for made in part.iterdir():
-        made.rename(folder / made.name)
-    _sync(folder)
-    part.rmdir()
+    with _part(folder, "more") as part:
+        build(part, missing)
+        _sync_all(part)
+        for made in part.iterdir():
+            made.rename(folder / made.name)
+        _sync(folder)
 
 
 def objects_of(folder: Path, kind: str) -> list[Path]:

@@ -37,6 +37,15 @@ def test_a_build_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["sr.dcm"]
 
 
+def test_a_folder_without_its_report_is_no_result(tmp_path: Path) -> None:
+    """It is built anew, whole: what stands there alone must not leave."""
+    folder = tmp_path / "key"
+    (folder / "sc").mkdir(parents=True)
+    (folder / "sc" / "a.dcm").write_text("alone")
+    assert build_once(folder, write("whole"))
+    assert [path.name for path in folder.iterdir()] == ["sr.dcm"]
+
+
 def test_the_key_names_the_work_and_nothing_else() -> None:
     """Order of arrival does not count; sources, weights, device and precision do."""
     key = result_key(["1", "2"], MODEL)
