@@ -79,7 +79,7 @@ def context_of(
         revision.series_instance_uid,
         revision.evidence,
         timings_s,
-        supersedes=kept.superseded(worker.engine, revision, folder),
+        edition=kept.edition(worker.engine, revision, folder),
     )
     mine = choice.facts_of_paths(revision.paths, worker.rules)
     if mine is None:
@@ -167,7 +167,7 @@ def _report(worker: Worker, revision: Revision, refusal: Refusal) -> list[KeptRe
     context = Context(
         revision.series_instance_uid,
         revision.evidence,
-        supersedes=kept.superseded(worker.engine, revision, folder),
+        edition=kept.edition(worker.engine, revision, folder),
     )
 
     def build(part: Path) -> None:
@@ -177,6 +177,7 @@ def _report(worker: Worker, revision: Revision, refusal: Refusal) -> list[KeptRe
         wanted = replace(worker.wanted, kinds=tuple(kinds))
         stages.add_refused(context, revision.paths, refusal, part, wanted)
 
+    kept.clear_damaged(worker.engine, revision.series_instance_uid, folder)
     kept.build_once(folder, build)
     kept.build_missing(folder, worker.wanted.kinds, add)
     return kept.kept_files(folder)

@@ -122,7 +122,7 @@ def build_analysed(
         A built object contradicts its mask or its source; nothing in the folder may leave.
     """
     began = time.monotonic()
-    results = build_results(volume, prediction, folder, context.supersedes, wanted)
+    results = build_results(volume, prediction, folder, context.edition, wanted)
     draw_summary(volume, prediction, folder / "summary.png")
     timings = {**context.timings_s, "report": time.monotonic() - began}
     told = outcome.analysed(
@@ -148,7 +148,7 @@ def build_refused(
     """
     with _telling(refusal):
         headers = headers_of(paths)
-        build_not_analysed(headers, refusal, folder, context.supersedes, wanted)
+        build_not_analysed(headers, refusal, folder, context.edition, wanted)
     told = outcome.refused(context, refusal)
     outcome.write(told, folder)
     return told
@@ -168,7 +168,7 @@ def add_analysed(
     CheckFailed
         A built object contradicts its mask or its source; nothing in the folder may leave.
     """
-    build_others(volume, prediction, folder, context.supersedes, wanted)
+    build_others(volume, prediction, folder, context.edition, wanted)
 
 
 def add_refused(
@@ -187,7 +187,7 @@ def add_refused(
     """
     with _telling(refusal):
         headers = headers_of(paths)
-        build_not_analysed_others(headers, refusal, folder, context.supersedes, wanted)
+        build_not_analysed_others(headers, refusal, folder, context.edition, wanted)
 
 
 @contextmanager
