@@ -70,7 +70,7 @@ def _measure(name: str) -> list[str]:
         took = []
         for _ in range(2):
             began, cpu = time.monotonic(), time.process_time()
-            write(build(volume, prediction, headers, work), path)
+            write(build(volume, prediction, headers, work), path, work.made)
             took.append((time.monotonic() - began, time.process_time() - cpu))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
         (first, _), (second, cpu) = took

@@ -29,7 +29,9 @@ def retry(study_uid: str, config: Path | None, as_json: bool) -> None:
     """Run again what failed, and send now what waits for its next attempt."""
     from ich_node.pipeline import again
 
-    _ask(load_settings(config), as_json, lambda engine, jobs: again.retry(engine, jobs, study_uid))
+    settings = load_settings(config)
+    unasked = [item.name for item in settings.destinations if item.commitment == "off"]
+    _ask(settings, as_json, lambda engine, jobs: again.retry(engine, jobs, study_uid, unasked))
 
 
 @click.command()

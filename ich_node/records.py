@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,18 @@ class Superseded:
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
+
+
+@dataclass(frozen=True)
+class Edition:
+    """What of a result does not follow from its work: it stays as it was when it was first made.
+
+    ``made`` is that time, by the clock on the node's wall, as it stands in the objects;
+    ``supersedes`` the report whose place it takes, if any.
+    """
+
+    made: datetime
+    supersedes: Superseded | None = None
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,8 @@ class AnnouncementState(StrEnum):
     """Where a list of instances stands: a performed procedure step, or a commitment's answer.
 
     A commitment is ``asked`` while its association is there, ``owed`` when that ended before the
-    report was confirmed, ``reported`` after it.
+    report was taken or its taking failed for now, ``reported`` after it, ``declined`` where the
+    peer will not take it.
     """
 
     IN_PROGRESS = "in progress"
@@ -112,6 +113,7 @@ class AnnouncementState(StrEnum):
     ASKED = "asked"
     OWED = "owed"
     REPORTED = "reported"
+    DECLINED = "declined"
 
 
 class Status(StrEnum):
@@ -198,6 +200,7 @@ ANSWERED = (
     AnnouncementState.ASKED,
     AnnouncementState.OWED,
     AnnouncementState.REPORTED,
+    AnnouncementState.DECLINED,
 )
 DUE = _DUE
 # Each destination has answered every C-STORE with success.

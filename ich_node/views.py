@@ -160,6 +160,8 @@ def _result(series: Mapping[str, Any]) -> str:
 
 def _on_the_way(series: Mapping[str, Any]) -> str:
     """Name the destinations that do not have the results, or have not proven it yet."""
+    if series["not_told"]:
+        return "  (NOT TOLD: its report could not be built)"
     ended = ("delivered", "confirmed")
     open_ = [f"{name}: {how}" for name, how in series["deliveries"].items() if how not in ended]
     return f"  ({'; '.join(open_)})" if open_ else ""
@@ -192,6 +194,8 @@ def _print_revision(revision: Mapping[str, Any]) -> None:
     _out.print(said, markup=False)
     if revision["reason"]:
         _out.print(f"  {revision['reason']}: {revision['reason_text']}", markup=False)
+    if revision.get("not_told"):
+        _out.print(f"  NOT TOLD: {revision['not_told']}", markup=False, soft_wrap=True)
     if revision.get("findings"):
         _out.print(_findings(revision["findings"]))
     for note in revision.get("notes") or ():

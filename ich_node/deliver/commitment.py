@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pynetdicom import build_role
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
@@ -10,24 +12,28 @@ from ich_node.settings import Destination, Tls
 from ich_node.store.commitments import Commitment
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a peer answered to a report: its DIMSE status, or None, and why there is none."""
+
+    status: int | None
+    fault: str = ""
+
+
 def report(
     destination: Destination, calling_ae: str, truth: Commitment, *, tls: Tls | None = None
-) -> str:
+) -> Answer:
     """Tell a peer what is stored of what it asked for (PS3.4 J.3.3).
 
-    We stay the SCP of the service, in an association that we ask for (PS3.7 D.3.3.4).
-
-    Returns
-    -------
-    str
-        Empty where the peer has answered, else why not.
+    We stay the SCP of the service, in an association that we ask for (PS3.7 D.3.3.4). Nothing that
+    a peer does raises.
     """
     entity = make_entity(calling_ae)
     entity.add_requested_context(StorageCommitmentPushModel)
     role = build_role(StorageCommitmentPushModel, scp_role=True)
     association = associate(entity, destination, [role], tls=tls)
     if isinstance(association, NoAssociation):
-        return association.text
+        return Answer(None, association.text)
     try:
         status, _reply = association.send_n_event_report(
             truth.event_information(),
@@ -36,8 +42,10 @@ def report(
             StorageCommitmentPushModelInstance,
         )
     except (RuntimeError, ValueError) as error:  # it ended, or does not let us be the SCP
-        return f"{destination.ae_title} takes no report ({type(error).__name__})"
+        return Answer(None, f"{destination.ae_title} takes no report ({type(error).__name__})")
     finally:
         if association.is_established:
             association.release()
-    return "" if "Status" in status else f"{destination.ae_title} did not answer the report"
+    if "Status" not in status:
+        return Answer(None, f"{destination.ae_title} did not answer the report")
+    return Answer(int(status.Status))

@@ -205,12 +205,16 @@ def _commit(
     request = Dataset()
     request.TransactionUID = uid
     request.ReferencedSOPSequence = [_item(item) for item in objects]
-    status, _reply = association.send_n_action(
-        request,
-        _REQUEST_COMMITMENT,
-        StorageCommitmentPushModel,
-        StorageCommitmentPushModelInstance,
-    )
+    try:
+        status, _reply = association.send_n_action(
+            request,
+            _REQUEST_COMMITMENT,
+            StorageCommitmentPushModel,
+            StorageCommitmentPushModelInstance,
+        )
+    except (RuntimeError, ValueError):  # it did not go out: no report will come
+        transaction.withdraw(uid)
+        raise
     if "Status" not in status:
         text = "no answer to the request for storage commitment; does it know our AE title?"
         return Look(fault=text, unanswered=True)

@@ -94,9 +94,13 @@ def send(
     association = associate(entity, destination, tls=tls)
     if isinstance(association, NoAssociation):
         return _none_sent(association, read, spare)
-    verdicts = [_send_one(association, item) for item in read]
-    if any(verdict.class_refused and verdict.kind in SHOWN_BY_CAPTURES for verdict in verdicts):
-        verdicts += [_send_one(association, item) for item in spare]
+    try:
+        verdicts = [_send_one(association, item) for item in read]
+        if any(verdict.class_refused and verdict.kind in SHOWN_BY_CAPTURES for verdict in verdicts):
+            verdicts += [_send_one(association, item) for item in spare]
+    except BaseException:  # a file of ours: the peer must not wait for the rest of it
+        association.abort()
+        raise
     if association.is_established:
         association.release()
     return verdicts

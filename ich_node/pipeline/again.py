@@ -6,7 +6,7 @@ due at a destination. Each says what it did, line by line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ich_node.states import DeliveryEvent, DeliveryState, IllegalTransition, SeriesEvent
 from ich_node.store import deliveries, destinations, results, retention, revisions
@@ -22,10 +22,18 @@ _RETRIED = {
     DeliveryState.AWAITING: "proof asked for again from",
     DeliveryState.DELIVERED: "proof asked for again from",
 }
+_STORED = (DeliveryState.AWAITING, DeliveryState.DELIVERED)
 
 
-def retry(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
+def retry(
+    engine: Engine, jobs: Jobs, study_instance_uid: str, unasked: Collection[str] = ()
+) -> list[str]:
     """Run again what failed: the analysis, and what a destination has not stored or proven yet.
+
+    Parameters
+    ----------
+    unasked
+        Names of destinations that are never asked for proof (`commitment = "off"`).
 
     Returns
     -------
@@ -43,15 +51,21 @@ def retry(engine: Engine, jobs: Jobs, study_instance_uid: str) -> list[str]:
         for newest in revisions.newest(connection, study_instance_uid):
             if _retry_analysis(connection, jobs, newest, text):
                 done.append(f"series {newest.series_instance_uid}: analysed again")
+            provable = _provable(connection, newest.key) - set(unasked)
             for name, state in deliveries.of_revision(connection, newest.key).items():
-                if state not in _RETRIED:
+                if state not in _RETRIED or (state in _STORED and name not in provable):
                     continue
-                if state is DeliveryState.DELIVERED and not results.has_any(connection, newest.key):
-                    continue  # deleted since: what is asked for is read from the objects
                 deliveries.ask(connection, jobs, newest.key, name, DeliveryEvent.RETRY, text)
                 uid, what = newest.series_instance_uid, _RETRIED[state]
                 done.append(f"series {uid}: {what} {name}")
     return done
+
+
+def _provable(connection: Connection, key: str) -> set[str]:
+    """Return the destinations that can be asked for proof: they took objects that are kept."""
+    if not results.has_any(connection, key):
+        return set()  # deleted since: what is asked for is read from the objects
+    return deliveries.took_some(connection, key)
 
 
 def _retry_analysis(connection: Connection, jobs: Jobs, newest: Newest, text: str) -> bool:

@@ -199,6 +199,7 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
         wanted = replace(worker.wanted, kinds=tuple(kinds))
         stages.add_analysed(context, volume, _prediction(worker, revision), part, wanted)
 
+    kept.clear_damaged(worker.engine, revision.series_instance_uid, folder)
     built, took = stages.timed(lambda: kept.build_once(folder, build))
     kept.build_missing(folder, worker.wanted.kinds, add)
     faults.point("report.built", revision.key)

@@ -22,22 +22,29 @@ def report_owed(
     destinations: Iterable[Destination],
     tls: Tls | None = None,
 ) -> list[str]:
-    """Report every commitment that is owed to a configured destination; return those answered.
+    """Report every commitment that is owed to a configured destination; return those it took.
 
     A peer is known by its AE title. One that is no destination has no address: it asks again, and
-    is told in the association that it asks in.
+    is told in the association that it asks in. What it cannot take now stays owed, and what it will
+    never take is put aside.
     """
     known = {destination.ae_title: destination for destination in destinations}
-    answered, away = [], set()
+    taken, away = [], set()
     for uid, asked_by in commitments.owed(engine):
         if asked_by not in known or asked_by in away:
             continue
         truth = commitments.commitment(engine, uid)
-        fault = report(known[asked_by], calling_ae, truth, tls=tls)
-        if fault:
+        answer = report(known[asked_by], calling_ae, truth, tls=tls)
+        if answer.status is None:
             away.add(asked_by)
-            _log.warning("a storage commitment cannot be reported; tried again", cause=fault)
+            _log.warning("a storage commitment cannot be reported; tried again", cause=answer.fault)
             continue
-        commitments.settle(engine, [uid], AnnouncementState.REPORTED)
-        answered.append(uid)
-    return answered
+        state = commitments.after_report(answer.status)
+        if state is not AnnouncementState.REPORTED:
+            said = f"{asked_by} answered {answer.status:04X}H, expected 0000H"
+            _log.warning("the report of a storage commitment failed", cause=said, state=str(state))
+        if state is not AnnouncementState.OWED:
+            commitments.settle(engine, [uid], state)
+        if state is AnnouncementState.REPORTED:
+            taken.append(uid)
+    return taken

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dbos import DBOS
+from pydicom.errors import InvalidDicomError
 
 from ich_node import faults, logs
 from ich_node.deliver.scu import SHOWN_BY_CAPTURES, send
@@ -22,11 +23,14 @@ from ich_node.records import Verdict
 from ich_node.settings import Destination, Tls
 from ich_node.states import DUE, DeliveryEvent, DeliveryState
 from ich_node.store import deliveries, destinations, results
-from ich_node.store.deliveries import Ended
+from ich_node.store.deliveries import DeliveryRow, Ended
 from ich_node.store.engine import Engine
 from ich_node.store.jobs import DELIVER_WORKFLOW, Jobs
 
 _log = logs.get(__name__)
+
+# A kept file of ours is gone or damaged; whatever else the system says of one may pass.
+_UNSENDABLE = (FileNotFoundError, InvalidDicomError, ValueError, KeyError, CheckFailed)
 
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 1800.0
@@ -85,13 +89,24 @@ def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> Non
             settled = row.stored.union(verdict.sop_instance_uid for verdict in row.refused)
             verdicts = _send(deliverer, key, destination, settled)
             ended = judge([*row.refused, *verdicts], row.tries + 1)
-    except (OSError, ValueError, CheckFailed) as error:  # a kept file of ours is gone or damaged
-        text = f"a kept object cannot be read: {logs.cause(error)['error']}"
-        ended = Ended(DeliveryEvent.REFUSED, text)
+    except (OSError, *_UNSENDABLE) as error:
+        ended = _unread(row, error)
     faults.point("deliver.sent", key)
     state = deliveries.record(deliverer.engine, deliverer.jobs, key, name, attempt, ended)
     faults.point("deliver.committed", key)
     _log.info("delivery", revision=key, destination=name, state=str(state), text=ended.text)
+
+
+def _unread(row: DeliveryRow, error: Exception) -> Ended:
+    """Decide what follows where a kept object cannot be read."""
+    text = f"a kept object cannot be read: {logs.cause(error)['error']}"
+    tries = row.tries + 1
+    if isinstance(error, _UNSENDABLE) or tries >= _MAX_ATTEMPTS:
+        return Ended(DeliveryEvent.REFUSED, text)
+    pause = pause_s(tries)
+    awaited = row.state is DeliveryState.AWAITING
+    event = DeliveryEvent.ASKED if awaited else DeliveryEvent.POSTPONED
+    return Ended(event, f"{text}; next attempt in {pause:.0f} s", next_in_s=pause)
 
 
 def _send(

@@ -132,7 +132,11 @@ def _refuse(
     context = _about(context, facts, [one for one in refused if one[0] is not facts])
     if told is None:
         return _write(outcome.refused(context, refusal), out)
-    return stages.build_refused(context, series[facts.series_instance_uid], refusal, out)
+    try:
+        return stages.build_refused(context, series[facts.series_instance_uid], refusal, out)
+    except stages.NotTold as error:
+        (out / "sr.dcm").unlink(missing_ok=True)
+        return _write(outcome.refused(replace(context, notes=[str(error)]), refusal), out)
 
 
 def series_of(folder: Path) -> tuple[dict[str, list[Path]], int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ich_node import __version__
 from ich_node.codes import CLASSES
-from ich_node.records import CtVolume, Prediction, Refusal, Superseded
+from ich_node.records import CtVolume, Edition, Prediction, Refusal
 from ich_node.states import Status
 
 RESULT_JSON = "result.json"
@@ -23,8 +23,8 @@ class Context:
     """What is known of a series besides its pixels.
 
     ``timings_s`` are seconds per stage; ``other_series`` those of the folder or study that were not
-    chosen; ``notes`` are what people should know of a series that is read; ``supersedes`` the
-    report of an earlier revision.
+    chosen; ``notes`` are what people should know of a series that is read; ``edition`` what stays
+    of its result when it is built again.
     """
 
     series_instance_uid: str
@@ -32,7 +32,7 @@ class Context:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     other_series: Sequence[Mapping[str, str]] = ()
     notes: Sequence[str] = ()
-    supersedes: Superseded | None = None
+    edition: Edition | None = None
 
 
 def analysed(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from ich_node import faults
@@ -81,7 +82,9 @@ def attempt(
         return told
     age_s = time.time() - (row.stored_at or 0.0)
     required = destination.commitment == "require"
-    return judge(row, seen, requests=len(asked) + 1, age_s=age_s, required=required)
+    ended = judge(row, seen, requests=len(asked) + 1, age_s=age_s, required=required)
+    goes_on = ended.event in (DeliveryEvent.CONFIRMED, DeliveryEvent.ASKED)
+    return ended if goes_on else replace(ended, blind=True)
 
 
 def _transaction(engine: Engine, key: str, name: str) -> Transaction:

@@ -79,7 +79,7 @@ def context_of(
         revision.series_instance_uid,
         revision.evidence,
         timings_s,
-        supersedes=kept.superseded(worker.engine, revision, folder),
+        edition=kept.edition(worker.engine, revision, folder),
     )
     mine = choice.facts_of_paths(revision.paths, worker.rules)
     if mine is None:
@@ -126,11 +126,15 @@ def end(worker: Worker, revision: Revision, event: SeriesEvent, told: Mapping[st
 
 @dataclass(frozen=True)
 class _Due:
-    """What is due for a study: a series that has its turn, or a report of one that speaks."""
+    """What is due for a study: a series that has its turn, or a report of one that speaks.
+
+    ``fault`` says why there is no report.
+    """
 
     heir: Member | None = None
     speaker: str | None = None
     report: Sequence[KeptResult] = ()
+    fault: str = ""
 
 
 def _due(worker: Worker, found: Sequence[Member]) -> _Due:
@@ -141,18 +145,29 @@ def _due(worker: Worker, found: Sequence[Member]) -> _Due:
     if speaks is None or speaks[0].item is None:
         return _Due()
     key = speaks[0].item.key
-    return _Due(speaker=key, report=_report(worker, revisions.load(worker.engine, key), speaks[1]))
+    try:
+        report = _report(worker, revisions.load(worker.engine, key), speaks[1])
+    except stages.NotTold as error:  # the refusal stands all the same
+        said = f"no destination is told: {error}; once that is mended, `ich-node reprocess`"
+        return _Due(speaker=key, fault=said)
+    return _Due(speaker=key, report=report)
 
 
 def _report(worker: Worker, revision: Revision, refusal: Refusal) -> list[KeptResult]:
-    """Build the one SR that says why nothing of a study was read, or find it built."""
+    """Build the one SR that says why nothing of a study was read, or find it built.
+
+    Raises
+    ------
+    NotTold
+        It could not be built, or another object beside it; then neither goes.
+    """
     folder = worker.results_dir / kept.result_key(
         revision.sop_instance_uids, refusal, worker.wanted
     )
     context = Context(
         revision.series_instance_uid,
         revision.evidence,
-        supersedes=kept.superseded(worker.engine, revision, folder),
+        edition=kept.edition(worker.engine, revision, folder),
     )
 
     def build(part: Path) -> None:
@@ -162,6 +177,7 @@ def _report(worker: Worker, revision: Revision, refusal: Refusal) -> list[KeptRe
         wanted = replace(worker.wanted, kinds=tuple(kinds))
         stages.add_refused(context, revision.paths, refusal, part, wanted)
 
+    kept.clear_damaged(worker.engine, revision.series_instance_uid, folder)
     kept.build_once(folder, build)
     kept.build_missing(folder, worker.wanted.kinds, add)
     return kept.kept_files(folder)
@@ -175,7 +191,9 @@ def _enter(connection: Connection, worker: Worker, due: _Due) -> None:
             event = SeriesEvent.CHOSEN
             revisions.requeue(connection, worker.jobs, item, text, event=event)
             _log.info("chosen", revision=item.key, text=text)
-    if due.speaker is not None and members.tell(connection, due.speaker, due.report):
+    if due.speaker is not None and due.fault:
+        members.cannot_tell(connection, due.speaker, due.fault)
+    elif due.speaker is not None and members.tell(connection, due.speaker, due.report):
         deliveries.open_deliveries(connection, worker.jobs, due.speaker, worker.destinations)
         _log.info("told", revision=due.speaker)
 

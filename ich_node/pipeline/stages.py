@@ -5,7 +5,6 @@ choose -> assemble -> infer -> report.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from ich_node import logs
 from ich_node.assemble.assemble import assemble
@@ -22,7 +20,6 @@ from ich_node.assemble.contrast import check_contrast
 from ich_node.assemble.grid import onto_source
 from ich_node.assemble.stack import MAX_MISSING
 from ich_node.complete.facts import SeriesFacts, facts_of
-from ich_node.errors import IchNodeError
 from ich_node.pipeline import outcome
 from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal, Wanted
@@ -41,7 +38,10 @@ Predict = Callable[[CtVolume], Prediction]
 _log = logs.get(__name__)
 
 _USUAL = Wanted()
-_UNREADABLE = (InvalidDicomError, OSError, EOFError, ValueError)
+
+
+class NotTold(Exception):
+    """What says that a series was not analysed could not be built; the text says why."""
 
 
 def timed(stage: Callable[[], T]) -> tuple[T, float]:
@@ -122,7 +122,7 @@ def build_analysed(
         A built object contradicts its mask or its source; nothing in the folder may leave.
     """
     began = time.monotonic()
-    results = build_results(volume, prediction, folder, context.supersedes, wanted)
+    results = build_results(volume, prediction, folder, context.edition, wanted)
     draw_summary(volume, prediction, folder / "summary.png")
     timings = {**context.timings_s, "report": time.monotonic() - began}
     told = outcome.analysed(
@@ -139,11 +139,16 @@ def build_refused(
     folder: Path,
     wanted: Wanted = _USUAL,
 ) -> dict[str, Any]:
-    """Build what says why nothing was analysed, SR and what else is wanted; return the outcome."""
-    headers = headers_of(paths)
-    if headers:
-        with _refusal_stands(refusal, folder, wanted):
-            build_not_analysed(headers, refusal, folder, context.supersedes, wanted)
+    """Build what says why nothing was analysed, SR and what else is wanted; return the outcome.
+
+    Raises
+    ------
+    NotTold
+        Something could not be built, or fails its check; nothing in the folder may leave.
+    """
+    with _telling(refusal):
+        headers = headers_of(paths)
+        build_not_analysed(headers, refusal, folder, context.edition, wanted)
     told = outcome.refused(context, refusal)
     outcome.write(told, folder)
     return told
@@ -163,7 +168,7 @@ def add_analysed(
     CheckFailed
         A built object contradicts its mask or its source; nothing in the folder may leave.
     """
-    build_others(volume, prediction, folder, context.supersedes, wanted)
+    build_others(volume, prediction, folder, context.edition, wanted)
 
 
 def add_refused(
@@ -173,20 +178,27 @@ def add_refused(
     folder: Path,
     wanted: Wanted,
 ) -> None:
-    """Build objects of the kinds wanted for a refused series whose SR was built before."""
-    headers = headers_of(paths)
-    if headers:
-        with _refusal_stands(refusal, folder, wanted):
-            build_not_analysed_others(headers, refusal, folder, context.supersedes, wanted)
+    """Build objects of the kinds wanted for a refused series whose SR was built before.
+
+    Raises
+    ------
+    NotTold
+        Something could not be built, or fails its check; nothing in the folder may leave.
+    """
+    with _telling(refusal):
+        headers = headers_of(paths)
+        build_not_analysed_others(headers, refusal, folder, context.edition, wanted)
 
 
 @contextmanager
-def _refusal_stands(refusal: Refusal, folder: Path, wanted: Wanted) -> Iterator[None]:
-    """Where nothing can be built the refusal stands all the same; only the PACS is not told."""
+def _telling(refusal: Refusal) -> Iterator[None]:
+    """Tell what is wrong with a report, or with its images, from a disk that is full."""
     try:
         yield
-    except (IchNodeError, ValueError, AttributeError, TypeError) as error:
-        _log.error("no report could be built", reason=str(refusal.reason), **logs.cause(error))
-        (folder / "sr.dcm").unlink(missing_ok=True)
-        for kind in wanted.kinds:
-            shutil.rmtree(folder / kind, ignore_errors=True)
+    except OSError:  # it may pass
+        raise
+    except Exception as error:
+        cause = logs.cause(error)
+        _log.error("no report could be built", reason=str(refusal.reason), **cause)
+        text = f"what says that it was not analysed could not be built ({cause['error']})"
+        raise NotTold(text) from error

@@ -228,7 +228,7 @@ def _serve(acceptor: Acceptor, association: _Association, message: Message) -> b
 
 
 def _confirm(acceptor: Acceptor, association: _Association, message: Message) -> bytes:
-    """Note that the peer has a report, whatever it made of it.
+    """Note what the peer made of a report; one that it could not take now goes out again.
 
     Raises
     ------
@@ -238,7 +238,8 @@ def _confirm(acceptor: Acceptor, association: _Association, message: Message) ->
     uid = association.reported.pop(command.number(message.command, command.RESPONDED_TO), None)
     if uid is None:
         raise Broken(pdu.UNEXPECTED_PDU)
-    commitments.settle(acceptor.intake.engine, [uid], AnnouncementState.REPORTED)
+    state = commitments.after_report(command.number(message.command, command.STATUS))
+    commitments.settle(acceptor.intake.engine, [uid], state)
     return b""
 
 

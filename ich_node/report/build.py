@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from ich_node.records import CtVolume, Prediction, Refusal, Results, Superseded, Wanted
+from ich_node.records import CtVolume, Edition, Prediction, Refusal, Results, Wanted
 from ich_node.report.capture import build_captures, build_refusal_capture
 from ich_node.report.check import (
     check_not_analysed,
@@ -15,6 +15,7 @@ from ich_node.report.check import (
     check_refusal_others,
     check_results,
 )
+from ich_node.report.check_identity import check_identity, check_other_identities
 from ich_node.report.frames import name_frames
 from ich_node.report.headers import normalise_header, same_subject, source_headers
 from ich_node.report.identity import Work, work_of
@@ -45,7 +46,7 @@ def build_results(
     volume: CtVolume,
     prediction: Prediction,
     out_dir: Path,
-    supersedes: Superseded | None = None,
+    edition: Edition | None = None,
     wanted: Wanted = _USUAL,
 ) -> Results:
     """Build, write and check the SEG, the SR and what else is asked for of an analysed series.
@@ -56,8 +57,8 @@ def build_results(
         What was analysed, and what was found on the slices of its source.
     out_dir
         An existing folder; receives ``sr.dcm`` and, where a mask has a voxel, ``seg.dcm``.
-    supersedes
-        The report of an earlier revision, which had fewer images.
+    edition
+        When it was first made, and the report of an earlier revision, which had fewer images.
     wanted
         The form of the SR, and what to build besides: ``sc`` into a folder of that name;
         ``seg-labelmap`` and ``pr`` where a mask has a voxel.
@@ -72,23 +73,24 @@ def build_results(
     CheckFailed
         What was written contradicts the mask or the source: it must not leave.
     """
-    headers, work, volumes = _basis(volume, prediction, supersedes, wanted)
+    headers, work, volumes = _basis(volume, prediction, edition, wanted)
     evidence: list[Dataset] = list(headers)
     seg_path = None
     if segmented(prediction.labels):
         seg = build_seg(volume, prediction, headers, work)
         name_frames(seg, volume.source.frames)
-        seg_path = write(seg, out_dir / "seg.dcm")
+        seg_path = write(seg, out_dir / "seg.dcm", work.made)
         evidence.append(seg)
     sr = build_sr(volume, prediction, volumes, evidence, work)
     name_frames(sr, volume.source.frames)
     results = Results(
         seg_path,
-        write(sr, out_dir / "sr.dcm"),
+        write(sr, out_dir / "sr.dcm", work.made),
         volumes,
         _others(wanted.kinds, volume, prediction, volumes, headers, work, out_dir),
     )
     check_results(volume, prediction, results)
+    check_identity(results, work)
     return results
 
 
@@ -96,7 +98,7 @@ def build_others(
     volume: CtVolume,
     prediction: Prediction,
     out_dir: Path,
-    supersedes: Superseded | None,
+    edition: Edition | None,
     wanted: Wanted,
 ) -> None:
     """Build, write and check objects of other kinds beside the SEG and SR built before.
@@ -108,18 +110,19 @@ def build_others(
     CheckFailed
         What was written contradicts the mask or the source: it must not leave.
     """
-    headers, work, volumes = _basis(volume, prediction, supersedes, wanted)
+    headers, work, volumes = _basis(volume, prediction, edition, wanted)
     others = _others(wanted.kinds, volume, prediction, volumes, headers, work, out_dir)
     check_others(volume, prediction, volumes, others)
+    check_other_identities(others, work)
 
 
 def _basis(
-    volume: CtVolume, prediction: Prediction, supersedes: Superseded | None, wanted: Wanted
+    volume: CtVolume, prediction: Prediction, edition: Edition | None, wanted: Wanted
 ) -> tuple[list[Dataset], Work, dict[str, float]]:
     """Return what every object is made of: normalised headers, names and UIDs, volumes in mL."""
     headers = source_headers(volume)
     sources = (header.SOPInstanceUID for header in headers)
-    work = work_of(sources, prediction.model, supersedes, wanted)
+    work = work_of(sources, prediction.model, edition, wanted)
     return headers, work, volumes_ml(prediction.labels, volume.source.voxels_ml)
 
 
@@ -143,7 +146,7 @@ def _others(
         built = build(volume, prediction, headers, work) if kind in kinds else None
         if built is not None:
             name_frames(built, volume.source.frames)
-            others[kind] = (write(built, out_dir / f"{kind}.dcm"),)
+            others[kind] = (write(built, out_dir / f"{kind}.dcm", work.made),)
     return others
 
 
@@ -151,7 +154,7 @@ def build_not_analysed(
     headers: Sequence[Dataset],
     refusal: Refusal,
     out_dir: Path,
-    supersedes: Superseded | None = None,
+    edition: Edition | None = None,
     wanted: Wanted = _USUAL,
 ) -> Results:
     """Build, write and check what says why a series was not analysed: the SR, and a capture.
@@ -165,8 +168,8 @@ def build_not_analysed(
         The reason and the sentence to give.
     out_dir
         An existing folder; receives ``sr.dcm``.
-    supersedes
-        The report of an earlier revision, which had fewer images.
+    edition
+        When it was first made, and the report of an earlier revision, which had fewer images.
     wanted
         The form of the SR, and what to build besides: ``sc`` into a folder of that name.
 
@@ -178,12 +181,13 @@ def build_not_analysed(
         No header names its instance, series and study.
     """
     subject = same_subject([normalise_header(header) for header in headers])
-    work = work_of((header.SOPInstanceUID for header in subject), refusal, supersedes, wanted)
+    work = work_of((header.SOPInstanceUID for header in subject), refusal, edition, wanted)
     sr = build_not_analysed_sr(refusal, subject, work)
-    sr_path = write(sr, out_dir / "sr.dcm")
+    sr_path = write(sr, out_dir / "sr.dcm", work.made)
     others = _refusal_others(wanted.kinds, refusal, subject, work, out_dir)
     results = Results(None, sr_path, others=others)
     check_not_analysed(headers, refusal.text, results)
+    check_identity(results, work)
     return results
 
 
@@ -191,7 +195,7 @@ def build_not_analysed_others(
     headers: Sequence[Dataset],
     refusal: Refusal,
     out_dir: Path,
-    supersedes: Superseded | None,
+    edition: Edition | None,
     wanted: Wanted,
 ) -> None:
     """Build, write and check objects of other kinds beside the SR built before.
@@ -206,9 +210,10 @@ def build_not_analysed_others(
         No header names its instance, series and study.
     """
     subject = same_subject([normalise_header(header) for header in headers])
-    work = work_of((header.SOPInstanceUID for header in subject), refusal, supersedes, wanted)
+    work = work_of((header.SOPInstanceUID for header in subject), refusal, edition, wanted)
     others = _refusal_others(wanted.kinds, refusal, subject, work, out_dir)
     check_refusal_others(headers, refusal.text, others)
+    check_other_identities(others, work)
 
 
 def _refusal_others(

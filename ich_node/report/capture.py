@@ -6,8 +6,8 @@ the second has one image for each slice, from below, to be scrolled through besi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import highdicom as hd
@@ -59,7 +59,7 @@ def build_captures(
     rows = words.rows_text(words.table(prediction, volumes_ml))
     frames = volume.source.frames
     summary = _Series("sc-summary", headers, work, f"{rows}\n{RESEARCH_USE}")
-    pages = draw_pages(volume, prediction, _when(headers[0]))
+    pages = draw_pages(volume, prediction, _when(headers[0], work.made))
     paths = [
         summary.write(np.asarray(page), number, [_named(headers[index], frames)], folder)
         for number, (index, page) in enumerate(pages, start=1)
@@ -92,7 +92,7 @@ def build_refusal_capture(
         Made if need be; receives the file.
     """
     folder.mkdir(exist_ok=True)
-    page = np.asarray(draw_refusal(refusal, _when(headers[0])))
+    page = np.asarray(draw_refusal(refusal, _when(headers[0], work.made)))
     comments = f"{words.refusal_text(refusal)}\n{RESEARCH_USE}"
     series = _Series("sc-summary", headers, work, comments)
     return [series.write(page, 1, [_named(header, {}) for header in headers], folder)]
@@ -136,7 +136,8 @@ class _Series:
         pixels = picture.tobytes()
         image.PixelData = pixels + b"\0" * (len(pixels) % 2)
         order = RESULT_SERIES[self.name].number  # files are sent in the order of their names
-        return write(image, folder / f"{order}-{self.name}-{number:04d}.dcm")
+        path = folder / f"{order}-{self.name}-{number:04d}.dcm"
+        return write(image, path, self.work.made)
 
 
 def _named(header: Dataset, frames: Mapping[str, FrameName]) -> Dataset:
@@ -153,10 +154,10 @@ def _named(header: Dataset, frames: Mapping[str, FrameName]) -> Dataset:
     return item
 
 
-def _when(header: Dataset) -> str:
+def _when(header: Dataset, made: datetime) -> str:
     """When the images were taken, as far as their header tells, and when they were analysed."""
     taken = " ".join(_taken(header))
-    analysed = time.strftime("analysed %Y-%m-%d %H:%M")
+    analysed = made.strftime("analysed %Y-%m-%d %H:%M")
     return f"CT {taken}, {analysed}" if taken else analysed
 
 

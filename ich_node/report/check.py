@@ -20,11 +20,19 @@ from ich_node.codes import SUBTYPES
 from ich_node.errors import CheckFailed
 from ich_node.records import CtVolume, Prediction, Results, SourceSlices
 from ich_node.report import decode
-from ich_node.report.belonging import check_references, check_subject, subject_of
+from ich_node.report.belonging import (
+    check_evidence,
+    check_references,
+    check_sources,
+    check_subject,
+    instances_of,
+    subject_of,
+)
 from ich_node.report.check_capture import check_captures, check_refusal_capture
-from ich_node.report.check_report import check_outlines, check_report
-from ich_node.report.decode import Frame, Said
+from ich_node.report.check_report import check_key_images, check_outlines, check_report
+from ich_node.report.decode import Frame, Instance, Said
 from ich_node.report.frames import frames_named
+from ich_node.report.headers import normalise_header, same_subject
 from ich_node.report.measure import volumes_ml, voxels
 from ich_node.report.outlines import Mask
 
@@ -90,16 +98,29 @@ def _check_built(volume: CtVolume, prediction: Prediction, results: Results) -> 
     sources = _images(source)
     _check_extents(source)
     _check_presence(prediction, results.volumes_ml, source.voxels_ml)
+    evidence = instances_of(source.headers, source.frames)
     sr = frames_named(pydicom.dcmread(results.sr), source.frames)
     check_subject("SR", sr, subject_of(source.headers[0]))
+    check_key_images(sr, prediction, [str(header.SOPInstanceUID) for header in source.headers])
     if results.seg is None:
         check_references("SR", sr, sources)
+        check_evidence("SR", sr, evidence)
         check_report(sr, prediction, results.volumes_ml, {}, {})
         return
     seg = frames_named(pydicom.dcmread(results.seg), source.frames)
     check_references("SR", sr, [*sources, str(seg.SOPInstanceUID)])
     frames = _check_segmentation(seg, source, prediction.labels, results.volumes_ml)
+    check_evidence("SR", sr, evidence | {_instance(seg)})
     check_report(sr, prediction, results.volumes_ml, decode.segments(seg), _by_image(frames))
+
+
+def _instance(built: Dataset) -> Instance:
+    return Instance(
+        str(built.StudyInstanceUID),
+        str(built.SeriesInstanceUID),
+        str(built.SOPClassUID),
+        str(built.SOPInstanceUID),
+    )
 
 
 def _check_segmentation(
@@ -112,6 +133,9 @@ def _check_segmentation(
     check_subject("SEG", seg, subject_of(source.headers[0]))
     _check_frame_of_reference(seg, source.headers[0])
     check_references("SEG", seg, _images(source))
+    evidence = instances_of(source.headers, source.frames)
+    check_evidence("SEG", seg, evidence)
+    check_sources("SEG", seg, evidence)
     frames = list(decode.frames(seg))
     _check_voxels(frames, source, labels)
     _check_volumes(seg, frames, source, volumes_ml)
@@ -134,16 +158,29 @@ def check_not_analysed(headers: Sequence[Dataset], sentence: str, results: Resul
     CheckFailed
         Something differs.
     """
-    sr = pydicom.dcmread(results.sr)
-    named = [header for header in headers if header.get("StudyInstanceUID")]
-    check_subject("SR", sr, subject_of(named[0]))
+    with _readable():
+        _check_refusal(pydicom.dcmread(results.sr), headers, sentence)
+    check_refusal_others(headers, sentence, results.others)
+
+
+def _check_refusal(sr: Dataset, headers: Sequence[Dataset], sentence: str) -> None:
+    check_subject("SR", sr, subject_of(_first_named(headers)))
     check_references("SR", sr, [str(header.get("SOPInstanceUID")) for header in headers])
+    check_evidence("SR", sr, _named(headers))
     report = decode.report(sr)
     if not any(sentence in text for text in report.texts):
         raise CheckFailed("SR: the sentence that says why the series was not analysed is missing")
     if report.groups or report.evaluations != {"any": Said(False, None, None)}:
         raise CheckFailed("SR: a series that was not analysed has a finding")
-    check_refusal_others(headers, sentence, results.others)
+
+
+def _first_named(headers: Sequence[Dataset]) -> Dataset:
+    return next(header for header in headers if header.get("StudyInstanceUID"))
+
+
+def _named(headers: Sequence[Dataset]) -> set[Instance]:
+    """The images of a refused series that can be referred to."""
+    return instances_of(same_subject([normalise_header(header) for header in headers]), {})
 
 
 def check_refusal_others(
@@ -158,7 +195,7 @@ def check_refusal_others(
     """
     with _readable():
         for path in others.get("sc", ()):
-            check_refusal_capture(path, headers, sentence)
+            check_refusal_capture(path, _first_named(headers), _named(headers), sentence)
 
 
 def _check_frame_of_reference(seg: Dataset, source: Dataset) -> None:
@@ -294,6 +331,7 @@ def _check_presentation(path: Path, source: SourceSlices, labels: npt.NDArray[np
     state = frames_named(pydicom.dcmread(path), source.frames)
     check_subject("PR", state, subject_of(source.headers[0]))
     check_references("PR", state, _images(source))
+    check_evidence("PR", state, instances_of(source.headers, source.frames))
     uids = [str(header.SOPInstanceUID) for header in source.headers]
     sent = source.plane_map.to_source(labels)
     found = decode.outlines_of(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,13 @@ from pydicom import Dataset
 from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.errors import CheckFailed
 from ich_node.records import CtVolume, Prediction, SourceSlices
-from ich_node.report.belonging import check_references, check_subject, subject_of
+from ich_node.report.belonging import (
+    check_references,
+    check_sources,
+    check_subject,
+    subject_of,
+)
+from ich_node.report.decode import Instance
 from ich_node.report.drawing import WINDOW_HU, colour, edges
 from ich_node.report.frames import frames_named
 from ich_node.report.identity import RESEARCH_USE, RESULT_SERIES
@@ -47,6 +53,7 @@ def check_captures(
     subject = subject_of(source.headers[0])
     images = [str(header.SOPInstanceUID) for header in source.headers]
     overlays: list[Dataset] = []
+    pages: list[str] = []
     for path in paths:
         capture = frames_named(pydicom.dcmread(path), source.frames)
         _check_form(capture, subject, images)
@@ -54,17 +61,26 @@ def check_captures(
             overlays.append(capture)
         else:
             _check_numbers(capture, prediction, volumes_ml)
+            pages.append(_shown(capture))
     shown = [_shown(capture) for capture in overlays]
     if shown != images:
         raise CheckFailed("SC: the overlay has not one image for each slice, from below")
-    if len(overlays) == len(paths):
-        raise CheckFailed("SC: there is no summary")
+    _check_pages(pages, images, prediction.labels)
     for index, capture in enumerate(overlays):
         _check_picture(capture, source, prediction.labels[index], index)
 
 
-def check_refusal_capture(path: Path, headers: Sequence[Dataset], sentence: str) -> None:
+def check_refusal_capture(
+    path: Path, first: Dataset, images: Collection[Instance], sentence: str
+) -> None:
     """Check the page of a series that was not analysed: its subject, and that it says why.
+
+    Parameters
+    ----------
+    first
+        Header whose patient and study they are.
+    images
+        All that it must refer to.
 
     Raises
     ------
@@ -72,9 +88,8 @@ def check_refusal_capture(path: Path, headers: Sequence[Dataset], sentence: str)
         Something differs.
     """
     capture = pydicom.dcmread(path)
-    named = next(header for header in headers if header.get("StudyInstanceUID"))
-    images = [str(header.get("SOPInstanceUID")) for header in headers]
-    _check_form(capture, subject_of(named), images)
+    _check_form(capture, subject_of(first), [item.sop_instance_uid for item in images])
+    check_sources("SC", capture, images)
     if sentence[:80] not in capture.ImageComments:
         raise CheckFailed("SC: the sentence that says why the series was not analysed is missing")
 
@@ -87,6 +102,19 @@ def _check_form(capture: Dataset, subject: Mapping[str, str], images: Sequence[s
         raise CheckFailed(f"SC: pixels are {form}, expected RGB of 8 bits")
     if capture.BurnedInAnnotation != "YES" or RESEARCH_USE not in capture.ImageComments:
         raise CheckFailed("SC: does not say that text is burned in, or what it is not for")
+
+
+def _check_pages(
+    pages: Sequence[str], images: Sequence[str], labels: npt.NDArray[np.uint8]
+) -> None:
+    """The summary has a page of the largest slice of each mask, and refers to that slice."""
+    if not pages:
+        raise CheckFailed("SC: there is no summary")
+    for value, name in enumerate(SUBTYPES, start=1):
+        areas = np.count_nonzero(labels == value, axis=(1, 2))
+        largest = {images[int(index)] for index in np.flatnonzero(areas == areas.max())}
+        if areas.any() and not largest & set(pages):
+            raise CheckFailed(f"SC: the summary does not show {min(largest)}, the most of {name}")
 
 
 def _shown(capture: Dataset) -> str:

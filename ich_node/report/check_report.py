@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydicom import Dataset
 
+from ich_node.codes import SUBTYPES
 from ich_node.errors import CheckFailed
 from ich_node.records import Prediction
 from ich_node.report import decode
@@ -59,6 +60,31 @@ def check_report(
         expected = Said(score.present, percent(score.probability), volume)
         if said.get(name) != expected:
             raise CheckFailed(f"SR: says of {name} {said.get(name)}, the prediction {expected}")
+
+
+def check_key_images(sr: Dataset, prediction: Prediction, images: Sequence[str]) -> None:
+    """The report points to the largest slice of each mask; without one to the most suspicious.
+
+    Parameters
+    ----------
+    images
+        SOP Instance UID of each slice.
+
+    Raises
+    ------
+    CheckFailed
+        It does not.
+    """
+    cited = decode.key_images(sr)
+    numbers = [value for value in range(1, len(SUBTYPES) + 1) if (prediction.labels == value).any()]
+    weights = [np.count_nonzero(prediction.labels == value, axis=(1, 2)) for value in numbers]
+    names = [SUBTYPES[value - 1] for value in numbers]
+    if not weights:
+        weights, names = [np.array(prediction.slice_probabilities)], ["the highest probability"]
+    for name, weight in zip(names, weights, strict=True):
+        best = {images[int(index)] for index in np.flatnonzero(weight == weight.max())}
+        if not cited & best:
+            raise CheckFailed(f"SR: its key images leave out that of {name}, {min(best)}")
 
 
 def check_outlines(

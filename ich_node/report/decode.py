@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,17 @@ _TRACKING_UID = Concept("112040", "DCM", "Tracking Unique Identifier")
 _MEASUREMENT_GROUP = Concept("125007", "DCM", "Measurement Group")
 _IMAGE_REGION = Concept("111030", "DCM", "Image Region")
 _PREDECESSORS = 0x0040A360  # Predecessor Documents Sequence
+# What the items of a Referenced Series Sequence hold: of an SR, a segmentation, a presentation.
+_INSTANCES = ("ReferencedSOPSequence", "ReferencedInstanceSequence", "ReferencedImageSequence")
+
+
+class Instance(NamedTuple):
+    """An image or object by all that names it."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
 
 
 @dataclass(frozen=True)
@@ -163,6 +174,47 @@ def references(dataset: Dataset) -> set[str]:
         str(element.value)
         for element in current.iterall()
         if element.keyword == "ReferencedSOPInstanceUID"
+    }
+
+
+def listed(dataset: Dataset) -> set[Instance]:
+    """Return what an object lists as its evidence: that of an SR, and Referenced Series Sequence.
+
+    PS3.3 C.17.2.3, and C.12.1 (Common Instance Reference) and C.11.11 of images.
+    """
+    evidence = ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
+    studies = [item for keyword in evidence for item in dataset.get(keyword) or ()]
+    return {
+        Instance(
+            str(holder.StudyInstanceUID),
+            str(series.SeriesInstanceUID),
+            str(item.ReferencedSOPClassUID),
+            str(item.ReferencedSOPInstanceUID),
+        )
+        for holder in (dataset, *studies)
+        for series in holder.get("ReferencedSeriesSequence") or ()
+        for keyword in _INSTANCES
+        for item in series.get(keyword) or ()
+    }
+
+
+def sources(dataset: Dataset) -> set[tuple[str, str]]:
+    """Return SOP Class and SOP Instance UID of each item of the Source Image Sequence."""
+    return {
+        (str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID))
+        for item in dataset.get("SourceImageSequence") or ()
+    }
+
+
+def key_images(sr: Dataset) -> set[str]:
+    """Return the SOP Instance UIDs in the Image Library of a report."""
+    return {
+        str(image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for library in sr.get("ContentSequence", [])
+        if _is(library, codes.IMAGE_LIBRARY)
+        for group in library.get("ContentSequence", [])
+        for image in group.get("ContentSequence", [])
+        if image.ValueType == "IMAGE"
     }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
 from ich_node import __version__
 from ich_node.codes import SUBTYPES
-from ich_node.records import ModelIdentity, Refusal, Superseded, Wanted
+from ich_node.records import Edition, ModelIdentity, Refusal, Superseded, Wanted
 from ich_node.uids import derive
 
 PRODUCT = "ich-node"
@@ -57,6 +58,8 @@ class Work:
         The report whose place this one takes, if any.
     enhanced_sr
         The SR is an Enhanced SR instead of a Comprehensive 3D SR.
+    made
+        When it was first done, as the objects tell; no part of its identity.
     """
 
     model_name: str
@@ -66,15 +69,21 @@ class Work:
     uids: Mapping[str, str]
     supersedes: Superseded | None = None
     enhanced_sr: bool = False
+    made: datetime = field(default_factory=datetime.now, compare=False)
 
 
 def work_of(
     sources: Iterable[str],
     by: ModelIdentity | Refusal,
-    supersedes: Superseded | None = None,
+    edition: Edition | None = None,
     wanted: Wanted = _USUAL,
 ) -> Work:
-    """Return the identity of what `by` says of these source SOP Instance UIDs, in any order."""
+    """Return the identity of what `by` says of these source SOP Instance UIDs, in any order.
+
+    Without an edition it is made now, and takes no other's place.
+    """
+    edition = edition or Edition(datetime.now())
+    supersedes = edition.supersedes
     if isinstance(by, Refusal):
         # A refusal was decided without a model; the sentence is part of the object.
         model, version, serial = PRODUCT, __version__, "NO_MODEL"
@@ -98,6 +107,7 @@ def work_of(
         uids={kind: derive(kind, *content) for kind in (*kinds, *tracking)},
         supersedes=supersedes,
         enhanced_sr=wanted.enhanced_sr,
+        made=edition.made,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,36 @@ def common_arguments(work: Work, name: str) -> dict[str, Any]:
     }
 
 
-def write(dataset: Dataset, path: Path) -> Path:
+# Dates and times of an object's making; where it is told none the library takes that of now.
+_MADE = (
+    ("InstanceCreationDate", "InstanceCreationTime"),
+    ("ContentDate", "ContentTime"),
+    ("PresentationCreationDate", "PresentationCreationTime"),
+    ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
+)
+
+
+def _date(dataset: Dataset, made: datetime) -> None:
+    day, clock = made.strftime("%Y%m%d"), made.strftime("%H%M%S.%f")
+    for date, time in _MADE:
+        if date in dataset:
+            setattr(dataset, date, day)
+            setattr(dataset, time, clock)
+    library = dataset.ContributingEquipmentSequence[-1]  # it names itself after all others
+    library.ContributionDateTime = day + clock
+
+
+def write(dataset: Dataset, path: Path, made: datetime) -> Path:
     """Write an object as a DICOM file (Explicit VR Little Endian) under our own implementation UID.
+
+    Every date and time of its making is `made`: the same work gives the same bytes at any time.
 
     Raises
     ------
     OSError
         The file cannot be written.
     """
+    _date(dataset, made)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

@@ -18,6 +18,13 @@ from ich_node.store.tables import announced, announcement, instance
 # PS3.4 J.3.3.1: event types, and failure reasons (C.14.1.1).
 _ALL_STORED, _FAILURES_EXIST = 1, 2
 _NO_SUCH_OBJECT, _CLASS_CONFLICT = 0x0112, 0x0119
+# Statuses of a report that was taken, besides 0000H and all of Bxxx, and of one that no other time
+# will make good: it, its transaction or we are not known there (PS3.7 10.1.1.1.8, annex C).
+_TAKEN = frozenset({0x0000, 0x0001, 0x0107, 0x0116})
+_DECLINED = frozenset(
+    {0x0105, 0x0106, 0x0112, 0x0113, 0x0114, 0x0115, 0x0117, 0x0118, 0x0119}
+    | {0x0120, 0x0121, 0x0122, 0x0123, 0x0124, 0x0211, 0x0212}
+)
 # An answer is owed for so long, s; after that nobody waits for it.
 OWED_S = 86400.0
 # An association that owes an answer and has not said so for this long has died, s.
@@ -107,8 +114,18 @@ def owed(engine: Engine) -> list[tuple[str, str]]:
         return [(uid, calling_ae) for uid, calling_ae in connection.execute(query)]
 
 
+def after_report(status: int) -> AnnouncementState:
+    """Return the state of a commitment whose N-EVENT-REPORT was answered with this status.
+
+    It stays owed where the peer failed for now, as by 0110H and 0213H.
+    """
+    if status in _TAKEN or status >> 12 == 0xB:
+        return AnnouncementState.REPORTED
+    return AnnouncementState.DECLINED if status in _DECLINED else AnnouncementState.OWED
+
+
 def settle(engine: Engine, uids: Sequence[str], state: AnnouncementState) -> None:
-    """Note that commitments were reported, or that their association ended before they were."""
+    """Note that commitments were reported, are still owed, or were declined."""
     with writing(engine) as connection:
         changed = connection.execute(
             sa.update(announcement)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -141,9 +142,33 @@ def tell(connection: Connection, key: str, kept: Sequence[KeptResult]) -> bool:
     if not kept or not refused or results.has_any(connection, key):
         return False
     results.keep(connection, key, kept)
+    outcome = {name: said for name, said in _outcome(connection, key).items() if name != _NOT_TOLD}
     connection.execute(
-        sa.update(revision).where(revision.c.key == key).values(reported_at=time.time())
+        sa.update(revision)
+        .where(revision.c.key == key)
+        .values(reported_at=time.time(), outcome=outcome)
     )
     text = "nothing of the study could be read; the destinations are told why"
     revisions.note(connection, key, "told", text)
     return True
+
+
+def cannot_tell(connection: Connection, key: str, text: str) -> None:
+    """Note with the revision that speaks for a study why no destination is told; once."""
+    outcome = _outcome(connection, key)
+    if outcome.get(_NOT_TOLD) == text:
+        return
+    connection.execute(
+        sa.update(revision)
+        .where(revision.c.key == key)
+        .values(outcome={**outcome, _NOT_TOLD: text})
+    )
+    revisions.note(connection, key, _NOT_TOLD, text)
+
+
+_NOT_TOLD = "not_told"
+
+
+def _outcome(connection: Connection, key: str) -> dict[str, Any]:
+    query = sa.select(revision.c.outcome).where(revision.c.key == key)
+    return dict(connection.execute(query).scalar_one() or {})

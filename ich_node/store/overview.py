@@ -53,9 +53,10 @@ def studies(engine: Engine, chosen: Chosen = EVERY) -> list[dict[str, Any]]:
     -------
     list of dict
         ``{study_instance_uid, received_at, series: [{series_instance_uid, state, reason, evidence,
-        revision, modality, instances, deliveries}]}``; no patient data but the ``patient_id`` asked
-        for. ``deliveries`` of the latest revision are ``{destination: state}``, the state ``held``
-        for one that waits because its destination is.
+        revision, modality, instances, not_told, deliveries}]}``; no patient data but the
+        ``patient_id`` asked for. ``not_told`` says why no destination is told of a refusal that it
+        should be told of. ``deliveries`` of the latest revision are ``{destination: state}``, the
+        state ``held`` for one that waits because its destination is.
     """
     wanted = sa.select(study).where(*_conditions(chosen)).limit(chosen.limit)
     wanted = wanted.order_by(study.c.first_received_at.desc(), study.c.study_instance_uid)
@@ -110,6 +111,7 @@ def _series_by_study(
             revision.c.evidence,
             # An outcome is long, and its findings are all that is told here.
             revision.c.outcome["findings"].label("findings"),
+            revision.c.outcome["not_told"].label("not_told"),
         )
         .join(wanted, wanted.c.study_instance_uid == series.c.study_instance_uid)
         .outerjoin(
@@ -134,6 +136,7 @@ def _series_by_study(
                 "revision": row["revision"],
                 "modality": row["modality"],
                 "instances": row["instances"],
+                "not_told": row["not_told"],
                 "present": [name for name, found in findings.items() if found["present"]],
                 "deliveries": sent.get(row["series_instance_uid"], {}),
             }

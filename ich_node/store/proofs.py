@@ -144,6 +144,12 @@ def answered(engine: Engine) -> list[tuple[str, str]]:
         return [(key, name) for key, name in connection.execute(query)]
 
 
+def is_reported(connection: Connection, key: str, destination: str) -> bool:
+    """Tell whether a report has come that is not read; one on its way waits for the transaction."""
+    query = sa.select(request.c.answered_at).where(*_of(key, destination)).with_for_update()
+    return any(at is not None for at in connection.execute(query).scalars())
+
+
 def close(connection: Connection, key: str, destination: str) -> None:
     """Let all that was asked for count no more, reported or not."""
     connection.execute(sa.update(request).where(*_of(key, destination)).values(open=False))

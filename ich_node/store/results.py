@@ -60,7 +60,9 @@ def keep(connection: Connection, key: str, kept: Sequence[KeptResult]) -> None:
         held = {row.revision_key: row.sha256 for row in connection.execute(known)}
         if any(digest != item.sha256 for digest in held.values()):
             raise StoreError(
-                f"{item.kind} {item.sop_instance_uid} was built before with other bytes"
+                f"{item.kind} {item.sop_instance_uid} was built before with other bytes and may be "
+                "known elsewhere by them: it must not leave. Other software, a changed model or "
+                "other headers of its images are the likely cause; bring back what was there"
             )
         if key not in held:
             connection.execute(
@@ -81,6 +83,20 @@ def kept_of(engine: Engine, key: str) -> list[KeptResult]:
         sa.select(result.c.kind, result.c.sop_instance_uid, result.c.path, result.c.sha256)
         .where(result.c.revision_key == key, result.c.deleted_at.is_(None))
         .order_by(result.c.kind, result.c.path)
+    )
+    with reading(engine) as connection:
+        return [
+            KeptResult(kind, uid, Path(path), digest)
+            for kind, uid, path, digest in connection.execute(query)
+        ]
+
+
+def of_series(engine: Engine, series_instance_uid: str) -> list[KeptResult]:
+    """Return the objects of every revision of a series that are kept."""
+    query = (
+        sa.select(result.c.kind, result.c.sop_instance_uid, result.c.path, result.c.sha256)
+        .join(revision, result.c.revision_key == revision.c.key)
+        .where(revision.c.series_instance_uid == series_instance_uid, result.c.deleted_at.is_(None))
     )
     with reading(engine) as connection:
         return [

@@ -114,6 +114,16 @@ result = sa.Table(
     sa.Column("deleted_at", sa.Float),
 )
 
+# What was fixed of a work when it was first done: the time in its objects, by the node's own clock
+# (ISO 8601), and the report that they supersede. `key` is the name of the folder of its results.
+work = sa.Table(
+    "work",
+    metadata,
+    sa.Column("key", _UID, primary_key=True),
+    sa.Column("made", sa.String(26), nullable=False),
+    sa.Column("supersedes", sa.JSON(none_as_null=True)),
+)
+
 delivery = sa.Table(
     "delivery",
     metadata,

@@ -118,9 +118,7 @@ def test_another_model_gives_other_objects(site: Site) -> None:
 
 
 def test_what_cannot_be_done_is_said(site: Site) -> None:
-    """Nothing failed; no such study; no such destination: each in words, never a traceback."""
-    done = site.node.command("retry", site.study)
-    assert (done.returncode, done.stdout.split(";")[0]) == (0, "nothing to do")
+    """No such study; no such destination; nothing to do: each in words, never a traceback."""
     for command in ("retry", "reprocess", "resend"):
         done = site.node.command(command, "1.2.3.4")
         assert done.returncode == 1
@@ -129,3 +127,11 @@ def test_what_cannot_be_done_is_said(site: Site) -> None:
     done = site.node.command("resend", site.study, "--destination", "elsewhere")
     assert done.returncode == 2
     assert "configured: pacs" in done.stderr
+    uid = site.delivered()["series_instance_uid"]
+    assert asked(site, "retry", site.study) == [f"series {uid}: proof asked for again from pacs"], (
+        "`auto` asks whenever it is told to"
+    )
+    config = site.folder / "node.toml"
+    config.write_text(f'{config.read_text()}commitment = "off"\n')
+    done = site.node.command("retry", site.study)
+    assert (done.returncode, done.stdout.split(";")[0]) == (0, "nothing to do")

@@ -27,6 +27,7 @@ from pynetdicom.sop_class import (
 from deploy.demo.running import wait_for
 from ich_node.pipeline.commitment import report_owed
 from ich_node.records import Expected
+from ich_node.states import AnnouncementState
 from ich_node.store import announcements, commitments
 from ich_node.store.tables import announced, announcement
 from tests.support.peers import Listening, destination, incoming, sent, small_object
@@ -210,14 +211,18 @@ def test_a_performed_procedure_step_lists_its_images_when_it_is_completed(
 
 
 @contextmanager
-def modality(reports: "queue.Queue[Any]") -> Iterator[int]:
-    """A peer that waits for reports in associations of ours; it is the SCU of the service."""
+def modality(reports: "queue.Queue[Any]", *statuses: int) -> Iterator[int]:
+    """A peer that waits for reports in associations of ours; it is the SCU of the service.
+
+    It answers the first of them with these statuses.
+    """
+    answers = list(statuses)
     entity = AE(ae_title="PACS")
     entity.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
 
     def on_report(event: Any) -> tuple[int, None]:
         reports.put((event.event_type, event.event_information))
-        return 0x0000, None
+        return answers.pop(0) if answers else 0x0000, None
 
     server = entity.start_server(
         ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, on_report)]
@@ -247,6 +252,29 @@ def test_a_report_that_was_not_taken_comes_in_an_association_of_ours(node: Liste
     event_type, information = reports.get(timeout=10)
     assert (event_type, information.TransactionUID) == (1, "9.1")
     assert commitments.owed(node.engine) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "then"), [(0x0110, "owed"), (0x0213, "owed"), (0x0115, "declined")]
+)
+def test_a_report_that_fails_stays_owed_unless_it_will_never_be_taken(
+    node: Listening, status: int, then: str
+) -> None:
+    """In the association of the request, and in one of ours."""
+    stored(node)
+    with peer(node, StorageCommitmentPushModel) as (association, _reports):
+        association.bind(evt.EVT_N_EVENT_REPORT, lambda _event: (status, None))
+        assert ask(association, commitment(*map(reference, UIDS))) == 0x0000
+        wait_for(lambda: state(node) == then, 10, f"{then} report")
+    commitments.settle(node.engine, ["9.1"], AnnouncementState.OWED)
+    reports: queue.Queue[Any] = queue.Queue()
+    with modality(reports, status) as port:
+        there = destination(port).model_copy(update={"ae_title": "SENDER"})
+        assert report_owed(node.engine, "ICH_NODE", [there]) == []
+        assert state(node) == then
+        again = report_owed(node.engine, "ICH_NODE", [there])
+    assert again == (["9.1"] if then == "owed" else [])
+    assert state(node) == ("reported" if then == "owed" else "declined")
 
 
 def test_a_request_that_the_database_cannot_take_is_no_success(

@@ -1,6 +1,7 @@
 """A database with one complete series of one image, and its job."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,14 +26,23 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def jobs(engine: Engine) -> Iterator[Jobs]:
+    with opened_jobs(engine) as opened:
+        instances.add(engine, FIRST, priority=5, quiet_seconds=1.0)
+        [found] = revisions.receiving(engine)
+        assert revisions.open_revision(engine, opened, found, "quiet") == KEY
+        yield opened
+
+
+@contextmanager
+def opened_jobs(engine: Engine) -> Iterator[Jobs]:
+    """The queues of a database that has none yet."""
     url = str(engine.url)
     job_port.prepare(url)
     opened = job_port.open_jobs(url)
-    instances.add(engine, FIRST, priority=5, quiet_seconds=1.0)
-    [found] = revisions.receiving(engine)
-    assert revisions.open_revision(engine, opened, found, "quiet") == KEY
-    yield opened
-    opened.destroy()
+    try:
+        yield opened
+    finally:
+        opened.destroy()
 
 
 def report(engine: Engine, jobs: Jobs) -> None:

@@ -1,5 +1,7 @@
 """What `retry`, `reprocess` and `resend` set going, and what they leave alone."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from ich_node.errors import StoreError
@@ -63,23 +65,49 @@ def test_retry_sends_now_what_failed_or_waits(
     assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:{row.attempt}") == "ENQUEUED"
 
 
-@pytest.mark.parametrize("kept", [True, False])
-def test_retry_asks_again_for_a_proof_that_could_not_be_had(
-    engine: Engine, jobs: Jobs, tmp_path, kept: bool
-) -> None:
-    """Not once the objects were deleted: what is asked for is read from them."""
+def unproven(engine: Engine, jobs: Jobs, verdicts: Sequence[Verdict]) -> None:
+    """Everything was stored that was due, and no proof of it could be had."""
     report(engine, jobs)
-    if kept:
-        keep(engine, tmp_path)
-    stored = Ended(DeliveryEvent.STORED, "1 stored", [STORED], next_in_s=0.0)
+    stored = Ended(DeliveryEvent.STORED, "stored", verdicts, next_in_s=0.0)
     unprovable = Ended(DeliveryEvent.UNPROVABLE, "nothing offered")
     for attempt, ended in enumerate((stored, unprovable), start=1):
         deliveries.record(engine, jobs, KEY, "pacs", attempt, ended)
-    said = [f"series {SERIES}: proof asked for again from pacs"] if kept else []
-    assert again.retry(engine, jobs, STUDY) == said
+
+
+def state_at_pacs(engine: Engine) -> DeliveryState:
     row = deliveries.find(engine, KEY, "pacs")
     assert row is not None
-    assert row.state is (DeliveryState.AWAITING if kept else DeliveryState.DELIVERED)
+    return row.state
+
+
+def test_retry_asks_again_for_a_proof_that_could_not_be_had(
+    engine: Engine, jobs: Jobs, tmp_path
+) -> None:
+    unproven(engine, jobs, [STORED])
+    keep(engine, tmp_path)
+    said = [f"series {SERIES}: proof asked for again from pacs"]
+    assert again.retry(engine, jobs, STUDY) == said
+    assert state_at_pacs(engine) is DeliveryState.AWAITING
+
+
+@pytest.mark.parametrize(
+    ("kept", "verdicts", "unasked"),
+    [(False, [STORED], []), (True, [], []), (True, [STORED], ["pacs"])],
+    ids=["objects-deleted", "nothing-was-due", "commitment-off"],
+)
+def test_retry_never_says_that_proof_is_asked_for_which_will_not_be(
+    engine: Engine,
+    jobs: Jobs,
+    tmp_path,
+    kept: bool,
+    verdicts: list[Verdict],
+    unasked: list[str],
+) -> None:
+    unproven(engine, jobs, verdicts)
+    if kept:
+        keep(engine, tmp_path)
+    assert again.retry(engine, jobs, STUDY, unasked) == []
+    assert state_at_pacs(engine) is DeliveryState.DELIVERED
     assert revisions.state_of(engine, KEY) is SeriesState.DELIVERED
 
 

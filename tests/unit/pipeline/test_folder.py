@@ -186,6 +186,26 @@ def test_an_object_that_fails_its_check_does_not_stay(
     assert names(tmp_path) == {"result.json"}
 
 
+def test_a_refusal_stands_whose_report_cannot_be_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says that there is none; no half of it is found beside it."""
+    write(BROKEN["two slices missing"][1](head_series()), tmp_path / "in")
+
+    def contradict(_headers, _refusal, folder: Path, *_: object) -> None:
+        (folder / "sr.dcm").write_bytes(b"wrong")
+        raise CheckFailed("the sentence is missing")
+
+    monkeypatch.setattr(stages, "build_not_analysed", contradict)
+    told = analyze(tmp_path)
+    assert (told["status"], told["reason"]) == ("refused", "missing_slices")
+    assert told["notes"] == [
+        "what says that it was not analysed could not be built (CheckFailed: the sentence is "
+        "missing)"
+    ]
+    assert names(tmp_path) == {"result.json"}
+
+
 def test_the_same_folder_again_gives_the_same_objects(tmp_path: Path) -> None:
     write(head_series(), tmp_path / "in")
     analyze(tmp_path)

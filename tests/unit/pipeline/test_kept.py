@@ -1,12 +1,26 @@
 """A built object is kept: the same work finds it, a crash leaves nothing half-built."""
 
+from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from ich_node.errors import Reason
-from ich_node.pipeline.kept import build_missing, build_once, objects_of, result_key
-from ich_node.records import ModelIdentity, Refusal, Wanted
+from ich_node.pipeline.kept import (
+    build_missing,
+    build_once,
+    clear_damaged,
+    edition,
+    objects_of,
+    result_key,
+)
+from ich_node.records import Edition, ModelIdentity, Refusal, Superseded, Wanted
+from ich_node.store import results, revisions, works
+from ich_node.store.engine import Engine, writing
+from ich_node.store.jobs import Jobs
+from ich_node.store.results import KeptResult
+from tests.unit.pipeline.conftest import KEY
 
 MODEL = ModelIdentity("m", "1", "a" * 64, "cpu", "bf16")
 
@@ -35,6 +49,60 @@ def test_a_build_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     assert not folder.exists()
     assert build_once(folder, write("whole"))
     assert [path.name for path in folder.iterdir()] == ["sr.dcm"]
+
+
+def test_a_folder_without_its_report_is_no_result(tmp_path: Path) -> None:
+    """It is built anew, whole: what stands there alone must not leave."""
+    folder = tmp_path / "key"
+    (folder / "sc").mkdir(parents=True)
+    (folder / "sc" / "a.dcm").write_text("alone")
+    assert build_once(folder, write("whole"))
+    assert [path.name for path in folder.iterdir()] == ["sr.dcm"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "altered", "none"])
+def test_results_that_lost_an_object_are_built_again(
+    engine: Engine, jobs: Jobs, tmp_path: Path, damage: str
+) -> None:
+    """Never a report without the SEG that it refers to, and never other bytes than were built."""
+    folder = tmp_path / "results" / "key"
+    build_once(folder, both)
+    with writing(engine) as connection:
+        known = [
+            KeptResult(name, f"2.25.{name}", folder / f"{name}.dcm", digest(name))
+            for name in ("seg", "sr")
+        ]
+        results.keep(connection, KEY, known)
+    if damage == "gone":
+        (folder / "seg.dcm").unlink()
+    elif damage == "altered":
+        (folder / "seg.dcm").write_text("other")
+    clear_damaged(engine, "1.2.3", folder)
+    assert build_once(folder, both) == (damage != "none")
+    assert (folder / "seg.dcm").read_text() == "seg"
+
+
+def digest(content: str) -> str:
+    return sha256(content.encode()).hexdigest()
+
+
+def both(part: Path) -> None:
+    for name in ("seg", "sr"):
+        (part / f"{name}.dcm").write_text(name)
+
+
+def test_an_edition_is_fixed_once(engine: Engine, jobs: Jobs, tmp_path: Path) -> None:
+    """When it was made, and whose place it takes: whatever comes or goes later."""
+    revision = revisions.load(engine, KEY)
+    first = edition(engine, revision, tmp_path / "2.25.7")
+    assert first.supersedes is None
+    assert edition(engine, revision, tmp_path / "2.25.7") == first
+    assert works.find(engine, "2.25.7") == first
+    assert works.find(engine, "2.25.8") is None
+    takes_place = Edition(datetime(2026, 1, 2, 3, 4, 5, 6), Superseded(1, "1.2", "1.3", "1.4"))
+    assert works.begin(engine, "2.25.8", takes_place) == takes_place
+    assert works.begin(engine, "2.25.8", first) == takes_place, "of two processes one fixes it"
+    assert works.find(engine, "2.25.8") == takes_place
 
 
 def test_the_key_names_the_work_and_nothing_else() -> None:

@@ -12,6 +12,7 @@ from ich_node import node
 from ich_node.pipeline import analysis
 from ich_node.pipeline import engine as durable
 from ich_node.pipeline.worker import Worker
+from ich_node.records import Wanted
 from ich_node.settings import Selection, Settings
 from ich_node.store import jobs as job_port
 from ich_node.store import overview, revisions
@@ -75,13 +76,22 @@ class Desk:
 
 
 @contextmanager
-def desk(settings: Settings, wait_seconds: float) -> Iterator[Desk]:
+def desk(settings: Settings, wait_seconds: float, wanted: Wanted | None = None) -> Iterator[Desk]:
     engine = node.prepare(settings)
     jobs = job_port.open_jobs(settings.database_url)
     durable.configure(settings.database_url, executor_id="test")
     rules = Selection(wait_seconds=wait_seconds)
     analysis.register(
-        Worker("test:1:0", engine, jobs, StandIn(), settings.results_dir, ("pacs",), rules=rules)
+        Worker(
+            "test:1:0",
+            engine,
+            jobs,
+            StandIn(),
+            settings.results_dir,
+            ("pacs",),
+            rules=rules,
+            wanted=wanted or Wanted(),
+        )
     )
     durable.launch({job_port.ANALYSE_QUEUE: 1})
     try:

@@ -14,9 +14,9 @@ from ich_node.errors import CheckFailed, Reason
 from ich_node.geometry import PlaneMap
 from ich_node.records import FrameName, Prediction, Refusal, Results, Wanted
 from ich_node.report.build import build_not_analysed, build_results
-from ich_node.report.check import check_results
-from ich_node.report.check_capture import check_refusal_capture
+from ich_node.report.check import check_refusal_others, check_results
 from ich_node.report.drawing import colour
+from ich_node.report.identity import RESEARCH_USE
 from ich_node.report.overlay import draw_overlay
 from ich_node.report.words import rows_read
 from tests.support.validators import dcentvfy_errors, dciodvfy_errors
@@ -226,7 +226,7 @@ def test_a_refused_series_has_a_page_that_says_why(tmp_path: Path):
     assert {i.ReferencedSOPClassUID for i in capture.SourceImageSequence} == {
         "1.2.840.10008.5.1.4.1.1.2.1"
     }
-    capture.ImageComments = "Research use only"
+    capture.ImageComments = RESEARCH_USE
     capture.save_as(path)
-    with pytest.raises(CheckFailed):
-        check_refusal_capture(path, headers, REFUSAL.text)
+    with pytest.raises(CheckFailed, match="the sentence that says why"):
+        check_refusal_others(headers, REFUSAL.text, {"sc": [path]})

@@ -1,18 +1,21 @@
 """A report that takes another's place says so: to people, and to machines."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pydicom
 import pytest
 
 from ich_node.errors import Reason
-from ich_node.records import Refusal, Superseded
+from ich_node.records import Edition, Refusal, Superseded
 from ich_node.report.build import build_not_analysed, build_results
 from tests.support.validators import dciodvfy_errors
 from tests.support.volumes import make_case
 from tests.unit.report.test_sr import texts
 
+NOW = datetime(2026, 1, 2, 3, 4, 5)
 FIRST = Superseded(1, "1.2.840.10008.5.1.4.1.1.88.34", "2.25.1", "2.25.2")
+SECOND = Edition(NOW, FIRST)
 
 
 def check(sr: pydicom.Dataset) -> None:
@@ -30,7 +33,7 @@ def check(sr: pydicom.Dataset) -> None:
 
 def test_seg_and_sr_name_the_report_whose_place_they_take(tmp_path: Path) -> None:
     _series, volume, prediction = make_case()
-    results = build_results(volume, prediction, tmp_path, FIRST)
+    results = build_results(volume, prediction, tmp_path, SECOND)
     check(pydicom.dcmread(results.sr))
     assert results.seg is not None
     assert "supersedes revision 1" in pydicom.dcmread(results.seg).SeriesDescription
@@ -43,7 +46,7 @@ def test_a_refusal_names_it_too(tmp_path: Path) -> None:
     for dataset in series:
         del dataset.PixelData
     refusal = Refusal(Reason.MISSING_SLICES, "a slice is missing")
-    results = build_not_analysed(series, refusal, tmp_path, FIRST)
+    results = build_not_analysed(series, refusal, tmp_path, SECOND)
     check(pydicom.dcmread(results.sr))
     assert dciodvfy_errors(results.sr) == []
 
@@ -52,7 +55,7 @@ def test_a_refusal_names_it_too(tmp_path: Path) -> None:
 def test_a_long_history_still_fits_the_series_description(tmp_path: Path, number: int) -> None:
     _series, volume, prediction = make_case()
     before = Superseded(number, FIRST.sop_class_uid, "2.25.1", "2.25.2")
-    sr = pydicom.dcmread(build_results(volume, prediction, tmp_path, before).sr)
+    sr = pydicom.dcmread(build_results(volume, prediction, tmp_path, Edition(NOW, before)).sr)
     assert f"supersedes revision {number}" in sr.SeriesDescription
     assert len(sr.SeriesDescription) <= 64
 
@@ -61,7 +64,7 @@ def test_other_predecessors_give_other_uids(tmp_path: Path) -> None:
     """The same images and model, but another object: under one UID there is one object."""
     _series, volume, prediction = make_case()
     uids = set()
-    for name, before in (("none", None), ("one", FIRST)):
+    for name, before in (("none", None), ("one", SECOND)):
         folder = tmp_path / name
         folder.mkdir()
         sr = build_results(volume, prediction, folder, before).sr
