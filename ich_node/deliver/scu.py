@@ -174,7 +174,7 @@ def associate(
             destination.port,
             ae_title=destination.ae_title,
             ext_neg=list(roles),
-            evt_handlers=[(evt.EVT_ABORTED, _wake), *handlers],
+            evt_handlers=[(evt.EVT_CONN_OPEN, _limit), (evt.EVT_ABORTED, _wake), *handlers],
             tls_args=(context, destination.host) if context else None,
         )
     except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
@@ -190,6 +190,11 @@ def associate(
     if not said and not (tls and tls.cert):
         said = "it ended without an answer; it may ask for our certificate: tls.cert, tls.key"
     return replace(found, text=f"no association with {where}: {said}") if said else found
+
+
+def _limit(event: Any) -> None:  # noqa: ANN401
+    """Let no read or write last longer than the network time-out; pynetdicom's would for ever."""
+    event.assoc.dul.socket.socket.settimeout(event.assoc.network_timeout)
 
 
 def _wake(event: Any) -> None:  # noqa: ANN401

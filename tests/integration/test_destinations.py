@@ -5,7 +5,9 @@ The matrix of faults is in tests/protocol/test_destinations.py, without waiting.
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ from ich_node.deliver.scu import echo
 from ich_node.settings import Destination
 from tests.support.archive import archive
 from tests.support.orthanc import AE_TITLE, Orthanc, running_orthanc
-from tests.support.peers import data_of
+from tests.support.peers import accept, bare_server, data_of, silent
 from tests.support.sender import store
 from tests.support.series import head_series, write
 
@@ -38,7 +40,12 @@ def ended(node: RunningNode, paths: list[Path], *states: str) -> tuple[dict, dic
     def look() -> tuple[dict, dict] | None:
         story = node.show(study)
         revisions = story["series"][0]["revisions"] if story else []
-        found = [(item, one) for one in revisions for item in one["deliveries"]]
+        found = [
+            (item, one)
+            for one in revisions
+            for item in one["deliveries"]
+            if item["destination"] == "pacs"
+        ]
         return found[0] if found and found[0][0]["state"] in states else None
 
     return wait_for(look, _DEADLINE_S, f"delivery in a state of {states}; see {node.log}")
@@ -128,18 +135,32 @@ def test_storescp_can_prove_nothing_and_it_stays_delivered(
 def test_one_that_refuses_seg_gets_summary_and_overlay_and_confirms_them(
     tmp_path: Path, series: list[Path], tiny_bundle: Path
 ) -> None:
-    """Built because `fallback` asks for them, and sent byte for byte."""
-    port = free_port()
+    """Built because `fallback` asks for them, and sent byte for byte.
+
+    Another destination hangs meanwhile, in the middle of a C-STORE, and holds up nothing.
+    """
+    port, hanging = free_port(), free_port()
+    reached = threading.Event()
+
+    def hang(connection: socket.socket) -> None:
+        accept(connection)
+        reached.set()
+        silent(connection)
+
     classes = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
     with archive(classes=classes, commits=True) as pacs:
-        to = [("pacs", "PACS", pacs.port)]
+        to = [("hangs", "HANGS", hanging), ("pacs", "PACS", pacs.port)]
         config = configuration(tmp_path, port, to, bundle=str(tiny_bundle), quiet_seconds=0.5)
         config.write_text(f'{config.read_text()}fallback = "sc"\n')
         with running_node(config, port) as node:
-            store(port, series)
-            delivery, revision = ended(node, series, "confirmed", "failed")
+            with bare_server(hang, hanging):
+                store(port, series)
+                delivery, revision = ended(node, series, "confirmed", "failed")
+                assert reached.wait(_DEADLINE_S)
             checked = node.command("check").stdout
     assert delivery["state"] == "confirmed", delivery["text"]
+    [other] = [item for item in revision["deliveries"] if item["destination"] == "hangs"]
+    assert (other["state"], other["attempt"]) == ("pending", 1)
     captures = [item for item in revision["results"] if item["kind"] == "sc"]
     assert len(captures) == len(series) + 1
     kept = sent_bytes(revision)

@@ -4,6 +4,7 @@ A clock that the test moves stands for hours and days; every association is real
 """
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from ich_node.states import DeliveryState, SeriesState
 from ich_node.store import destinations
 from tests.support.archive import archive
 from tests.support.delivering import HOUR, STUDY, Site, site
-from tests.support.peers import bare_server
+from tests.support.peers import (
+    accept_then_half_an_answer,
+    accept_then_silence,
+    bare_server,
+    no_reader,
+    silent,
+)
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -120,16 +127,35 @@ def test_one_that_aborts_is_tried_again_and_what_it_took_is_not_sent_twice(ours:
     assert sent == [ours.uid("seg"), *[ours.uid("sr")] * (len(sent) - 1)]
 
 
-def test_one_that_hangs_is_left_after_the_time_out_and_tried_again(ours: Site) -> None:
-    with bare_server(_silent) as port:
+@pytest.mark.parametrize("hangs", [silent, accept_then_silence, accept_then_half_an_answer])
+def test_one_that_hangs_is_left_after_the_time_out_and_tried_again(
+    ours: Site, hangs: Callable[[socket.socket], None]
+) -> None:
+    """Before the association, in the middle of a C-STORE, in the middle of its answer."""
+    with bare_server(hangs) as port, archive() as other:
         ours.due(port)
-        assert [ours.step(), ours.step()] == [DeliveryState.RETRYING] * 2
-    assert "next attempt in 10 s" in ours.row()["text"]
+        ours.due(other.port, name="other")
+        assert ours.step() is DeliveryState.RETRYING
+        ours.until(DeliveryState.DELIVERED, name="other")
+    assert "next attempt in 5 s" in ours.row()["text"]
+    with archive(port=port) as pacs:
+        ours.until(DeliveryState.DELIVERED)
+    assert set(pacs.held) == {ours.uid("seg"), ours.uid("sr")}
 
 
-def _silent(connection: socket.socket) -> None:
-    while connection.recv(65536):
-        pass
+def test_one_that_stops_reading_is_left_after_the_time_out_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a C-STORE, of more than the buffers of both sides hold."""
+    large = {"EncapsulatedDocument": bytes(1 << 25)}
+    with site(tmp_path / "large", monkeypatch, kinds=("seg",), **large) as ours:
+        with no_reader() as port:
+            ours.due(port)
+            assert ours.step() is DeliveryState.RETRYING
+        assert ours.row()["text"].startswith("seg: no answer: timed out or connection lost")
+        with archive(port=port) as pacs:
+            ours.until(DeliveryState.DELIVERED)
+        assert pacs.held == {ours.uid("seg"): ours.data("seg")}
 
 
 def test_one_that_is_not_there_for_an_hour_gets_everything_when_it_is_back(ours: Site) -> None:

@@ -1,7 +1,6 @@
 """What a destination does becomes a verdict for each object, and never an error."""
 
 import socket
-import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,6 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     CTImageStorage,
     EnhancedSRStorage,
-    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     RLELossless,
     SecondaryCaptureImageStorage,
@@ -31,12 +29,16 @@ from ich_node.selftest.series import save
 from ich_node.uids import IMPLEMENTATION_CLASS_UID
 from tests.support.peers import (
     ABORT,
+    accept_then_half_an_answer,
+    accept_then_silence,
     bare_server,
     data_of,
     destination,
+    no_reader,
     pacs,
     read_pdu,
     reject,
+    silent,
     small_object,
 )
 from tests.support.series import head_series, write
@@ -290,11 +292,6 @@ def test_an_association_that_ends_just_before_an_object_costs_no_waiting(
     assert time.monotonic() - began < scu._DIMSE_S / 4
 
 
-def _silent(connection: socket.socket) -> None:
-    while connection.recv(65536):
-        pass
-
-
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait half a second where it would be minutes."""
@@ -306,35 +303,32 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_destination_that_never_answers_the_request_is_tried_again(
     objects: list[tuple[str, Path]],
 ) -> None:
-    with bare_server(_silent) as port:
+    with bare_server(silent) as port:
         verdicts = send(destination(port), "ICH_NODE", objects)
     assert said(verdicts) == [("seg", None, False, True), ("sr", None, False, True)]
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("talk", [accept_then_silence, accept_then_half_an_answer])
 def test_a_destination_that_never_answers_an_object_is_tried_again(
-    objects: list[tuple[str, Path]],
+    objects: list[tuple[str, Path]], talk: Callable[[socket.socket], None]
 ) -> None:
-    with bare_server(_accept_then_silence) as port:
+    with bare_server(talk) as port:
         verdicts = send(destination(port), "ICH_NODE", objects)
     assert said(verdicts) == [("seg", None, False, True), ("sr", None, False, True)]
     assert verdicts[0].text == "no answer: timed out or connection lost"
 
 
-def _accept_then_silence(connection: socket.socket) -> None:
-    """Accept every context in Explicit VR Little Endian (PS3.8 9.3.3), then only read."""
-    request = read_pdu(connection)
-    syntax = str(ExplicitVRLittleEndian).encode()
-    name = b"1.2.840.10008.3.1.1.1"
-    items = struct.pack(">BxH", 0x10, len(name)) + name
-    for identifier in (1, 3, 5, 7):
-        item = struct.pack(">BxBx", identifier, 0) + struct.pack(">BxH", 0x40, len(syntax)) + syntax
-        items += struct.pack(">BxH", 0x21, len(item)) + item
-    maximum = struct.pack(">BxHL", 0x51, 4, 16384)
-    items += struct.pack(">BxH", 0x50, len(maximum)) + maximum
-    body = request[6:74] + items
-    connection.sendall(struct.pack(">BxL", 0x02, len(body)) + body)
-    _silent(connection)
+@pytest.mark.usefixtures("impatient")
+def test_a_destination_that_stops_reading_in_the_middle_of_an_object_is_tried_again(
+    objects: list[tuple[str, Path]],
+) -> None:
+    """The object is larger than what the buffers of both sides take."""
+    _kind, path = objects[0]
+    save(small_object(1, sop_class=SegmentationStorage, EncapsulatedDocument=bytes(1 << 25)), path)
+    with no_reader() as port:
+        verdicts = send(destination(port), "ICH_NODE", objects)
+    assert said(verdicts) == [("seg", None, False, True), ("sr", None, False, True)]
 
 
 def test_a_file_of_ours_that_is_gone_or_damaged_is_not_the_destinations_fault(
@@ -361,8 +355,8 @@ def test_an_echo_is_answered() -> None:
     [
         (answering(b""), "ended without an answer"),
         (answering(reject(1, 1, 7)), "called AE title not recognised"),
-        (_silent, "ended without an answer"),
-        (_accept_then_silence, "did not answer the C-ECHO"),
+        (silent, "ended without an answer"),
+        (accept_then_silence, "did not answer the C-ECHO"),
     ],
     ids=["closed", "rejected", "silent", "silent later"],
 )

@@ -101,9 +101,12 @@ class Site:
 
 @contextmanager
 def site(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...] = ("seg", "sr", "sc")
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kinds: tuple[str, ...] = ("seg", "sr", "sc"),
+    **values: Any,
 ) -> Iterator[Site]:
-    """A database in which one series is reported and its objects are kept."""
+    """A database in which one series is reported and its objects are kept, with these `values`."""
     clock = Clock()
     for module in (deliveries, proofs, proof):
         monkeypatch.setattr(module, "time", SimpleNamespace(time=clock.time))
@@ -115,7 +118,8 @@ def site(
     for number, (kind, sop_class) in enumerate(CLASSES.items(), start=101):
         if kind in kinds:
             files[kind] = folder / f"{kind}.dcm"
-            save(small_object(number, sop_class=sop_class, Modality=kind.upper()), files[kind])
+            made = small_object(number, sop_class=sop_class, Modality=kind.upper(), **values)
+            save(made, files[kind])
     _report(engine, jobs, files)
     try:
         yield Site(engine, jobs, files, clock)

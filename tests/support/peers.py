@@ -125,29 +125,80 @@ def pacs(
 
 
 @contextmanager
-def bare_server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+def bare_server(talk: Callable[[socket.socket], None], port: int = 0) -> Iterator[int]:
     """A TCP server without DICOM; `talk` is given each connection, and it is closed after that."""
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", port))
     done = threading.Event()
+    talking: list[socket.socket] = []
 
     def serve() -> None:
         while not done.is_set():
             connection, _address = listening.accept()
+            talking[:] = [connection]
             with connection, suppress(OSError):
-                connection.settimeout(10)
+                connection.settimeout(60)
                 talk(connection)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    port = listening.getsockname()[1]
+    found = listening.getsockname()[1]
     try:
-        yield port
+        yield found
     finally:
         done.set()
+        for connection in talking:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection(("127.0.0.1", found), 1).close()
         thread.join(10)
         listening.close()
+
+
+def silent(connection: socket.socket) -> None:
+    """Read whatever comes, and never answer."""
+    while connection.recv(65536):
+        pass
+
+
+def accept(connection: socket.socket) -> None:
+    """Accept four presentation contexts in Explicit VR Little Endian (PS3.8 9.3.3)."""
+    request = read_pdu(connection)
+    syntax = _item(0x40, str(ExplicitVRLittleEndian).encode())
+    items = _item(0x10, b"1.2.840.10008.3.1.1.1")
+    for identifier in (1, 3, 5, 7):
+        items += _item(0x21, struct.pack(">BxBx", identifier, 0) + syntax)
+    items += _item(0x50, _item(0x51, struct.pack(">L", 16384)))
+    connection.sendall(_pdu(0x02, request[6:74] + items))
+
+
+def accept_then_silence(connection: socket.socket) -> None:
+    """Accept, then read whatever comes, and never answer."""
+    accept(connection)
+    silent(connection)
+
+
+def accept_then_half_an_answer(connection: socket.socket) -> None:
+    """Accept, and stop in the middle of the header of a PDU that should be the answer."""
+    accept(connection)
+    connection.sendall(_pdu(0x04, bytes(100))[:4])
+    silent(connection)
+
+
+@contextmanager
+def no_reader(port: int = 0) -> Iterator[int]:
+    """A peer that accepts, then reads nothing more: what is sent fills the buffers and stands."""
+    over = threading.Event()
+
+    def talk(connection: socket.socket) -> None:
+        accept(connection)
+        over.wait(120)
+
+    with bare_server(talk, port) as found:
+        try:
+            yield found
+        finally:
+            over.set()
 
 
 def read_pdu(connection: socket.socket) -> bytes:

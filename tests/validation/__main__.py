@@ -1,9 +1,9 @@
 """Judge every object of varied studies by dciodvfy, dcentvfy and PixelMed's validator of SR.
 
-python -m tests.validation [--out out/validation] [STUDY ...]
+python -m tests.validation [--out out/validation] [--without-pixelmed] [STUDY ...]
 
 Ends with 1 where dciodvfy or dcentvfy has an error, PixelMed has one about a positive report, or a
-study did not come out as it should.
+study did not come out as it should; with 2, before anything is built, where one of them is missing.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from pathlib import Path
 
 from ich_node import logs
 from tests.conftest import SHARED
-from tests.support.validators import has_pixelmed
+from tests.support.validators import missing_validators
 from tests.validation.checking import REPAIRED, Built, Tally, build, judge, why
 from tests.validation.studies import POSITIVE, STUDIES, real_studies
 
-_NO_PIXELMED = (
-    "PixelMed: skipped, for want of Java or of /usr/share/java/pixelmed.jar "
-    "(apt-get install default-jre-headless libpixelmed-java)"
-)
+_NO_PIXELMED = "PixelMed: left out, as asked"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="validation", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("out/validation"))
     parser.add_argument("studies", nargs="*", metavar="STUDY", help="only those of these names")
-    asked = parser.parse_args()
+    parser.add_argument("--without-pixelmed", action="store_true", help="leave its validator out")
+    asked = parser.parse_args(arguments)
+    if missing := missing_validators(with_pixelmed=not asked.without_pixelmed):
+        print("\n".join(missing), file=sys.stderr)
+        return 2
     every = [*STUDIES, *real_studies(SHARED / "data")]
     chosen = [study for study in every if not asked.studies or study.name in asked.studies]
     shutil.rmtree(asked.out, ignore_errors=True)
@@ -41,7 +42,8 @@ def main() -> int:
     began, tally, built = time.monotonic(), Tally(), []
     for seed, study in enumerate(chosen):
         one = build(study, asked.out / f"{seed:02d}", seed)
-        judge(one, tally, asked.out / f"{seed:02d}" / "utf-8", with_pixelmed=has_pixelmed())
+        utf8 = asked.out / f"{seed:02d}" / "utf-8"
+        judge(one, tally, utf8, with_pixelmed=not asked.without_pixelmed)
         built.append(one)
         forms = ", ".join(f"{n} {form}" for form, n in Counter(f for f, _ in one.objects).items())
         print(f"{seed + 1:3} of {len(chosen)}: {study.name}: {forms}", file=sys.stderr, flush=True)

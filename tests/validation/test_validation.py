@@ -5,8 +5,10 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from ich_node import logs
+from tests.support import validators
 from tests.support.validators import pixelmed
-from tests.validation.__main__ import faults, report
+from tests.validation.__main__ import faults, main, report
 from tests.validation.checking import Built, Tally, build, judge, plain, why
 from tests.validation.studies import STUDIES
 
@@ -70,6 +72,30 @@ def test_what_is_broken_is_a_fault(tmp_path: Path) -> None:
     assert found[0] == "one bleed: expected positive, came negative"
     assert any("SegmentLabel" in text and "seg: Error" in text for text in found)
     assert any("PatientName" in text and "study: Error" in text for text in found)
+
+
+def test_a_missing_validator_ends_it_at_once_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr(validators, "_PIXELMED", tmp_path / "pixelmed.jar")
+    assert main(["--out", str(out)]) == 2
+    assert "PixelMed is missing" in capsys.readouterr().err
+    monkeypatch.setattr(validators, "_DICOM3TOOLS", tmp_path)
+    assert main(["--out", str(out), "--without-pixelmed"]) == 2
+    said = capsys.readouterr().err
+    assert "dciodvfy is missing" in said
+    assert "dcentvfy is missing" in said
+    assert not out.exists()
+
+
+def test_pixelmed_is_left_out_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(validators, "_PIXELMED", tmp_path / "pixelmed.jar")
+    monkeypatch.setattr(logs, "configure", lambda *_: None)  # it is for the whole process
+    assert main(["--out", str(tmp_path / "out"), "--without-pixelmed", "two patients"]) == 0
+    assert "PixelMed: left out, as asked" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 // asked: {playwright, chromium, origin, study, folder, slices, instance, open}
 //   instance  the slice to look at, by Instance Number, before and after
 //   open      how a line of a thumbnail begins that is opened by a double click: "SEG", "SR", ...
-// told: {before, after, box, errors, text, rows}
+// told: {before, after, box, errors, text, rows, warned, opened_at}
+//   warned    the rows with a sign that the viewer cannot show what they stand for
+//   opened_at the slice that opening it turned to
 import { pathToFileURL } from 'node:url';
 
 const asked = JSON.parse(process.argv[2]);
@@ -41,6 +43,7 @@ try {
   await settled(page);
   const rows = page.locator('[data-cy^=study-browser-thumbnail]');
   told.rows = await rows.allInnerTexts();
+  told.warned = await rows.filter({ has: page.locator('[id=status-warning]') }).allInnerTexts();
 
   if (asked.instance) await turnTo(page, asked.instance);
   told.before = await picture(page, 'before');
@@ -50,6 +53,7 @@ try {
     if (place < 0) throw new Error(`no series whose description begins with ${asked.open}`);
     await rows.nth(place).dblclick();
     await settled(page);
+    told.opened_at = await shown(page);
     if (asked.instance) await turnTo(page, asked.instance);
   }
   told.after = await picture(page, 'after');

@@ -37,7 +37,22 @@ def series(seed: int, bleeds: bool = True) -> list[Dataset]:
 
 def telling_slice() -> int:
     """Return the index of the slice whose bleed differs most from those of both its neighbours."""
-    areas = (hu_of(True) == BLOOD_HU).sum((1, 2)).astype(float)
+    areas = _areas()
     inside = np.flatnonzero(areas > 0.2 * areas.max())
     least = [min(abs(areas[i] - areas[i - 1]), abs(areas[i] - areas[i + 1])) for i in inside]
     return int(inside[int(np.argmax(least))])
+
+
+def largest_slice() -> int:
+    """Return the index of the slice with most of the bleed."""
+    return int(np.argmax(_areas()))
+
+
+def volume_ml() -> float:
+    """Return the volume of the bleed, mL."""
+    return float(_areas().sum() * np.prod(SPACING_MM) / 1000)
+
+
+def _areas() -> npt.NDArray[np.float64]:
+    """Return the voxels of the bleed in each slice."""
+    return (hu_of(True) == BLOOD_HU).sum((1, 2)).astype(float)

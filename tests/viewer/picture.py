@@ -1,4 +1,4 @@
-"""What two screenshots show: the bright bleed before, the coloured overlay after; no more is asked.
+"""What two screenshots show: the bright bleed before, what marks it after; no more is asked.
 
 Nothing inside the viewer is consulted, so nothing in it can make a wrong picture look right.
 """
@@ -22,14 +22,15 @@ _BLEED = (171, 250)
 _COLOURED = 40
 # Corner texts and the scroll bar stand at the border of the picture.
 _MARGIN_PX = 80
+_BETWEEN_DASHES = np.ones((7, 7))
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """How an overlay lies on the bleed that it marks.
+    """How an overlay, or what an outline encloses, lies on the bleed that it marks.
 
     ``shift_px`` is the distance of the centroids in screen pixels; ``colour_before`` counts the
-    coloured pixels before the overlay was opened.
+    coloured pixels before the result was opened.
     """
 
     dice: float
@@ -51,16 +52,29 @@ def compare(before: Path, after: Path, box: Mapping[str, float]) -> Overlay:
     box
         Of the image in them: ``x``, ``y``, ``width``, ``height``, screen pixels.
     """
-    without, with_it = (_inside(path, box) for path in (before, after))
+    return _lying(before, box, _chroma(_inside(after, box)) > _COLOURED)
+
+
+def compare_outline(before: Path, after: Path, box: Mapping[str, float]) -> Overlay:
+    """Measure likewise what a green outline encloses; it may be dashed, with text beside it."""
+    red, green, blue = np.moveaxis(_inside(after, box), -1, 0)
+    line = green - np.maximum(red, blue) > _COLOURED
+    closed = ndimage.binary_dilation(line, _BETWEEN_DASHES)
+    enclosed = ndimage.binary_erosion(ndimage.binary_fill_holes(closed), _BETWEEN_DASHES)
+    return _lying(before, box, _largest(enclosed))
+
+
+def _lying(before: Path, box: Mapping[str, float], mark: Mask) -> Overlay:
+    without = _inside(before, box)
     bleed = _bleed(without)
-    overlay = _chroma(with_it) > _COLOURED
-    if not bleed.any() or not overlay.any():
-        return Overlay(0.0, float("inf"), int((_chroma(without) > _COLOURED).sum()))
-    centres = [np.argwhere(mask).mean(0) for mask in (bleed, overlay)]
+    colour = int((_chroma(without) > _COLOURED).sum())
+    if not bleed.any() or not mark.any():
+        return Overlay(0.0, float("inf"), colour)
+    centres = [np.argwhere(mask).mean(0) for mask in (bleed, mark)]
     return Overlay(
-        dice=float(2 * (bleed & overlay).sum() / (bleed.sum() + overlay.sum())),
+        dice=float(2 * (bleed & mark).sum() / (bleed.sum() + mark.sum())),
         shift_px=float(np.linalg.norm(centres[0] - centres[1])),
-        colour_before=int((_chroma(without) > _COLOURED).sum()),
+        colour_before=colour,
     )
 
 
@@ -89,10 +103,15 @@ def _bleed(pixels: npt.NDArray[np.int16]) -> Mask:
     low, high = _BLEED
     grey = pixels.mean(2)
     bright = (grey > low) & (grey < high) & (_chroma(pixels) <= _COLOURED)
-    thick = ndimage.binary_opening(bright, np.ones((7, 7)))
+    core = _largest(bright)
+    return np.asarray(bright & ndimage.binary_dilation(core, np.ones((7, 7))), np.bool_)
+
+
+def _largest(mask: Mask) -> Mask:
+    """Return the largest region without what is thin."""
+    thick = ndimage.binary_opening(mask, np.ones((7, 7)))
     regions, count = ndimage.label(thick)
     if not count:
-        return np.zeros_like(bright)
+        return np.zeros_like(mask)
     sizes = ndimage.sum_labels(thick, regions, range(1, count + 1))
-    core = regions == 1 + int(np.argmax(sizes))
-    return np.asarray(bright & ndimage.binary_dilation(core, np.ones((7, 7))), np.bool_)
+    return np.asarray(regions == 1 + int(np.argmax(sizes)), np.bool_)
