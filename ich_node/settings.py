@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -221,6 +223,12 @@ class Retention(_Section):
     max_gb: Annotated[float, Field(ge=0)] = 0
 
 
+class Audit(_Section):
+    """The audit trail: how long it is kept (days; 0: for ever)."""
+
+    days: Annotated[int, Field(ge=0)] = 0
+
+
 class Settings(BaseSettings):
     """The whole configuration. Paths are absolute once loaded by `load_settings`."""
 
@@ -240,6 +248,7 @@ class Settings(BaseSettings):
     report: Report = Report()
     tls: Tls = Tls()
     retention: Retention = Retention()
+    audit: Audit = Audit()
 
     @model_validator(mode="after")
     def _names_fit(self) -> Settings:
@@ -265,6 +274,12 @@ class Settings(BaseSettings):
                 )
                 raise ValueError(msg)
         return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all values in effect, from wherever they come: which configuration this is."""
+        values = self.model_dump(mode="json")
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @property
     def database_url(self) -> str:

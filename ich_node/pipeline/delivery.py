@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from dbos import DBOS
 
@@ -89,9 +90,15 @@ def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> Non
         text = f"a kept object cannot be read: {logs.cause(error)['error']}"
         ended = Ended(DeliveryEvent.REFUSED, text)
     faults.point("deliver.sent", key)
+    ended = replace(ended, peer=_peer(destination))
     state = deliveries.record(deliverer.engine, deliverer.jobs, key, name, attempt, ended)
     faults.point("deliver.committed", key)
     _log.info("delivery", revision=key, destination=name, state=str(state), text=ended.text)
+
+
+def _peer(destination: Destination) -> dict[str, Any]:
+    """Where something was sent to, for the trail."""
+    return destination.model_dump(include={"ae_title", "host", "port", "tls"})
 
 
 def _send(

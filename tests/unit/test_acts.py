@@ -1,6 +1,8 @@
 """The commands that hold and release a destination, and what people are shown of it."""
 
 import json
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,24 @@ def test_a_destination_must_be_named_and_known(config: Path, command: str) -> No
     assert done.exit_code == 2
     assert "no destination 'other'; configured: pacs" in done.stderr
     assert "--destination" in run(config, command).stderr
+
+
+def test_the_audit_trail_tells_who_asked_for_what_and_that_it_was_read(config: Path) -> None:
+    run(config, "resend", "1.2", "--destination", "pacs")
+    asked = "`ich-node resend 1.2` by "
+    assert asked in run(config, "audit").output
+    entries = json.loads(run(config, "audit", "--json", "--study", "1.2").output)
+    assert {entry["study_instance_uid"] for entry in entries} == {"1.2"}
+    [of_resend] = [entry for entry in entries if entry["kind"] == "asked"]
+    assert of_resend["data"] == {
+        "user": pwd.getpwuid(os.getuid()).pw_name,
+        "command": "resend",
+        "destinations": ["pacs"],
+    }
+    everything = run(config, "audit", "--json").output
+    assert [entry["kind"] for entry in json.loads(everything)][-2:] == ["trail_read"] * 2
+    assert "P1" not in everything  # the Patient ID
+
+
+def test_a_span_without_entries_is_an_empty_list(config: Path) -> None:
+    assert json.loads(run(config, "audit", "--json", "--until", "1999-12-31").output) == []
