@@ -7,6 +7,7 @@ at once.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 from dataclasses import asdict
@@ -42,6 +43,7 @@ def main() -> None:
 
     Research use only. Not a medical device.
     """
+    os.umask(0o077)  # whatever is written may hold images or names of patients
 
 
 @main.command()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -12,6 +14,7 @@ from pydicom.uid import SegmentationStorage
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
 from ich_node.deliver.standin import StandInPacs
 from ich_node.selftest.series import write_series
+from tests.support.modes import open_to_others
 from tests.support.sender import store
 from training.simulate import simulate_head
 
@@ -37,10 +40,22 @@ def delivery(node: RunningNode, paths: list[Path], state: str) -> dict:
     return wait_for(look, _DEADLINE_S, f"delivery in state {state}")
 
 
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    """What a shell has, whatever tests before made of it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
 def test_results_wait_for_a_pacs_that_is_away(
     tmp_path: Path, series: list[Path], tiny_bundle: Path
 ) -> None:
-    """Refused connections are tried again; once there, the PACS gets everything once."""
+    """Refused connections are tried again; once there, the PACS gets everything once.
+
+    Nobody else may read anything of what the node wrote meanwhile.
+    """
     pacs_port, port = free_port(), free_port()
     config = configuration(
         tmp_path, port, [("pacs", "PACS", pacs_port)], bundle=str(tiny_bundle), quiet_seconds=0.5
@@ -57,6 +72,7 @@ def test_results_wait_for_a_pacs_that_is_away(
     assert done["attempt"] >= 2
     received = Counter(pydicom.dcmread(path).Modality for path in pacs.received())
     assert received == {"SEG": 1, "SR": 1}
+    assert open_to_others(tmp_path / "ich-node-data") == []
 
 
 def test_a_permanent_refusal_stops_and_names_the_object(
