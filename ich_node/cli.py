@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import sys
 from dataclasses import asdict
 from datetime import time
@@ -221,6 +222,7 @@ def show(study_uid: str, config: Path | None, as_json: bool) -> None:
 @click.option("--since", metavar="DATE", callback=moment(time.min), help="Not before; UTC.")
 @click.option("--until", metavar="DATE", callback=moment(time.max), help="Not after; UTC.")
 @click.option("--study", metavar="STUDY_UID", help="Only of this study.")
+@click.option("--dicom", is_flag=True, help="As DICOM audit messages (PS3.15 A.5), one a line.")
 @json_option
 @clear_errors
 def audit(
@@ -228,18 +230,29 @@ def audit(
     since: float | None,
     until: float | None,
     study: str | None,
+    dicom: bool,
     as_json: bool,
 ) -> None:
     """Export the audit trail: who sent, asked and was refused, what ran, what left and arrived.
 
-    It holds no identity of a patient. That it was read is its next entry.
+    It holds no identity of a patient; with --dicom the Patient ID, unless [audit] says otherwise.
+    That it was read is its next entry.
     """
-    engine = open_database(load_settings(config))
+    if dicom and as_json:
+        raise click.UsageError("--dicom and --json: give one of them")
+    settings = load_settings(config)
+    engine = open_database(settings)
     span = trail.Span(since, until, study)
     newest = trail.newest(engine)
     trail.was_read(engine, span)
     found = trail.entries(engine, span, until=newest)
-    if as_json:
+    if dicom:
+        from ich_node.audit.messages import messages, reporter
+
+        by = reporter(settings, socket.gethostname())
+        for entry in found:
+            click.echo("".join(f"{text}\n" for text in messages(entry, by)), nl=False)
+    elif as_json:
         views.print_trail_as_json(found)
     else:
         views.print_trail(found)

@@ -173,6 +173,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
 
 def run_deliverer(settings: Settings, parent: int | None) -> None:
     """Deliver results until told to stop, each destination in a queue of its own."""
+    from ich_node.audit import forward
     from ich_node.pipeline import commitment, delivery
     from ich_node.pipeline import engine as durable
     from ich_node.tls import client_context
@@ -207,6 +208,9 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
             lambda: commitment.report_owed(store, ours, settings.destinations, settings.tls),
         )
         _in_background([reports])  # a peer that hangs must not hold up the others
+        if settings.audit.sinks:
+            messages = forward.forwarder(store, settings)
+            _in_background([_Duty(forward.PERIOD_S, messages.look)])
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),

@@ -135,7 +135,7 @@ def carry_out(engine: Engine, settings: Settings, planned: Plan) -> Plan:
 
 def purge(engine: Engine, settings: Settings) -> None:
     """Delete what has outlived its time; a regular duty of the receiver."""
-    if gone := trail.prune(engine, settings.audit.days):
+    if gone := trail.prune(engine, settings.audit.days, settings.audit.sinks):
         _log.info("entries of the audit trail deleted", entries=gone, days=settings.audit.days)
     done = carry_out(engine, settings, plan(engine, settings, time.time()))
     if done.deletions:
