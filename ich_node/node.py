@@ -99,7 +99,7 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
 
         bell, asleep_until, at_hand = _bell(settings), 0.0, AtHand()
         answered = threading.Event()
-        completion = Completion(engine, jobs, began, askers(settings, answered.set))
+        completion = Completion(engine, jobs, began, askers(settings, answered.set, engine))
 
         def look() -> None:
             nonlocal asleep_until

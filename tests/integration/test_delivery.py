@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,17 @@ def delivery(node: RunningNode, paths: list[Path], state: str) -> dict:
     return wait_for(look, _DEADLINE_S, f"delivery in state {state}")
 
 
+# EventID and outcome of audit messages (PS3.15 A.5.3).
+TOLD = {("110100", "0"), ("110102", "0"), ("110104", "0"), ("110104", "4"), ("110103", "0")}
+
+
+def told(folder: Path) -> set[tuple[str, ...]]:
+    path = folder / "ich-node-data" / "audit.xml"
+    text = path.read_text() if path.is_file() else ""
+    both = r'EventOutcomeIndicator="(\d+)"><EventID csd-code="(\d+)"'
+    return {(event, outcome) for outcome, event in re.findall(both, text)}
+
+
 @pytest.fixture
 def usual_umask() -> Iterator[None]:
     """What a shell has, whatever tests before made of it."""
@@ -54,12 +66,15 @@ def test_results_wait_for_a_pacs_that_is_away(
 ) -> None:
     """Refused connections are tried again; once there, the PACS gets everything once.
 
-    Nobody else may read anything of what the node wrote meanwhile.
+    Nobody else may read anything of what the node wrote meanwhile, and the audit messages tell of
+    it: what came, the analysis, what the PACS did not get, and what it got.
     """
     pacs_port, port = free_port(), free_port()
     config = configuration(
         tmp_path, port, [("pacs", "PACS", pacs_port)], bundle=str(tiny_bundle), quiet_seconds=0.5
     )
+    with config.open("a") as file:
+        file.write('[audit]\nfile = "ich-node-data/audit.xml"\n')
     with running_node(config, port) as node:
         assert set(store(port, series)) == {0}
         waiting = delivery(node, series, "retrying")
@@ -67,6 +82,7 @@ def test_results_wait_for_a_pacs_that_is_away(
         pacs = StandInPacs.start(tmp_path / "pacs", port=pacs_port)
         try:
             done = delivery(node, series, "delivered")
+            wait_for(lambda: told(tmp_path) >= TOLD, _DEADLINE_S, "the audit messages")
         finally:
             pacs.stop()
     assert done["attempt"] >= 2
