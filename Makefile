@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults soak validate test-viewer clean
+.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults soak validate test-viewer sbom audit-deps clean
 
 $(READY): pyproject.toml constraints.txt training/anatomy.txt
 	$(PYTHON) -m venv $(VENV)
@@ -66,6 +66,22 @@ test-viewer: $(READY)
 ## A million damaged PDUs over real sockets, 100,000 damaged files: the counts of what went wrong.
 soak: $(READY)
 	$(BIN)/python -m tests.soak
+
+TOOLS := out/tools
+
+$(TOOLS)/.ready: deploy/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --no-deps --requirement deploy/tools.txt
+	touch $@
+
+## What the environment is made of, as CycloneDX (JSON), into out/sbom.json.
+sbom: $(READY) $(TOOLS)/.ready
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
+	  --output-reproducible --output-format JSON --output-file out/sbom.json
+
+## Known vulnerabilities of the pinned dependencies. Asks PyPI: fails where that cannot be reached.
+audit-deps: $(TOOLS)/.ready
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
 
 clean:
 	rm -rf $(VENV) out

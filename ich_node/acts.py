@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from ich_node import views
 from ich_node.common import clear_errors, config_option, json_option, open_database, print_json
 from ich_node.errors import ConfigError
 from ich_node.settings import Settings, load_settings
+from ich_node.store import trail
 from ich_node.store.engine import Engine
 
 if TYPE_CHECKING:
@@ -29,9 +30,14 @@ def retry(study_uid: str, config: Path | None, as_json: bool) -> None:
     """Run again what failed, and send now what waits for its next attempt."""
     from ich_node.pipeline import again
 
-    settings = load_settings(config)
+    settings, asked = load_settings(config), _Asked("retry", study_uid)
     unasked = [item.name for item in settings.destinations if item.commitment == "off"]
-    _ask(settings, as_json, lambda engine, jobs: again.retry(engine, jobs, study_uid, unasked))
+    _ask(
+        settings,
+        as_json,
+        asked,
+        lambda engine, jobs: again.retry(engine, jobs, study_uid, unasked),
+    )
 
 
 @click.command()
@@ -43,8 +49,8 @@ def reprocess(study_uid: str, config: Path | None, as_json: bool) -> None:
     """Analyse a study again. With the same model the kept objects are given again."""
     from ich_node.pipeline import again
 
-    settings = load_settings(config)
-    _ask(settings, as_json, lambda engine, jobs: again.reprocess(engine, jobs, study_uid))
+    settings, asked = load_settings(config), _Asked("reprocess", study_uid)
+    _ask(settings, as_json, asked, lambda engine, jobs: again.reprocess(engine, jobs, study_uid))
 
 
 @click.command()
@@ -59,7 +65,10 @@ def resend(study_uid: str, chosen: tuple[str, ...], config: Path | None, as_json
 
     settings = load_settings(config)
     names = _known(settings, chosen) or [item.name for item in settings.destinations]
-    _ask(settings, as_json, lambda engine, jobs: again.resend(engine, jobs, study_uid, names))
+    asked = _Asked("resend", study_uid, names)
+    _ask(
+        settings, as_json, asked, lambda engine, jobs: again.resend(engine, jobs, study_uid, names)
+    )
 
 
 @click.command()
@@ -73,7 +82,8 @@ def hold(chosen: tuple[str, ...], config: Path | None, as_json: bool) -> None:
 
     settings = load_settings(config)
     names = _known(settings, chosen)
-    _ask(settings, as_json, lambda engine, _jobs: again.hold(engine, names))
+    asked = _Asked("hold", destinations=names)
+    _ask(settings, as_json, asked, lambda engine, _jobs: again.hold(engine, names))
 
 
 @click.command()
@@ -87,7 +97,8 @@ def release(chosen: tuple[str, ...], config: Path | None, as_json: bool) -> None
 
     settings = load_settings(config)
     names = _known(settings, chosen)
-    _ask(settings, as_json, lambda engine, jobs: again.release(engine, jobs, names))
+    asked = _Asked("release", destinations=names)
+    _ask(settings, as_json, asked, lambda engine, jobs: again.release(engine, jobs, names))
 
 
 def _known(settings: Settings, chosen: Sequence[str]) -> list[str]:
@@ -105,14 +116,29 @@ def _known(settings: Settings, chosen: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _ask(settings: Settings, as_json: bool, command: Callable[[Engine, Jobs], list[str]]) -> None:
-    """Run a command that makes jobs due, and print what it did."""
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked for, as the audit trail keeps it."""
+
+    command: str
+    about: str = ""
+    destinations: Sequence[str] = ()
+
+
+def _ask(
+    settings: Settings,
+    as_json: bool,
+    asked: _Asked,
+    command: Callable[[Engine, Jobs], list[str]],
+) -> None:
+    """Run a command that makes jobs due, and print what it did; the trail tells who asked."""
     from ich_node import node
     from ich_node.store.jobs import open_jobs
 
     engine = open_database(settings)
     jobs = open_jobs(settings.database_url)
     try:
+        trail.asked(engine, asked.command, asked.about, asked.destinations)
         done = command(engine, jobs)
         node.ring(settings)
     finally:
@@ -140,6 +166,8 @@ def purge(dry_run: bool, config: Path | None, as_json: bool) -> None:
     settings = load_settings(config)
     engine = open_database(settings)
     planned = stage.plan(engine, settings, datetime.now(UTC).timestamp())
+    if not dry_run:
+        trail.asked(engine, "purge")
     done = planned if dry_run else stage.carry_out(engine, settings, planned)
     if as_json:
         print_json({"dry_run": dry_run, **asdict(done)})

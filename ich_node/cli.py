@@ -7,21 +7,29 @@ at once.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import socket
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime, time
+from datetime import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ich_node import __version__, acts, logs, views
-from ich_node.common import clear_errors, config_option, json_option, open_database, print_json
+from ich_node.common import (
+    clear_errors,
+    config_option,
+    json_option,
+    moment,
+    open_database,
+    print_json,
+)
 from ich_node.settings import load_settings
 from ich_node.states import SeriesState
-from ich_node.store import overview
+from ich_node.store import overview, trail
 from ich_node.store.engine import Engine
 
 _TABLE_LIMIT = 50
@@ -36,6 +44,7 @@ def main() -> None:
 
     Research use only. Not a medical device.
     """
+    os.umask(0o077)  # whatever is written may hold images or names of patients
 
 
 @main.command()
@@ -128,32 +137,6 @@ def check(config: Path | None, as_json: bool) -> None:
     sys.exit(0 if all(item.ok for item in found) else 1)
 
 
-def _moment(
-    of_day: time,
-) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
-    """Read a date, at this time of its day, or a date and time; UTC where no zone is named.
-
-    What is returned reads it as seconds since the epoch.
-    """
-
-    def read(
-        _context: click.Context, _parameter: click.Parameter, value: str | None
-    ) -> float | None:
-        if value is None:
-            return None
-        try:
-            found = datetime.fromisoformat(value)
-        except ValueError:
-            raise click.BadParameter(
-                f"{value!r} is neither a date (2026-01-31) nor a date and time (2026-01-31T08:30)"
-            ) from None
-        if len(value) <= len("2026-01-31"):
-            found = datetime.combine(found, of_day)
-        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
-
-    return read
-
-
 @main.command()
 @config_option
 @click.option(
@@ -164,10 +147,10 @@ def _moment(
     help="Only studies with a series in this state; may be given again.",
 )
 @click.option(
-    "--since", metavar="DATE", callback=_moment(time.min), help="First image not before; UTC."
+    "--since", metavar="DATE", callback=moment(time.min), help="First image not before; UTC."
 )
 @click.option(
-    "--until", metavar="DATE", callback=_moment(time.max), help="First image not after; UTC."
+    "--until", metavar="DATE", callback=moment(time.max), help="First image not after; UTC."
 )
 @click.option("--patient-id", help="Only this Patient ID.")
 @click.option("--show-patient-id", is_flag=True, help="Show the Patient ID of each study.")
@@ -232,6 +215,47 @@ def show(study_uid: str, config: Path | None, as_json: bool) -> None:
         print_json(story)
     else:
         views.print_story(story)
+
+
+@main.command()
+@config_option
+@click.option("--since", metavar="DATE", callback=moment(time.min), help="Not before; UTC.")
+@click.option("--until", metavar="DATE", callback=moment(time.max), help="Not after; UTC.")
+@click.option("--study", metavar="STUDY_UID", help="Only of this study.")
+@click.option("--dicom", is_flag=True, help="As DICOM audit messages (PS3.15 A.5), one a line.")
+@json_option
+@clear_errors
+def audit(
+    config: Path | None,
+    since: float | None,
+    until: float | None,
+    study: str | None,
+    dicom: bool,
+    as_json: bool,
+) -> None:
+    """Export the audit trail: who sent, asked and was refused, what ran, what left and arrived.
+
+    It holds no identity of a patient; with --dicom the Patient ID, unless [audit] says otherwise.
+    That it was read is its next entry.
+    """
+    if dicom and as_json:
+        raise click.UsageError("--dicom and --json: give one of them")
+    settings = load_settings(config)
+    engine = open_database(settings)
+    span = trail.Span(since, until, study)
+    newest = trail.newest(engine)
+    trail.was_read(engine, span)
+    found = trail.entries(engine, span, until=newest)
+    if dicom:
+        from ich_node.audit.messages import messages, reporter
+
+        by = reporter(settings, socket.gethostname())
+        for entry in found:
+            click.echo("".join(f"{text}\n" for text in messages(entry, by)), nl=False)
+    elif as_json:
+        views.print_trail_as_json(found)
+    else:
+        views.print_trail(found)
 
 
 @main.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, time
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -61,3 +62,29 @@ def open_database(settings: Settings) -> Engine:
 def print_json(value: Any) -> None:  # noqa: ANN401  whatever JSON can hold
     """Print a value for machines."""
     click.echo(json.dumps(value, indent=2, default=str))
+
+
+def moment(
+    of_day: time,
+) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    """Read a date, at this time of its day, or a date and time; UTC where no zone is named.
+
+    What is returned reads it as seconds since the epoch.
+    """
+
+    def read(
+        _context: click.Context, _parameter: click.Parameter, value: str | None
+    ) -> float | None:
+        if value is None:
+            return None
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            raise click.BadParameter(
+                f"{value!r} is neither a date (2026-01-31) nor a date and time (2026-01-31T08:30)"
+            ) from None
+        if len(value) <= len("2026-01-31"):
+            found = datetime.combine(found, of_day)
+        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+
+    return read

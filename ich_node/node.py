@@ -29,7 +29,7 @@ from ich_node.pipeline.counting import askers
 from ich_node.pipeline.reconcile import Takeover
 from ich_node.settings import Settings
 from ich_node.store import jobs as job_port
-from ich_node.store import revisions
+from ich_node.store import revisions, trail, transfers
 from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
 from ich_node.supervise import Cause, supervise
 
@@ -87,17 +87,19 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
     """Receive until told to stop; find series complete, and look after the spool, meanwhile."""
     from ich_node.receive import audit  # the commands need neither
     from ich_node.receive.scp import start_receiver
+    from ich_node.receive.strangers import PERIOD_S
 
     with locks.take(_locks(settings), "receiver-0", wait_s=_patience_s(parent)):
         engine = prepare(settings)
         jobs = job_port.open_jobs(settings.database_url)
+        transfers.end(engine)  # those of a receiver that was killed
         receiver = start_receiver(settings, engine)
         began = time.time()
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
 
         bell, asleep_until, at_hand = _bell(settings), 0.0, AtHand()
         answered = threading.Event()
-        completion = Completion(engine, jobs, began, askers(settings, answered.set))
+        completion = Completion(engine, jobs, began, askers(settings, answered.set, engine))
 
         def look() -> None:
             nonlocal asleep_until
@@ -113,7 +115,8 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
         recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
         _in_background([whole, recent])  # a large spool takes minutes, or hours
-        _in_background([_Duty(purge.PERIOD_S, lambda: purge.purge(engine, settings))])
+        strangers = _Duty(PERIOD_S, receiver.strangers.look)
+        _in_background([_Duty(purge.PERIOD_S, lambda: purge.purge(engine, settings)), strangers])
         _in_background([_Duty(_COMPLETE_S, look)], at_hand, answered)
         _until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
@@ -170,6 +173,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
 
 def run_deliverer(settings: Settings, parent: int | None) -> None:
     """Deliver results until told to stop, each destination in a queue of its own."""
+    from ich_node.audit import forward
     from ich_node.pipeline import commitment, delivery
     from ich_node.pipeline import engine as durable
     from ich_node.tls import client_context
@@ -204,6 +208,9 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
             lambda: commitment.report_owed(store, ours, settings.destinations, settings.tls),
         )
         _in_background([reports])  # a peer that hangs must not hold up the others
+        if settings.audit.sinks:
+            messages = forward.forwarder(store, settings)
+            _in_background([_Duty(forward.PERIOD_S, messages.look)])
         duties = (
             _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
@@ -341,6 +348,7 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
         engine = prepare(settings)
         # What was at hand when all of it ended: the power failed, or somebody stopped the node.
         _forgive(engine, f"{WORKERS[0]}:")
+        trail.started(engine, settings.digest)
         supervise(
             {name: _command(name, config) for name in PROCESSES},
             _locks(settings),
@@ -348,6 +356,7 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
             when_ready=when_ready,
             on_death=lambda name, pid, cause: _judge(engine, name, pid, cause),
         )
+        trail.stopped(engine)
 
 
 def _judge(engine: Engine, name: str, pid: int, cause: Cause) -> None:

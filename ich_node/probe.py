@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from pydicom.uid import UID
 
 from ich_node import node
+from ich_node.audit import forward
 from ich_node.deliver.scu import echo
 from ich_node.errors import IchNodeError
 from ich_node.records import CheckItem
 from ich_node.settings import Destination, Settings
-from ich_node.store import deliveries, destinations
+from ich_node.store import deliveries, destinations, trail
 from ich_node.store.engine import DatabaseError, Engine, open_engine
 
 _MODEL_TIMEOUT_S = 300
@@ -30,7 +31,22 @@ def check(settings: Settings) -> list[CheckItem]:
         _try("database", lambda: _database(settings)),
         _try("model", lambda: _model(settings)),
     ]
-    return found + [_destination(settings, destination) for destination in settings.destinations]
+    found += [_destination(settings, destination) for destination in settings.destinations]
+    return found + [_try("audit", lambda: _audit(settings))] * bool(settings.audit.sinks)
+
+
+def _audit(settings: Settings) -> str:
+    """Reach every place that audit messages go to, send nothing, and say how much waits."""
+    engine = open_engine(settings.database_url)
+    said = []
+    for place in forward.forwarder(engine, settings).places:
+        try:
+            place.put([])
+        except OSError as error:
+            raise OSError(f"{place.sink} cannot be written: {error}") from error
+        waiting = trail.newest(engine) - trail.position(engine, place.sink)
+        said.append(f"{place.sink} can be written, {waiting} entries wait")
+    return "; ".join(said)
 
 
 def _destination(settings: Settings, destination: Destination) -> CheckItem:

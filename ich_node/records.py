@@ -61,6 +61,16 @@ class Received:
 
 
 @dataclass(frozen=True)
+class Sender:
+    """Who sends in one association: ``association`` names it, ``address`` is the peer's."""
+
+    association: str
+    calling_ae: str
+    address: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Arrival:
     """One instance of a series that is being received. ``received_at`` in seconds of the epoch."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 from collections.abc import Mapping
@@ -211,14 +212,28 @@ class Tls(_Section):
 
 
 class Retention(_Section):
-    """How long things are kept: days since the last image came, and since results were built.
-
-    0: no limit. Whatever is unread, unsent or not confirmed stays.
-    """
+    """Days since the last image came, and since results were built; 0: no limit."""
 
     originals_days: Annotated[int, Field(ge=0)] = 30
     results_days: Annotated[int, Field(ge=0)] = 0
     max_gb: Annotated[float, Field(ge=0)] = 0
+
+
+class Audit(_Section):
+    """The audit trail: how long it is kept (days), and where its messages go (PS3.15 A.5)."""
+
+    days: Annotated[int, Field(ge=0)] = 0
+    file: str = ""
+    syslog_host: str = ""
+    syslog_port: Port = 6514
+    syslog_tls: bool = True
+    patient_id: bool = True
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """Names of the places that get the messages, as their positions in the trail are kept."""
+        syslog = f"syslog:{self.syslog_host}:{self.syslog_port}"
+        return (f"file:{self.file}",) * bool(self.file) + (syslog,) * bool(self.syslog_host)
 
 
 class Settings(BaseSettings):
@@ -240,6 +255,7 @@ class Settings(BaseSettings):
     report: Report = Report()
     tls: Tls = Tls()
     retention: Retention = Retention()
+    audit: Audit = Audit()
 
     @model_validator(mode="after")
     def _names_fit(self) -> Settings:
@@ -249,13 +265,12 @@ class Settings(BaseSettings):
             if twice:
                 msg = f"{kind}: the name {twice[0]!r} is used twice; names must differ"
                 raise ValueError(msg)
-        for destination in self.destinations:
-            if destination.tls and not self.tls.ca:
-                msg = (
-                    f"destinations: {destination.name!r} has tls = true, which needs tls.ca: the "
-                    "file (PEM) with the certificates that sign the destination's"
-                )
-                raise ValueError(msg)
+        speak = [f"destinations: {it.name!r} has tls = true" for it in self.destinations if it.tls]
+        if self.audit.syslog_host and self.audit.syslog_tls:
+            speak.append("audit: syslog_tls = true")
+        if speak and not self.tls.ca:
+            asked = "the file (PEM) with the certificates that sign the other side's"
+            raise ValueError(f"{speak[0]}, which needs tls.ca: {asked}")
         known = {destination.name for destination in self.destinations}
         for source in self.sources:
             if source.query and source.query not in known:
@@ -265,6 +280,11 @@ class Settings(BaseSettings):
                 )
                 raise ValueError(msg)
         return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all values in effect, from wherever they come: which configuration this is."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property
     def database_url(self) -> str:
@@ -346,6 +366,8 @@ def _anchored(loaded: Settings, base: Path) -> Settings:
     files = {name: getattr(loaded.tls, name) for name in ("cert", "key", "ca")}
     anchored = {name: str(base / path) for name, path in files.items() if path}
     values["tls"] = loaded.tls.model_copy(update=anchored)
+    if loaded.audit.file:
+        values["audit"] = loaded.audit.model_copy(update={"file": str(base / loaded.audit.file)})
     bundle = loaded.model.bundle
     if "/" in bundle:
         values["model"] = loaded.model.model_copy(update={"bundle": str(base / bundle)})

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
+import click
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -19,6 +21,7 @@ from rich.text import Text
 from ich_node.pipeline.purge import Plan
 from ich_node.records import CheckItem
 from ich_node.selftest.report import Outcome, Report, Step
+from ich_node.store.trail import Entry
 
 _out = Console()
 _err = Console(stderr=True)
@@ -263,3 +266,21 @@ def _coloured(state: str) -> str:
 
 def _time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def print_trail(entries: Iterable[Entry]) -> None:
+    """Print the audit trail, one line an entry, however long it is."""
+    for entry in entries:
+        at = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        about = f" [study {entry.study_instance_uid}]" if entry.study_instance_uid else ""
+        _out.print(escape(f"{at} {entry.kind}: {entry.text}{about}"), soft_wrap=True)
+
+
+def print_trail_as_json(entries: Iterable[Entry]) -> None:
+    """Print the audit trail as one JSON list, written as it is read; no identity of a patient."""
+    opening = "["
+    for entry in entries:
+        told = {name: value for name, value in vars(entry).items() if name != "patient_id"}
+        click.echo(f"{opening}\n  {json.dumps(told)}", nl=False)
+        opening = ","
+    click.echo("\n]" if opening == "," else "[]")

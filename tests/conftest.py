@@ -38,6 +38,10 @@ _NEEDS = {
         has_pixelmed,
         "PixelMed is missing: install the Debian packages default-jre-headless, libpixelmed-java",
     ),
+    "systemd": (
+        lambda: shutil.which("systemd-analyze") is not None,
+        "systemd-analyze is missing: install the Debian package systemd",
+    ),
     "shared_data": (
         (SHARED / "data").is_dir,
         "the real head CT is missing: put the data folder beside the checkout",

@@ -25,6 +25,7 @@ from ich_node.records import CtVolume, Prediction, Refusal, Revision
 from ich_node.states import UNFINISHED, SeriesEvent
 from ich_node.store import deliveries, results, retention, revisions
 from ich_node.store.engine import DatabaseError, Engine, writing
+from ich_node.store.events import Facts
 from ich_node.store.jobs import ANALYSE_WORKFLOW
 
 _log = logs.get(__name__)
@@ -145,8 +146,9 @@ def _assemble(worker: Worker, revision: Revision) -> Timings:
     volume, took = stages.timed(lambda: stages.volume_of(revision.paths, worker.max_missing))
     worker.volumes[revision.key] = volume
     faults.point("assemble.done", revision.key)
-    facts = f"{len(volume.source.headers)} slices assembled in {took:.2f} s"
-    _advance(worker, revision, SeriesEvent.ASSEMBLED, facts)
+    slices = len(volume.source.headers)
+    text = f"{slices} slices assembled in {took:.2f} s"
+    _advance(worker, revision, SeriesEvent.ASSEMBLED, text, {"slices": slices})
     return {
         "receive": last - first,
         "complete": complete - last,
@@ -179,7 +181,8 @@ def _infer(worker: Worker, revision: Revision) -> Timings:
     faults.point("infer.done", revision.key)
     model = prediction.model
     how = f"{model.name} {model.version} on {model.device} in {model.precision}"
-    _advance(worker, revision, SeriesEvent.INFERRED, f"{how}, {took:.2f} s")
+    text = f"{how}, {took:.2f} s"
+    _advance(worker, revision, SeriesEvent.INFERRED, text, {"model": vars(model)})
     return {"infer": took}
 
 
@@ -252,10 +255,10 @@ def _prediction(worker: Worker, revision: Revision) -> Prediction:
 
 
 def _advance(
-    worker: Worker, revision: Revision, event: SeriesEvent, text: str, **values: object
+    worker: Worker, revision: Revision, event: SeriesEvent, text: str, facts: Facts
 ) -> None:
     with writing(worker.engine) as connection:
-        revisions.apply(connection, revision.key, event, text, **values)
+        revisions.apply(connection, revision.key, event, text, facts)
     _log.info(str(event), revision=revision.key, text=text)
 
 
@@ -272,6 +275,13 @@ def _finish(
             revision.key,
             event,
             text,
+            facts={
+                "model": told["model"],
+                "objects": [
+                    {"kind": one.kind, "uid": one.sop_instance_uid, "sha256": one.sha256}
+                    for one in objects
+                ],
+            },
             reason=told["reason"],
             reason_text=told["reason_text"],
             outcome=told,

@@ -11,6 +11,8 @@ from ich_node import logs
 from ich_node.complete.evidence import AGREE_S
 from ich_node.complete.snapshot import Count
 from ich_node.settings import Destination, Settings
+from ich_node.store import events
+from ich_node.store.engine import DatabaseError, Engine
 from ich_node.store.revisions import Receiving
 
 _log = logs.get(__name__)
@@ -21,10 +23,13 @@ _LONGEST_PAUSE_S = 60.0
 Ask = Callable[[str, str], "Future[int]"]
 
 
-def askers(settings: Settings, when_answered: Callable[[], None]) -> dict[str, Ask]:
+def askers(
+    settings: Settings, when_answered: Callable[[], None], engine: Engine | None = None
+) -> dict[str, Ask]:
     """Return how to ask the PACS of each source, by the source's name.
 
-    A thread for each PACS: one that hangs holds up its own sources only.
+    A thread for each PACS: one that hangs holds up its own sources only. What was asked enters the
+    audit trail in `engine`.
     """
     if not any(source.query for source in settings.sources):
         return {}
@@ -36,6 +41,8 @@ def askers(settings: Settings, when_answered: Callable[[], None]) -> dict[str, A
 
         def ask(study: str, series: str) -> Future[int]:
             asked = thread.submit(count, study, series)
+            if engine is not None:
+                asked.add_done_callback(partial(_note, engine, destination, study, series))
             asked.add_done_callback(lambda _: when_answered())
             return asked
 
@@ -44,6 +51,20 @@ def askers(settings: Settings, when_answered: Callable[[], None]) -> dict[str, A
     asked = {source.query for source in settings.sources}
     of_pacs = {item.name: asker(item) for item in settings.destinations if item.name in asked}
     return {source.name: of_pacs[source.query] for source in settings.sources if source.query}
+
+
+def _note(
+    engine: Engine, destination: Destination, study: str, series: str, answer: Future[int]
+) -> None:
+    """Enter a query that was answered in the trail."""
+    if answer.exception() is not None:
+        return
+    data = destination.model_dump(include={"ae_title", "host", "port", "tls"})
+    text = f"{destination.name} asked by C-FIND how many instances it holds: {answer.result()}"
+    try:
+        events.add(engine, "queried", text, study=study, series=series, data=data)
+    except DatabaseError as error:
+        _log.error("a query cannot be noted", **logs.cause(error))
 
 
 @dataclass

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from dbos import DBOS
 from pydicom.errors import InvalidDicomError
@@ -92,6 +93,7 @@ def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> Non
     except (OSError, *_UNSENDABLE) as error:
         ended = _unread(row, error)
     faults.point("deliver.sent", key)
+    ended = replace(ended, peer=_peer(destination))
     state = deliveries.record(deliverer.engine, deliverer.jobs, key, name, attempt, ended)
     faults.point("deliver.committed", key)
     _log.info("delivery", revision=key, destination=name, state=str(state), text=ended.text)
@@ -107,6 +109,11 @@ def _unread(row: DeliveryRow, error: Exception) -> Ended:
     awaited = row.state is DeliveryState.AWAITING
     event = DeliveryEvent.ASKED if awaited else DeliveryEvent.POSTPONED
     return Ended(event, f"{text}; next attempt in {pause:.0f} s", next_in_s=pause)
+
+
+def _peer(destination: Destination) -> dict[str, Any]:
+    """Where something was sent to, for the trail."""
+    return destination.model_dump(include={"ae_title", "host", "port", "tls"})
 
 
 def _send(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ich_node import logs
 from ich_node.settings import Retention, Settings
-from ich_node.store import retention
+from ich_node.store import retention, trail
 from ich_node.store.engine import Engine
 from ich_node.store.retention import Holding
 
@@ -135,6 +135,8 @@ def carry_out(engine: Engine, settings: Settings, planned: Plan) -> Plan:
 
 def purge(engine: Engine, settings: Settings) -> None:
     """Delete what has outlived its time; a regular duty of the receiver."""
+    if gone := trail.prune(engine, settings.audit.days, settings.audit.sinks):
+        _log.info("entries of the audit trail deleted", entries=gone, days=settings.audit.days)
     done = carry_out(engine, settings, plan(engine, settings, time.time()))
     if done.deletions:
         _log.info("deleted", studies=len(done.deletions), freed_mb=round(done.freed / 1e6))

@@ -111,6 +111,7 @@ def end(worker: Worker, revision: Revision, event: SeriesEvent, told: Mapping[st
             revision.key,
             event,
             told["reason_text"],
+            facts={"reason": told["reason"]},
             reason=told["reason"],
             reason_text=told["reason_text"],
             outcome=told,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import uuid
 from dataclasses import dataclass, field
 
 from ich_node import logs
@@ -22,10 +23,13 @@ from ich_node.receive.policy import (
     too_many,
     unsupported_version,
 )
+from ich_node.receive.strangers import Stranger, Strangers
 from ich_node.receive.wire import Broken, Gone, Message, Released, Wire, set_timeout
+from ich_node.records import Sender
 from ich_node.settings import Settings, Source
 from ich_node.states import AnnouncementState
-from ich_node.store import commitments
+from ich_node.store import commitments, transfers
+from ich_node.store.engine import DatabaseError
 
 _log = logs.get(__name__)
 
@@ -44,6 +48,7 @@ class Acceptor:
     intake: Intake
     peers: Peers
     stopping: threading.Event
+    strangers: Strangers
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class _Association:
     source: Source
     syntaxes: dict[int, str]
     maximum_pdu: int
+    sender: Sender
     reported: dict[int, str] = field(default_factory=dict)
 
 
@@ -84,11 +90,23 @@ def _converse(acceptor: Acceptor, connection: socket.socket, address: str) -> No
     if isinstance(verdict, Rejection):
         _log.warning("association rejected", address=address, cause=verdict.cause)
         connection.sendall(pdu.reject(verdict.result, verdict.source, verdict.reason))
+        titles = (request.calling_ae.strip(), request.called_ae.strip())
+        acceptor.strangers.refused(Stranger(address, verdict.cause, *titles))
         return
+    sender = Sender(uuid.uuid4().hex, request.calling_ae.strip(), address, verdict.name)
     try:
-        _establish(acceptor, connection, request, verdict)
+        _establish(acceptor, connection, request, verdict, sender)
     finally:
         acceptor.peers.leave()
+        _note_end(acceptor, sender)
+
+
+def _note_end(acceptor: Acceptor, sender: Sender) -> None:
+    """Enter in the trail what came; where that fails the next start of the receiver does."""
+    try:
+        transfers.end(acceptor.intake.engine, sender.association)
+    except DatabaseError as error:
+        _log.error("what an association brought is not noted yet", **logs.cause(error))
 
 
 def _read_request(connection: socket.socket) -> pdu.Request:
@@ -136,12 +154,16 @@ def _judge(acceptor: Acceptor, request: pdu.Request, address: str) -> Source | R
 
 
 def _establish(
-    acceptor: Acceptor, connection: socket.socket, request: pdu.Request, source: Source
+    acceptor: Acceptor,
+    connection: socket.socket,
+    request: pdu.Request,
+    source: Source,
+    sender: Sender,
 ) -> None:
     """Accept, and answer requests until the association ends."""
     decisions = contexts.decide(request.contexts)
     syntaxes = {one.context_id: one.transfer_syntax for one in decisions if one.result == 0}
-    association = _Association(request.calling_ae, source, syntaxes, request.maximum_pdu)
+    association = _Association(request.calling_ae, source, syntaxes, request.maximum_pdu, sender)
     set_timeout(connection, _NETWORK_TIMEOUT_S)
     connection.sendall(pdu.accept(request, decisions, _MAXIMUM_PDU, {services.COMMITMENT}))
     try:
@@ -253,6 +275,7 @@ def _store(acceptor: Acceptor, association: _Association, message: Message) -> A
         data=message.data,
         source=association.source,
         calling_ae=association.calling_ae,
+        sender=association.sender,
     )
     try:
         answer = take(acceptor.intake, incoming)

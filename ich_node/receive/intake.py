@@ -20,7 +20,7 @@ from ich_node.receive import header, spool
 from ich_node.receive.compare import Difference, Kind, compare
 from ich_node.receive.together import Together
 from ich_node.receive.whole import Buffer, Cut
-from ich_node.records import Placing, Received
+from ich_node.records import Placing, Received, Sender
 from ich_node.settings import Settings, Source
 from ich_node.store import events, instances, retention
 from ich_node.store.engine import Engine
@@ -39,7 +39,10 @@ WRONG_CLASS, CANNOT_UNDERSTAND, CONFLICT = 0xA900, 0xC000, 0xC001
 
 @dataclass(frozen=True)
 class Incoming:
-    """A C-STORE request: its UIDs, and its data set as it was sent."""
+    """A C-STORE request: its UIDs, and its data set as it was sent.
+
+    ``sender`` is None for what was found in the spool.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -47,6 +50,7 @@ class Incoming:
     data: Buffer
     source: Source
     calling_ae: str
+    sender: Sender | None = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,7 @@ def _entry(
         ),
     )
     quiet = incoming.source.quiet_seconds or intake.settings.completion.quiet_seconds
-    return Entry(received, incoming.source.priority, quiet)
+    return Entry(received, incoming.source.priority, quiet, incoming.sender)
 
 
 def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:

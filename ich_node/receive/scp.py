@@ -14,6 +14,7 @@ from ich_node.errors import ConfigError
 from ich_node.receive.association import Acceptor, hold
 from ich_node.receive.intake import Intake
 from ich_node.receive.peers import Peers
+from ich_node.receive.strangers import Stranger, Strangers
 from ich_node.settings import Settings
 from ich_node.store.engine import Engine
 from ich_node.tls import Renewed, server_context, why
@@ -28,7 +29,10 @@ _HANDSHAKE_S = 30.0
 
 
 class Receiver:
-    """A listening SCP, made by `start_receiver`: its TCP `port`, and the `intake` behind it."""
+    """A listening SCP, made by `start_receiver`.
+
+    It has its TCP `port`, the `intake` behind it, and the `strangers` that it refused.
+    """
 
     def __init__(
         self, listener: socket.socket, acceptor: Acceptor, secure: Renewed | None = None
@@ -37,6 +41,7 @@ class Receiver:
         self._secure = secure
         self.port = int(listener.getsockname()[1])
         self.intake = acceptor.intake
+        self.strangers = acceptor.strangers
         self._acceptor = acceptor
         self._peers = acceptor.peers
         self._connections: set[socket.socket] = set()
@@ -63,6 +68,7 @@ class Receiver:
             for connection in self._connections:
                 _wake(connection)
         self._peers.wait(_LAST_OBJECT_S)
+        self.strangers.look(ending=True)
 
     def _accept(self) -> None:
         while not self._stopped.is_set():
@@ -95,7 +101,9 @@ class Receiver:
                 connection = self._shaken(connection, self._secure)
             hold(self._acceptor, connection, address)
         except OSError as error:  # of the handshake
-            _log.warning("TLS was not agreed", address=address, cause=why(error))
+            cause = why(error)
+            _log.warning("TLS was not agreed", address=address, cause=cause)
+            self.strangers.refused(Stranger(address, f"TLS was not agreed: {cause}"))
         finally:
             with self._guard:
                 self._connections.discard(connection)
@@ -142,7 +150,8 @@ def start_receiver(settings: Settings, engine: Engine) -> Receiver:
             f"an address of this machine and a port that no other program holds"
         ) from error
     peers = Peers(settings.dicom.max_associations)
-    acceptor = Acceptor(settings, Intake(engine, settings), peers, threading.Event())
+    intake = Intake(engine, settings)
+    acceptor = Acceptor(settings, intake, peers, threading.Event(), Strangers(engine))
     return Receiver(listener, acceptor, secure)
 
 

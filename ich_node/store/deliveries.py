@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ from ich_node.states import (
 )
 from ich_node.store import destinations, proofs, revisions
 from ich_node.store.engine import Connection, Engine, reading, writing
+from ich_node.store.events import Facts
 from ich_node.store.jobs import Jobs, enqueue_delivery
 from ich_node.store.tables import delivery
 
@@ -54,7 +55,8 @@ class Ended:
     holds nothing any more. ``next_in_s`` are the seconds until the next attempt, None where there
     is none; ``proof`` says what confirms the delivery. ``read`` are the Transaction UIDs of the
     reports that this was decided from; ``blind`` says that there was none, so that one which has
-    come meanwhile is read first.
+    come meanwhile is read first. ``peer`` says
+    for the trail where it was sent to.
     """
 
     event: DeliveryEvent
@@ -65,6 +67,22 @@ class Ended:
     proof: str | None = None
     read: Collection[str] = ()
     blind: bool = False
+    peer: Facts = field(default_factory=dict)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the trail keeps beside the text: where to, and the answer to each object."""
+        answers = [
+            {
+                "kind": one.kind,
+                "sop_class_uid": one.sop_class_uid,
+                "uid": one.sop_instance_uid,
+                "status": one.status,
+                "stored": one.stored,
+            }
+            for one in self.verdicts
+        ]
+        return {**self.peer, "objects": answers, "proof": self.proof}
 
 
 @dataclass(frozen=True)
@@ -137,7 +155,8 @@ def record(
             return None
         if ended.blind and proofs.is_reported(connection, key, destination):
             ended = _READ_FIRST
-        state = _change(connection, row, ended.event, ended.text, **_values(row, ended))
+        values = _values(row, ended)
+        state = _change(connection, row, ended.event, ended.text, ended.facts, **values)
         proofs.spend(connection, ended.read)
         for uid in destinations.learn(connection, destination, ended.verdicts):
             said = f"{destination} does not accept {UID(uid).name}; it is offered again each time"
@@ -207,7 +226,7 @@ def ask(
         values |= {"verdicts": [], "proof": None}
     if event is DeliveryEvent.RETRY:  # what was refused for good is asked once more
         values |= {"verdicts": [item for item in row["verdicts"] if item["stored"]]}
-    _change(connection, row, event, text, **values)
+    _change(connection, row, event, text, {}, **values)
     _next_attempt(connection, jobs, row, delay_s)
     return True
 
@@ -257,7 +276,12 @@ def _row(connection: Connection, key: str, destination: str) -> sa.RowMapping:
 
 
 def _change(
-    connection: Connection, row: sa.RowMapping, event: DeliveryEvent, text: str, **values: object
+    connection: Connection,
+    row: sa.RowMapping,
+    event: DeliveryEvent,
+    text: str,
+    facts: Facts,
+    **values: object,
 ) -> DeliveryState:
     """Let an event happen to a delivery: its row, and a line in the story."""
     state = after(DELIVERIES, DeliveryState(row["state"]), event)
@@ -269,7 +293,8 @@ def _change(
     )
     if event not in _CARRIED_ON:
         proofs.close(connection, key, name)
-    revisions.note(connection, key, f"delivery_{event}", f"{name}: {text}")
+    said = {"destination": name, **facts}
+    revisions.note(connection, key, f"delivery_{event}", f"{name}: {text}", said)
     return state
 
 

@@ -1,4 +1,4 @@
-"""What happened to a study, in order: append-only, without the patient's identity."""
+"""What happened, in order: the audit trail. Append-only, without the patient's identity."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import sqlalchemy as sa
 from ich_node.store.engine import Connection, Engine, writing
 from ich_node.store.tables import event
 
+Facts = Mapping[str, Any]  # what an event keeps beside its text, for machines
+NO_FACTS: Facts = {}
+
 
 def add(
     engine: Engine,
@@ -19,7 +22,7 @@ def add(
     *,
     study: str | None = None,
     series: str | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: Facts | None = None,
 ) -> None:
     """Append one event in a transaction of its own."""
     with writing(engine) as connection:
@@ -33,7 +36,7 @@ def insert(
     *,
     study: str | None = None,
     series: str | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: Facts | None = None,
 ) -> None:
     """Append one event in the transaction that made it true."""
     connection.execute(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from ich_node.records import Arrival, Placing, Received
+from ich_node.records import Arrival, Placing, Received, Sender
 from ich_node.states import SERIES, SeriesEvent, SeriesState, after
-from ich_node.store import events
+from ich_node.store import events, transfers
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.prepared import Prepared
 from ich_node.store.tables import instance, result, series, study
@@ -125,11 +125,15 @@ def _placing(row: sa.RowMapping) -> Placing:
 
 @dataclass(frozen=True)
 class Entry:
-    """A new instance, and what its source says of the series: priority, and quiet time in s."""
+    """A new instance, and what its source says of the series: priority, and quiet time in s.
+
+    ``sender`` is None for what was found in the spool.
+    """
 
     received: Received
     priority: int
     quiet_seconds: float
+    sender: Sender | None = None
 
 
 def add(engine: Engine, received: Received, *, priority: int, quiet_seconds: float) -> None:
@@ -179,12 +183,18 @@ def _insert(engine: Engine, entries: Sequence[Entry]) -> None:
             if _STILL_RECEIVING.run(connection, uid=uid, now=now).rowcount == 0:
                 _add_study(connection, entry.received, now)
                 _touch_series(connection, entry, now)
+        senders = {(one.sender, one.received.study_instance_uid): None for one in entries}
+        for sender, study_uid in senders:
+            if sender is not None:
+                transfers.begin(connection, sender, study_uid, now)
         for entry in entries:
-            _NEW_INSTANCE.run(connection, **_row(entry.received, now))
+            _NEW_INSTANCE.run(connection, **_row(entry, now))
 
 
-def _row(received: Received, now: float) -> dict[str, object]:
+def _row(entry: Entry, now: float) -> dict[str, object]:
+    received = entry.received
     return {
+        "association": entry.sender.association if entry.sender is not None else None,
         "sop_instance_uid": received.sop_instance_uid,
         "series_instance_uid": received.series_instance_uid,
         "study_instance_uid": received.study_instance_uid,

@@ -13,6 +13,7 @@ from ich_node.records import Revision
 from ich_node.states import SERIES, UNFINISHED, SeriesEvent, SeriesState, after
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
+from ich_node.store.events import NO_FACTS, Facts
 from ich_node.store.jobs import Jobs, enqueue_analysis
 from ich_node.store.tables import instance, revision, revision_instance, series, study
 
@@ -147,23 +148,23 @@ def load(engine: Engine, key: str) -> Revision:
 
 
 def apply(
-    connection: Connection, key: str, event: SeriesEvent, text: str, **values: object
+    connection: Connection,
+    key: str,
+    event: SeriesEvent,
+    text: str,
+    facts: Facts = NO_FACTS,
+    **values: object,
 ) -> SeriesState:
-    """Let an event happen to a revision, and to its series while that has none newer.
+    """Let an event happen to a revision, and to its series if it is the newest; return its state.
 
     A change of state is one event row; a step that is run again changes none and leaves none.
 
     Parameters
     ----------
     text
-        What is shown to the administrator.
+        What is shown to the administrator; `facts` go beside it into the trail.
     values
         Further columns of the revision to set.
-
-    Returns
-    -------
-    SeriesState
-        The state that it has now.
 
     Raises
     ------
@@ -190,7 +191,7 @@ def apply(
         .values(state=state)
     )
     if state is not before or event in _ASKED:
-        note(connection, key, event, text)
+        note(connection, key, event, text, facts)
     return state
 
 
@@ -351,7 +352,7 @@ def forgive(engine: Engine, process: str, limit: int) -> list[str]:
     return keys
 
 
-def note(connection: Connection, key: str, kind: str, text: str) -> None:
+def note(connection: Connection, key: str, kind: str, text: str, facts: Facts = NO_FACTS) -> None:
     """Append an event to the story of a revision."""
     row = _names(connection, key)
     events.insert(
@@ -360,7 +361,7 @@ def note(connection: Connection, key: str, kind: str, text: str) -> None:
         text,
         study=row["study_instance_uid"],
         series=row["series_instance_uid"],
-        data={"revision": row["number"]},
+        data={"revision": row["number"], **facts},
     )
 
 

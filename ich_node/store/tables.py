@@ -18,6 +18,7 @@ metadata = sa.MetaData(
 
 _UID = sa.String(64)
 _KEY = sa.String(80)
+_ASSOCIATION = sa.String(32)
 
 study = sa.Table(
     "study",
@@ -69,6 +70,21 @@ instance = sa.Table(
     sa.Column("orientation", sa.Text),
     sa.Column("acquisition", sa.Integer),
     sa.Column("in_acquisition", sa.Integer),
+    # Which association brought it; null in rows of old versions, and of files found in the spool.
+    sa.Column("association", _ASSOCIATION),
+)
+
+# What one association brings of one study, from its first image there to its end.
+transfer = sa.Table(
+    "transfer",
+    metadata,
+    sa.Column("association", _ASSOCIATION, primary_key=True),
+    sa.Column("study_instance_uid", _UID, primary_key=True),
+    sa.Column("calling_ae", sa.String(16), nullable=False),
+    sa.Column("address", sa.String(45), nullable=False),
+    sa.Column("source", sa.String(32), nullable=False),
+    sa.Column("began_at", sa.Float, nullable=False),
+    sa.Column("ended_at", sa.Float, index=True),
 )
 
 revision = sa.Table(
@@ -195,6 +211,8 @@ announced = sa.Table(
     sa.Column("series_instance_uid", _UID, index=True),
 )
 
+# The trail: triggers of the database refuse to change a row of it, and to delete one that is not
+# older than `audit_pruning` says. A migration that makes this table anew must make them anew too.
 event = sa.Table(
     "event",
     metadata,
@@ -205,4 +223,19 @@ event = sa.Table(
     sa.Column("series_instance_uid", _UID, index=True),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("data", sa.JSON),
+)
+
+# Open only within the transaction that deletes what has outlived `[audit] days`; else empty.
+audit_pruning = sa.Table(
+    "audit_pruning",
+    metadata,
+    sa.Column("before", sa.Float, primary_key=True),
+)
+
+# Up to which event each place has got the audit messages.
+audit_position = sa.Table(
+    "audit_position",
+    metadata,
+    sa.Column("sink", sa.String(300), primary_key=True),
+    sa.Column("event_id", sa.Integer, nullable=False),
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -12,6 +15,7 @@ from pydicom.uid import SegmentationStorage
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
 from ich_node.deliver.standin import StandInPacs
 from ich_node.selftest.series import write_series
+from tests.support.modes import open_to_others
 from tests.support.sender import store
 from training.simulate import simulate_head
 
@@ -37,14 +41,40 @@ def delivery(node: RunningNode, paths: list[Path], state: str) -> dict:
     return wait_for(look, _DEADLINE_S, f"delivery in state {state}")
 
 
+# EventID and outcome of audit messages (PS3.15 A.5.3).
+TOLD = {("110100", "0"), ("110102", "0"), ("110104", "0"), ("110104", "4"), ("110103", "0")}
+
+
+def told(folder: Path) -> set[tuple[str, ...]]:
+    path = folder / "ich-node-data" / "audit.xml"
+    text = path.read_text() if path.is_file() else ""
+    both = r'EventOutcomeIndicator="(\d+)"><EventID csd-code="(\d+)"'
+    return {(event, outcome) for outcome, event in re.findall(both, text)}
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    """What a shell has, whatever tests before made of it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
 def test_results_wait_for_a_pacs_that_is_away(
     tmp_path: Path, series: list[Path], tiny_bundle: Path
 ) -> None:
-    """Refused connections are tried again; once there, the PACS gets everything once."""
+    """Refused connections are tried again; once there, the PACS gets everything once.
+
+    Nobody else may read anything of what the node wrote meanwhile, and the audit messages tell of
+    it: what came, the analysis, what the PACS did not get, and what it got.
+    """
     pacs_port, port = free_port(), free_port()
     config = configuration(
         tmp_path, port, [("pacs", "PACS", pacs_port)], bundle=str(tiny_bundle), quiet_seconds=0.5
     )
+    with config.open("a") as file:
+        file.write('[audit]\nfile = "ich-node-data/audit.xml"\n')
     with running_node(config, port) as node:
         assert set(store(port, series)) == {0}
         waiting = delivery(node, series, "retrying")
@@ -52,11 +82,13 @@ def test_results_wait_for_a_pacs_that_is_away(
         pacs = StandInPacs.start(tmp_path / "pacs", port=pacs_port)
         try:
             done = delivery(node, series, "delivered")
+            wait_for(lambda: told(tmp_path) >= TOLD, _DEADLINE_S, "the audit messages")
         finally:
             pacs.stop()
     assert done["attempt"] >= 2
     received = Counter(pydicom.dcmread(path).Modality for path in pacs.received())
     assert received == {"SEG": 1, "SR": 1}
+    assert open_to_others(tmp_path / "ich-node-data") == []
 
 
 def test_a_permanent_refusal_stops_and_names_the_object(

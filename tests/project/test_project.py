@@ -91,3 +91,49 @@ def test_every_fault_point_is_in_the_product() -> None:
         if f'faults.point("{name}"' not in said and name not in by_stage
     ]
     assert missing == []
+
+
+def test_nothing_evaluates_text_starts_a_shell_or_loads_a_pickle() -> None:
+    """By ruff's rules, everywhere, and without regard to any exception written in the code."""
+    rules = "S102,S307,S301,S302,S506,S602,S604,S605,S606,S609"
+    command = ["ruff", "check", "--isolated", "--ignore-noqa", "--select", rules, "."]
+    done = subprocess.run(
+        [sys.executable, "-m", *command], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_these_rules_see_what_they_must() -> None:
+    """Of the same rules, on code that breaks them; none is left out by the project's own choice."""
+    bad = (
+        "import os, pickle, subprocess\n"
+        "def bad(text):\n"
+        "    eval(text)\n"
+        "    exec(text)\n"
+        "    pickle.loads(text)\n"
+        "    subprocess.run(text, shell=True)\n"
+        "    os.system(text)\n"
+    )
+    for folder in ("ich_node", "training", "tests", "deploy"):
+        command = ["ruff", "check", "--config", str(ROOT / "pyproject.toml")]
+        name = ["--stdin-filename", str(ROOT / folder / "bad.py")]
+        done = subprocess.run(
+            [sys.executable, "-m", *command, "--output-format", "concise", *name, "-"],
+            input=bad,
+            capture_output=True,
+            text=True,
+        )
+        for rule in ("S307", "S102", "S301", "S602", "S605"):
+            assert rule in done.stdout, (folder, rule, done.stdout)
+
+
+def test_no_key_of_the_configuration_holds_a_secret() -> None:
+    """Keys and certificates are files; a password has no place in a file that people copy."""
+    words = ("pass", "secret", "token", "credential")
+    keys = [
+        key
+        for section in Settings.model_fields.values()
+        for key in getattr(section.annotation, "model_fields", {})
+    ]
+    assert "cert" in keys
+    assert [key for key in keys if any(word in key for word in words)] == []

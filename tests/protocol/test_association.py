@@ -19,6 +19,8 @@ from ich_node.errors import ConfigError
 from ich_node.receive import association as association_module
 from ich_node.receive.scp import start_receiver
 from ich_node.settings import Source
+from ich_node.store import trail
+from ich_node.store.tables import instance
 from ich_node.uids import IMPLEMENTATION_CLASS_UID
 from tests.support.peers import (
     Listening,
@@ -71,7 +73,42 @@ def test_a_stranger_is_rejected_with_the_reason_and_one_line_names_the_cause(
         assert answer_to(node.receiver.port, **titles) == reject(*expected)
         (line,) = said
         assert words in line["cause"]
+        [entry] = wait_for(lambda: list(trail.entries(node.engine)), 10, "the entry in the trail")
+        noted = entry.data
+        assert (noted["address"], noted["cause"]) == ("127.0.0.1", line["cause"])
         assert sent(node.receiver.port, incoming(small_object())).Status == 0x0000
+
+
+def newest_kind(node: Listening) -> str:
+    return [entry.kind for entry in trail.entries(node.engine)][-1]
+
+
+def test_the_trail_tells_which_association_of_whom_brought_what(node: Listening) -> None:
+    """With the address, at the first image and when the association has ended, however it does."""
+    for number, end in ((1, "release"), (2, "abort")):
+        contexts = [(CTImageStorage, (ExplicitVRLittleEndian,))]
+        association = associate(node.receiver.port, contexts)
+        assert c_store(association, incoming(small_object(number))).Status == 0x0000
+        getattr(association, end)()
+        wait_for(lambda: newest_kind(node) == "transferred", 10, "the end")
+    begun, first, _begun, second = [entry.data for entry in trail.entries(node.engine)]
+    assert (begun["calling_ae"], begun["address"], begun["source"]) == (
+        "SENDER",
+        "127.0.0.1",
+        "sender",
+    )
+    assert first == {**begun, "classes": {CTImageStorage: 1}}
+    assert second["association"] != first["association"]
+    [row, _other] = node.rows(instance)
+    assert row["association"] == first["association"]
+
+
+def test_an_association_without_images_leaves_nothing_in_the_trail(node: Listening) -> None:
+    association = associate(node.receiver.port)
+    association.send_c_echo()
+    association.release()
+    node.receiver.stop(10.0)
+    assert list(trail.entries(node.engine)) == []
 
 
 def test_a_fault_in_the_policy_lets_nobody_in(

@@ -177,7 +177,11 @@ def test_a_conflict_gets_its_status_and_comment_and_a_correction_a_success(
     set_pixels(image, pixels(image) + 1)
     answer = sent(port, incoming(image))
     assert (answer.Status, answer.ErrorComment) == (0xC001, "UID known with other PixelData")
-    assert [row["kind"] for row in node.rows(event)] == ["header_changed", "conflict"]
+    kinds = [row["kind"] for row in node.rows(event)]
+    assert [kind for kind in kinds if not kind.startswith("transfer")] == [
+        "header_changed",
+        "conflict",
+    ]
     assert len(node.rows(instance)) == 1
 
 

@@ -1,11 +1,14 @@
 """The commands that hold and release a destination, and what people are shown of it."""
 
 import json
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from deploy.demo.running import free_port
 from ich_node import probe
 from ich_node.cli import main
 from ich_node.settings import load_settings
@@ -75,3 +78,46 @@ def test_a_destination_must_be_named_and_known(config: Path, command: str) -> No
     assert done.exit_code == 2
     assert "no destination 'other'; configured: pacs" in done.stderr
     assert "--destination" in run(config, command).stderr
+
+
+def test_the_audit_trail_tells_who_asked_for_what_and_that_it_was_read(config: Path) -> None:
+    run(config, "resend", "1.2", "--destination", "pacs")
+    asked = "`ich-node resend 1.2` by "
+    assert asked in run(config, "audit").output
+    entries = json.loads(run(config, "audit", "--json", "--study", "1.2").output)
+    assert {entry["study_instance_uid"] for entry in entries} == {"1.2"}
+    [of_resend] = [entry for entry in entries if entry["kind"] == "asked"]
+    assert of_resend["data"] == {
+        "user": pwd.getpwuid(os.getuid()).pw_name,
+        "command": "resend",
+        "destinations": ["pacs"],
+    }
+    everything = run(config, "audit", "--json").output
+    assert [entry["kind"] for entry in json.loads(everything)][-2:] == ["trail_read"] * 2
+    assert "P1" not in everything  # the Patient ID
+
+
+def test_a_span_without_entries_is_an_empty_list(config: Path) -> None:
+    assert json.loads(run(config, "audit", "--json", "--until", "1999-12-31").output) == []
+
+
+def test_the_trail_comes_as_dicom_audit_messages_with_the_patient_id(config: Path) -> None:
+    run(config, "retry", "1.2")
+    *_, line = run(config, "audit", "--dicom", "--study", "1.2").output.splitlines()
+    assert line.startswith("<AuditMessage>")
+    assert 'ParticipantObjectID="P1"' in line
+    config.write_text(CONFIG + "[audit]\npatient_id = false\n")
+    assert "P1" not in run(config, "audit", "--dicom").output
+    assert run(config, "audit", "--dicom", "--json").exit_code == 2
+
+
+def test_check_tries_where_audit_messages_go(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_model", lambda _settings: "left out")
+    assert " audit: " not in run(config, "check").output
+    config.write_text(CONFIG + '[audit]\nfile = "messages.xml"\n')
+    assert "messages.xml can be written, " in run(config, "check").output
+    closed = free_port()
+    where = f'syslog_host = "127.0.0.1"\nsyslog_port = {closed}\nsyslog_tls = false\n'
+    config.write_text(f"{CONFIG}[audit]\n{where}")
+    said = f"FAIL audit: syslog:127.0.0.1:{closed} cannot be written: "
+    assert said in run(config, "check").output

@@ -30,6 +30,7 @@ def test_example_holds_exactly_the_defaults(tmp_path: Path) -> None:
         "model",
         "tls",
         "retention",
+        "audit",
     ):
         assert getattr(example, section) == getattr(empty, section)
     assert example.storage.min_free_gb == empty.storage.min_free_gb
@@ -143,3 +144,15 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, ""))
     with pytest.raises(ValueError, match="frozen"):
         settings.dicom.port = 1
+
+
+def test_the_digest_changes_with_any_value_and_with_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the configuration in the audit trail, wherever its values come from."""
+    path = write(tmp_path, "[dicom]\nport = 104\n")
+    first = load_settings(path).digest
+    write(tmp_path, "# a comment\n[dicom]\nport = 104\n")
+    assert load_settings(path).digest == first
+    monkeypatch.setenv("ICH_NODE_DICOM__PORT", "105")
+    assert load_settings(path).digest != first

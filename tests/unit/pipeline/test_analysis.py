@@ -16,7 +16,7 @@ from ich_node.pipeline.worker import Worker
 from ich_node.records import CtVolume, ModelIdentity, Prediction, Received, Wanted
 from ich_node.settings import Settings, load_settings
 from ich_node.states import SeriesState
-from ich_node.store import instances, overview, results, revisions
+from ich_node.store import instances, overview, results, revisions, trail
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import Engine, writing
 from tests.support.series import head_series, localizer_of, write
@@ -157,7 +157,7 @@ def test_a_localizer_more_gives_the_very_same_objects(settings: Settings, tmp_pa
 
 
 def test_kinds_that_destinations_ask_for_are_built_and_kept(settings: Settings) -> None:
-    """Summary first, then a picture of every slice."""
+    """Summary first, then a picture of every slice; the trail has the model, and every object."""
     with working(settings, StandIn(), Wanted(("sc",))) as (engine, key):
         assert ends_as(engine, key, *ENDED) is SeriesState.REPORTED
         kept = results.kept_of(engine, key)
@@ -165,6 +165,11 @@ def test_kinds_that_destinations_ask_for_are_built_and_kept(settings: Settings) 
     assert captures[0] == "9704-sc-summary-0001.dcm"
     assert len([name for name in captures if "overlay" in name]) == len(head_series())
     assert {item.kind for item in kept} >= {"sc", "sr"}
+    told = {entry.kind: entry.data for entry in trail.entries(engine)}
+    assert told["inferred"]["model"] == vars(StandIn.identity)
+    assert {item["sha256"] for item in told["reported"]["objects"]} == {
+        item.sha256 for item in kept
+    }
 
 
 def test_a_late_image_makes_a_report_that_supersedes_the_first(

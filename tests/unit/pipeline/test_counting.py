@@ -6,10 +6,13 @@ from itertools import pairwise
 
 import pytest
 
+from deploy.demo.running import wait_for
 from ich_node.complete.snapshot import Count
 from ich_node.deliver import query
 from ich_node.pipeline.counting import Counting, askers
 from ich_node.settings import Destination, Settings, Source
+from ich_node.store import trail
+from ich_node.store.engine import Engine
 from ich_node.store.revisions import Receiving
 
 FOUND = Receiving("1.2.3", "1.2", "pacs", 1000.0, 300.0)
@@ -67,9 +70,14 @@ def test_a_failure_is_logged_once_and_asked_again(capsys: pytest.CaptureFixture[
     assert counting.failed == "no way"
 
 
+def noted(engine: Engine) -> list[trail.Entry]:
+    return [entry for entry in trail.entries(engine) if entry.kind == "queried"]
+
+
 def test_each_source_asks_its_own_pacs_and_one_that_hangs_holds_up_no_other(
-    monkeypatch: pytest.MonkeyPatch,
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What was asked and answered is in the audit trail."""
     hang, answered = threading.Event(), threading.Event()
 
     def count(
@@ -88,7 +96,7 @@ def test_each_source_asks_its_own_pacs_and_one_that_hangs_holds_up_no_other(
         for name, asked in (("ct1", "hangs"), ("ct2", "pacs"), ("ct3", ""))
     ]
     settings = Settings(sources=tuple(sources), destinations=tuple(places))
-    found = askers(settings, answered.set)
+    found = askers(settings, answered.set, engine)
     assert sorted(found) == ["ct1", "ct2"]
     waiting = found["ct1"]("1.2", "1.2.3")
     assert found["ct2"]("1.2", "1.2.3").result(10) == 7
@@ -96,6 +104,11 @@ def test_each_source_asks_its_own_pacs_and_one_that_hangs_holds_up_no_other(
     assert not waiting.done()
     hang.set()
     assert waiting.result(10) == 7
+    told = wait_for(lambda: entries if len(entries := noted(engine)) == 2 else None, 10, "entries")
+    assert [(entry.text.split()[0], entry.study_instance_uid) for entry in told] == [
+        ("pacs", "1.2"),
+        ("hangs", "1.2"),
+    ]
 
 
 def test_nobody_is_asked_where_no_source_names_a_pacs() -> None:

@@ -1,0 +1,30 @@
+"""The systemd unit leaves a node little beyond what it needs."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "ich-node.service"
+MAXIMUM = 1.5  # of 10, of systemd 252
+
+
+@pytest.mark.systemd
+def test_its_exposure_is_low() -> None:
+    """As `systemd-analyze security` counts it; OPERATIONS.md states the figure."""
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(UNIT)],
+        capture_output=True,
+        text=True,
+    )
+    found = re.search(r"Overall exposure level for ich-node.service: (\d+\.\d+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    print(f"exposure of ich-node.service: {found[1]}")
+    assert float(found[1]) <= MAXIMUM
+
+
+def test_a_configuration_that_cannot_be_used_is_not_started_again() -> None:
+    text = UNIT.read_text()
+    assert "RestartPreventExitStatus=2" in text
+    assert "UMask=0077" in text
