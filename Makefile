@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest faults soak validate test-viewer sbom audit-deps clean
+.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest bench-load faults soak validate test-viewer sbom audit-deps clean
 
 $(READY): pyproject.toml constraints.txt training/anatomy.txt
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,10 @@ bench-model: $(READY)
 ## Images per second into the node, beside DCMTK's storescp and Orthanc.
 bench-ingest: $(READY)
 	$(BIN)/python -m deploy.bench_ingest
+
+## 64 associations at once, then 200 studies at once: response times, memory, handles, threads.
+bench-load: $(READY)
+	$(BIN)/python -m deploy.bench_load
 
 ## What a node that waits costs: share of a core, memory.
 bench-idle: $(READY)

@@ -17,11 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.demo.running import configuration, free_port, running_node, wait_for
+from deploy.processes import processes, resident_mb, seconds
 
 SETTLE_S, MEASURE_S = 45.0, 60.0
 MOST_PERCENT, MOST_MB = 2.0, 150.0
-_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
-_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 
 _console = Console()
 
@@ -35,38 +34,20 @@ def main() -> int:
             log = node.log
             wait_for(lambda: "model loaded" in log.read_text(), 120, "loaded model")
             time.sleep(SETTLE_S)  # it looks alive for half a minute after its start
-            processes = _processes(node.process.pid)
-            before = {pid: _seconds(pid) for pid in processes.values()}
+            pids = processes(node.process.pid)
+            before = {pid: seconds(pid) for pid in pids.values()}
             time.sleep(MEASURE_S)  # the measurement
-            used = {key: _seconds(pid) - before[pid] for key, pid in processes.items()}
-            memory = {key: _resident_mb(pid) for key, pid in processes.items()}
+            used = {key: seconds(pid) - before[pid] for key, pid in pids.items()}
+            memory = {key: resident_mb(pid) for key, pid in pids.items()}
     return _tell(used, memory)
-
-
-def _processes(pid: int) -> dict[str, int]:
-    """Return `serve` and its processes by name."""
-    found = {"serve": pid}
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found[Path(f"/proc/{child}/cmdline").read_text().split("\0")[3]] = int(child)
-    return found
-
-
-def _seconds(pid: int) -> float:
-    """Return the processor time used so far, s; proc(5)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
-
-
-def _resident_mb(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_MB
 
 
 def _tell(used: dict[str, float], memory: dict[str, float]) -> int:
     total = 100 * sum(used.values()) / MEASURE_S
     _console.print(f"{os.cpu_count()} cores, {platform.machine()}, Python {sys.version.split()[0]}")
     table = Table("process", "% of one core", "resident, MB")
-    for name, seconds in used.items():
-        table.add_row(name, f"{100 * seconds / MEASURE_S:.2f}", f"{memory[name]:.0f}")
+    for name, spent in used.items():
+        table.add_row(name, f"{100 * spent / MEASURE_S:.2f}", f"{memory[name]:.0f}")
     table.add_row("together", f"{total:.2f}", "")
     _console.print(table)
     well = total < MOST_PERCENT and memory["receive"] < MOST_MB

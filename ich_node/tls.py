@@ -75,7 +75,9 @@ def _show(context: ssl.SSLContext, tls: Tls) -> None:
 
 def why(error: OSError) -> str:
     """Return the reason of an error of TLS or of the system, in its own words."""
-    return str(getattr(error, "reason", None) or error.strerror or type(error).__name__)
+    reason = str(getattr(error, "reason", None) or error.strerror or type(error).__name__)
+    wrong = getattr(error, "verify_message", "")  # with a certificate
+    return f"{reason} ({wrong})" if wrong else reason
 
 
 @dataclass

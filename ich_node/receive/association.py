@@ -11,9 +11,10 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field
+from functools import partial
 
 from ich_node import logs
-from ich_node.receive import command, contexts, pdu, services
+from ich_node.receive import command, contexts, pdu, services, spool
 from ich_node.receive.intake import OUT_OF_RESOURCES, SUCCESS, Answer, Incoming, Intake, take
 from ich_node.receive.peers import Peers
 from ich_node.receive.policy import (
@@ -24,12 +25,21 @@ from ich_node.receive.policy import (
     unsupported_version,
 )
 from ich_node.receive.strangers import Stranger, Strangers
-from ich_node.receive.wire import Broken, Gone, Message, Released, Wire, set_timeout
+from ich_node.receive.wire import (
+    Broken,
+    Gone,
+    Message,
+    Released,
+    TooSlow,
+    Wire,
+    set_timeout,
+)
 from ich_node.records import Sender
 from ich_node.settings import Settings, Source
 from ich_node.states import AnnouncementState
 from ich_node.store import commitments, transfers
 from ich_node.store.engine import DatabaseError
+from ich_node.tls import why
 
 _log = logs.get(__name__)
 
@@ -37,6 +47,7 @@ _MAXIMUM_PDU = 128 * 1024
 # What a connection may take to ask for an association, and to close after its end (ARTIM).
 _ARTIM_S = 30.0
 _NETWORK_TIMEOUT_S = 60.0
+_NO_ROOM = Answer(OUT_OF_RESOURCES, "the disk has no room for an object of this size")
 _LONGEST_REQUEST = 1 << 20  # all 128 contexts with every transfer syntax are less
 
 
@@ -75,7 +86,7 @@ def hold(acceptor: Acceptor, connection: socket.socket, address: str) -> None:
             _converse(acceptor, connection, address)
             _await_close(connection)
         except (Gone, OSError):
-            pass  # nobody is left who could be told
+            pass  # the log has its line, and nobody is left who could be told
         except Exception as error:
             _log.error("an association ended by a fault", address=address, **logs.cause(error))
 
@@ -84,8 +95,13 @@ def _converse(acceptor: Acceptor, connection: socket.socket, address: str) -> No
     try:
         request = _read_request(connection)
     except (Broken, pdu.Malformed):
+        cause = "what came is no A-ASSOCIATE-RQ"
+        _log.warning("no association was asked for", address=address, cause=cause)
         connection.sendall(pdu.abort(pdu.BY_USER))  # PS3.8 table 9-10, AA-1
         return
+    except (Gone, OSError) as error:
+        _log.info("no association was asked for", address=address, cause=_end_of(error, _ARTIM_S))
+        raise
     verdict = _judge(acceptor, request, address)
     if isinstance(verdict, Rejection):
         _log.warning("association rejected", address=address, cause=verdict.cause)
@@ -148,8 +164,9 @@ def _judge(acceptor: Acceptor, request: pdu.Request, address: str) -> Source | R
         verdict = judge(request.called_ae, request.calling_ae, address, acceptor.settings)
     except Exception as error:  # nobody is let in by a fault
         return cannot_judge(error)
-    if isinstance(verdict, Source) and not acceptor.peers.enter():
-        return too_many(acceptor.peers.limit)
+    if isinstance(verdict, Source):
+        full = acceptor.peers.enter(verdict.name)
+        return verdict if full is None else too_many(full)
     return verdict
 
 
@@ -165,27 +182,50 @@ def _establish(
     syntaxes = {one.context_id: one.transfer_syntax for one in decisions if one.result == 0}
     association = _Association(request.calling_ae, source, syntaxes, request.maximum_pdu, sender)
     set_timeout(connection, _NETWORK_TIMEOUT_S)
-    connection.sendall(pdu.accept(request, decisions, _MAXIMUM_PDU, {services.COMMITMENT}))
+    storage = acceptor.settings.storage
+    scratch = partial(spool.scratch, storage.data_dir, storage.min_free_gb * 1e9)
+    wire = Wire(connection, syntaxes, scratch)
     try:
-        _answer_all(acceptor, connection, association)
+        connection.sendall(pdu.accept(request, decisions, _MAXIMUM_PDU, {services.COMMITMENT}))
+        _answer_all(acceptor, connection, association, wire)
     except Released:
         acceptor.peers.leave()  # a peer that comes again at once finds its place free
         connection.sendall(pdu.release())
-    except Broken as error:
-        _log.warning("association aborted", calling_ae=request.calling_ae, reason=error.reason)
-        connection.sendall(pdu.abort(pdu.BY_PROVIDER, error.reason))
-    except (BlockingIOError, TimeoutError):
-        cause = f"nothing came or could be sent for {_NETWORK_TIMEOUT_S:.0f} s"
+    except (Broken, Gone, TooSlow, OSError) as error:
+        acceptor.peers.leave()
+        cause, answer = _judge_end(acceptor, wire, error)
         _log.warning("association aborted", calling_ae=request.calling_ae, cause=cause)
-        connection.sendall(pdu.abort(pdu.BY_USER))
-    except Gone:
-        if not acceptor.stopping.is_set():
+        if not answer:
             raise
-        connection.sendall(pdu.abort(pdu.BY_USER))
+        connection.sendall(answer)
 
 
-def _answer_all(acceptor: Acceptor, connection: socket.socket, association: _Association) -> None:
-    wire = Wire(connection, association.syntaxes)
+def _judge_end(acceptor: Acceptor, wire: Wire, error: Exception) -> tuple[str, bytes]:
+    """Return why an association ends that was not released, and what its peer is told."""
+    if isinstance(error, Gone) and acceptor.stopping.is_set():
+        return "this node stops", pdu.abort(pdu.BY_USER)
+    within = " in the middle of a message" if wire.within_message else ""
+    cause = _end_of(error, _NETWORK_TIMEOUT_S) + within
+    if isinstance(error, Broken):
+        return cause, pdu.abort(pdu.BY_PROVIDER, error.reason)
+    heard = isinstance(error, TooSlow | BlockingIOError | TimeoutError)
+    return cause, pdu.abort(pdu.BY_USER) if heard else b""
+
+
+def _end_of(error: Exception, patience_s: float) -> str:
+    """Say how a connection ended."""
+    if isinstance(error, Broken):
+        return f"what came breaks the upper layer protocol (A-ABORT, reason {error.reason})"
+    if isinstance(error, BlockingIOError | TimeoutError):
+        return f"nothing came or could be sent for {patience_s:.0f} s"
+    if isinstance(error, OSError):
+        return f"the connection broke ({why(error)})"
+    return str(error) or "the peer ended it"
+
+
+def _answer_all(
+    acceptor: Acceptor, connection: socket.socket, association: _Association, wire: Wire
+) -> None:
     try:
         while not acceptor.stopping.is_set():
             connection.sendall(_answer(acceptor, association, wire.read_message()))
@@ -278,7 +318,7 @@ def _store(acceptor: Acceptor, association: _Association, message: Message) -> A
         sender=association.sender,
     )
     try:
-        answer = take(acceptor.intake, incoming)
+        answer = take(acceptor.intake, incoming) if message.fits else _NO_ROOM
         if answer.series_instance_uid is not None:
             acceptor.peers.brought(answer.series_instance_uid)
     except Exception as error:  # disk or database: the peer keeps the object and sends it again

@@ -60,9 +60,8 @@ def judge(called: str, calling: str, address: str, settings: Settings) -> Source
     )
 
 
-def too_many(limit: int) -> Rejection:
-    """Return the rejection of one association more than the limit: the peer tries again later."""
-    cause = f"dicom.max_associations = {limit} associations are open"
+def too_many(cause: str) -> Rejection:
+    """Return the rejection of one association more than may be: the peer tries again later."""
     return Rejection(TRANSIENT, BY_PRESENTATION, LOCAL_LIMIT_EXCEEDED, cause)
 
 

@@ -26,6 +26,8 @@ _BACKLOG = 128
 _LAST_OBJECT_S = 5.0
 _AGAIN_S = 0.2
 _HANDSHAKE_S = 30.0
+# Connections without an association: who means to ask for one does so in milliseconds.
+_MOST_WAITING = 128
 
 
 class Receiver:
@@ -44,7 +46,8 @@ class Receiver:
         self.strangers = acceptor.strangers
         self._acceptor = acceptor
         self._peers = acceptor.peers
-        self._connections: set[socket.socket] = set()
+        self._connections: dict[threading.Thread, socket.socket] = {}  # oldest first
+        self._crowded = False
         self._guard = threading.Lock()
         self._stopped = threading.Event()
         self._accepting = threading.Thread(target=self._accept, name="accept", daemon=True)
@@ -65,8 +68,8 @@ class Receiver:
         self._peers.wait(timeout_s)
         self._acceptor.stopping.set()
         with self._guard:
-            for connection in self._connections:
-                _wake(connection)
+            for connection in self._connections.values():
+                _shut(connection, socket.SHUT_RD)  # a thread that reads ends; it can write still
         self._peers.wait(_LAST_OBJECT_S)
         self.strangers.look(ending=True)
 
@@ -82,18 +85,31 @@ class Receiver:
             self._begin(connection, str(address[0]))
 
     def _begin(self, connection: socket.socket, address: str) -> None:
-        with self._guard:
-            self._connections.add(connection)
         serve = threading.Thread(
             target=partial(self._serve, connection, address), name="association", daemon=True
         )
+        with self._guard:
+            self._make_way()
+            self._connections[serve] = connection
         try:
             serve.start()
         except RuntimeError as error:  # the system gives no thread
             _log.error("cannot serve a connection", **logs.cause(error))
             connection.close()
             with self._guard:
-                self._connections.discard(connection)
+                del self._connections[serve]
+
+    def _make_way(self) -> None:
+        """End the oldest connection without an association where there are too many of them."""
+        waiting = [one for one in self._connections if not self._peers.has(one.ident)]
+        if len(waiting) < _MOST_WAITING:
+            self._crowded &= len(waiting) > _MOST_WAITING // 2
+            return
+        if not self._crowded:  # one line for a flood
+            self._crowded = True
+            text = "too many connections ask for no association; the oldest ones are ended"
+            _log.warning(text, connections=len(waiting))
+        _shut(self._connections.pop(waiting[0]), socket.SHUT_RDWR)
 
     def _serve(self, connection: socket.socket, address: str) -> None:
         try:
@@ -106,7 +122,7 @@ class Receiver:
             self.strangers.refused(Stranger(address, f"TLS was not agreed: {cause}"))
         finally:
             with self._guard:
-                self._connections.discard(connection)
+                self._connections.pop(threading.current_thread(), None)
 
     def _shaken(self, connection: socket.socket, secure: Renewed) -> socket.socket:
         """Return a connection in TLS.
@@ -118,18 +134,25 @@ class Receiver:
         """
         with connection:  # what is wrapped does not own it any more
             connection.settimeout(_HANDSHAKE_S)
-            wrapped = secure.now().wrap_socket(connection, server_side=True)
+            wrapped = secure.now().wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
         with self._guard:
-            self._connections.discard(connection)
-            self._connections.add(wrapped)
+            if threading.current_thread() in self._connections:
+                self._connections[threading.current_thread()] = wrapped
+        try:
+            wrapped.do_handshake()
+        except OSError:
+            wrapped.close()
+            raise
         return wrapped
 
 
-def _wake(connection: socket.socket) -> None:
-    """End the reading of another thread, which can write still."""
+def _shut(connection: socket.socket, how: int) -> None:
+    """End the reading, or all, of another thread."""
     with suppress(OSError):  # it has ended by itself
         # Of the socket itself: that of TLS would go on in plain text.
-        socket.socket.shutdown(connection, socket.SHUT_RD)
+        socket.socket.shutdown(connection, how)
 
 
 def start_receiver(settings: Settings, engine: Engine) -> Receiver:
@@ -149,7 +172,7 @@ def start_receiver(settings: Settings, engine: Engine) -> Receiver:
             f"dicom.host = {host!r}, dicom.port = {port}: cannot listen there ({error}); expected "
             f"an address of this machine and a port that no other program holds"
         ) from error
-    peers = Peers(settings.dicom.max_associations)
+    peers = Peers(settings.dicom.max_associations, {source.name for source in settings.sources})
     intake = Intake(engine, settings)
     acceptor = Acceptor(settings, intake, peers, threading.Event(), Strangers(engine))
     return Receiver(listener, acceptor, secure)

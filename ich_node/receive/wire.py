@@ -9,14 +9,18 @@ import mmap
 import socket
 import ssl
 import struct
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ich_node.receive import command, pdu
 
 _BUFFER = 1 << 20  # of an association; a CT image fits
-_KEPT_BUFFER = 16 << 20  # a larger one is given back when its message is done
+# A larger one lies on the disk, for memory is less, and is given back when its message is done.
+_KEPT_BUFFER = 16 << 20
 _LONGEST_COMMAND = 1 << 16
+# What every message may take, and the least that must come of it in each second beyond that.
+_GRACE_S, _SLOWEST = 60.0, 1024
 
 
 class Broken(Exception):
@@ -35,13 +39,24 @@ class Gone(Exception):
     """The peer aborted or closed the connection."""
 
 
+class TooSlow(Exception):
+    """A message comes byte by byte: it would hold its place for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(f"an object came slower than {_SLOWEST} bytes/s")
+
+
 @dataclass(frozen=True)
 class Message:
-    """A DIMSE request. `data` is valid until the next message is read."""
+    """A DIMSE request. `data` is valid until the next message is read.
+
+    Where there was no room for its data set it does not ``fit``: that was read and dropped.
+    """
 
     context_id: int
     command: dict[int, bytes]
     data: memoryview
+    fits: bool = True
 
 
 def set_timeout(connection: socket.socket, seconds: float) -> None:
@@ -60,31 +75,6 @@ def set_timeout(connection: socket.socket, seconds: float) -> None:
         connection.setsockopt(socket.SOL_SOCKET, option, value)
 
 
-def read(connection: socket.socket, count: int) -> bytes:
-    """Read exactly `count` bytes, and no more.
-
-    Raises
-    ------
-    Gone
-        The connection ends before.
-    OSError
-        It breaks, or nothing comes in its time-out.
-    """
-    found = bytearray(count)
-    fill(connection, memoryview(found))
-    return bytes(found)
-
-
-def fill(connection: socket.socket, view: memoryview) -> None:
-    """Read what fills a buffer; raises as `read`."""
-    flags = 0 if isinstance(connection, ssl.SSLSocket) else socket.MSG_WAITALL
-    while view:
-        got = connection.recv_into(view, 0, flags)
-        if got == 0:
-            raise Gone
-        view = view[got:]
-
-
 def _room(size: int) -> mmap.mmap:
     """Return memory that goes back to the system when it is no longer held, all of it."""
     return mmap.mmap(-1, size)
@@ -97,13 +87,29 @@ class Wire:
     ----------
     accepted
         Transfer syntax of each accepted presentation context.
+    scratch
+        Gives so many bytes for a large data set; an OSError says that there is no room.
     """
 
-    def __init__(self, connection: socket.socket, accepted: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        accepted: Mapping[int, str],
+        scratch: Callable[[int], mmap.mmap],
+    ) -> None:
         self._connection = connection
+        self._scratch = scratch
         self._accepted = accepted
+        self._flags = 0 if isinstance(connection, ssl.SSLSocket) else socket.MSG_WAITALL
         self._left = 0  # bytes of a P-DATA-TF that were not read yet
         self._buffer = _room(_BUFFER)
+        self._came = 0  # bytes of the message at hand
+        self._began = 0.0
+
+    @property
+    def within_message(self) -> bool:
+        """Tell whether more of a message has come than the head of a PDU, but not all."""
+        return self._came > pdu.HEAD.size
 
     def read_message(self) -> Message:
         """Read the next request with its data set (PS3.7 6.3.1, PS3.8 annex E).
@@ -114,9 +120,16 @@ class Wire:
             The bytes are not what the standard says.
         Released, Gone
             The association ends.
+        TooSlow
+            It would never end.
         OSError
             The connection breaks, or nothing comes in its time-out.
         """
+        message = self._read_message()
+        self._came = 0
+        return message
+
+    def _read_message(self) -> Message:
         context_id, request = self._read_command()
         try:
             has_data = command.number(request, command.DATA_SET_TYPE) != command.NO_DATA_SET
@@ -124,39 +137,48 @@ class Wire:
             raise Broken(pdu.INVALID_PARAMETER) from error
         if not has_data:
             return Message(context_id, request, memoryview(b""))
-        return Message(context_id, request, self._read_data(context_id))
+        data = self._read_data(context_id)
+        return Message(context_id, request, data or memoryview(b""), fits=data is not None)
 
     def _read_command(self) -> tuple[int, dict[int, bytes]]:
         found = b""
         for context_id, length in self._fragments(pdu.IS_COMMAND, None):
             if len(found) + length > _LONGEST_COMMAND:
                 raise Broken(pdu.INVALID_PARAMETER)
-            found += read(self._connection, length)
+            found += self._read(length)
             last = context_id
         try:
             return last, command.decode(found)
         except command.Unreadable as error:
             raise Broken(pdu.INVALID_PARAMETER) from error
 
-    def _read_data(self, context_id: int) -> memoryview:
+    def _read_data(self, context_id: int) -> memoryview | None:
+        """Read a data set; None where there was no room for it."""
         if len(self._buffer) > _KEPT_BUFFER:
             self._buffer = _room(_BUFFER)
-        used = 0
+        used, fits = 0, True
         for _context, length in self._fragments(0, context_id):
             end = used + length
             while used < end:
                 piece = min(end - used, _BUFFER)  # a length is a claim: room is made as it comes
-                self._make_room(used, piece)
-                view = memoryview(self._buffer)[used : used + piece]
-                fill(self._connection, view)
+                fits = fits and self._make_room(used, piece)
+                at = used if fits else 0
+                self._fill(memoryview(self._buffer)[at : at + piece])
                 used += piece
-        return memoryview(self._buffer)[:used]
+        return memoryview(self._buffer)[:used] if fits else None
 
-    def _make_room(self, used: int, more: int) -> None:
+    def _make_room(self, used: int, more: int) -> bool:
+        """Make room behind what is used; False where there is none."""
+        size = 2 * len(self._buffer)
         if used + more > len(self._buffer):
-            larger = _room(2 * len(self._buffer))
+            try:
+                larger = self._scratch(size) if size > _KEPT_BUFFER else _room(size)
+            except OSError:
+                self._buffer = _room(_BUFFER)
+                return False
             larger[:used] = memoryview(self._buffer)[:used]
             self._buffer = larger
+        return True
 
     def _fragments(self, kind: int, context_id: int | None) -> Iterator[tuple[int, int]]:
         """Yield context ID and length of each fragment of a command set or data set, to its last.
@@ -169,7 +191,7 @@ class Wire:
                 self._left = self._next_p_data()
             if self._left < pdu.PDV_HEAD.size:
                 raise Broken(pdu.INVALID_PARAMETER)
-            head = read(self._connection, pdu.PDV_HEAD.size)
+            head = self._read(pdu.PDV_HEAD.size)
             length, context, flags = pdu.PDV_HEAD.unpack(head)
             length -= 2  # context ID and message control header
             self._left -= pdu.PDV_HEAD.size + length
@@ -190,7 +212,7 @@ class Wire:
         Released, Gone
             It ends the association.
         """
-        kind, length = pdu.HEAD.unpack(read(self._connection, pdu.HEAD.size))
+        kind, length = pdu.HEAD.unpack(self._read(pdu.HEAD.size))
         if kind == pdu.P_DATA_TF:
             return int(length)
         if kind == pdu.A_RELEASE_RQ:
@@ -198,3 +220,33 @@ class Wire:
         if kind == pdu.A_ABORT:
             raise Gone
         raise Broken(pdu.UNEXPECTED_PDU if kind in pdu.TYPES else pdu.UNRECOGNISED_PDU)
+
+    def _read(self, count: int) -> bytes:
+        """Read exactly so many bytes; raises as `_fill`."""
+        found = bytearray(count)
+        self._fill(memoryview(found))
+        return bytes(found)
+
+    def _fill(self, view: memoryview) -> None:
+        """Read what fills a buffer, and no more.
+
+        Raises
+        ------
+        Gone
+            The connection ends before.
+        TooSlow
+            The message at hand came too slowly so far.
+        OSError
+            The connection breaks, or nothing comes in its time-out.
+        """
+        while view:
+            got = self._connection.recv_into(view, 0, self._flags)
+            if got == 0:
+                raise Gone
+            view = view[got:]
+            now = time.monotonic()
+            if not self._came:
+                self._began = now
+            self._came += got
+            if now - self._began > _GRACE_S + self._came / _SLOWEST:
+                raise TooSlow

@@ -77,6 +77,7 @@ def configuration(
     senders: Sequence[str] = ("SENDER",),
     query: str = "",
     min_free_gb: float = 0.1,
+    max_associations: int = 32,
 ) -> Path:
     """Write a node.toml for a node on the loopback address.
 
@@ -89,6 +90,7 @@ def configuration(
     """
     lines = [
         f'[dicom]\nae_title = {_quoted(ae_title)}\nhost = "127.0.0.1"\nport = {port}',
+        f"max_associations = {max_associations}",
         f"[storage]\nmin_free_gb = {min_free_gb}",
         f"[completion]\nquiet_seconds = {quiet_seconds}",
         f'[model]\nbundle = {_quoted(bundle)}\ndevice = "{device}"\nprecision = "{precision}"',

@@ -74,16 +74,19 @@ def enqueue_analysis(
     connection: Connection,
     revision_key: str,
     attempt: int,
-    priority: int,
+    turn: int,
     delay_s: float = 0.0,
 ) -> None:
-    """Make the analysis of a revision due `delay_s` seconds from now, if this commits."""
+    """Make the analysis of a revision due `delay_s` seconds from now, if this commits.
+
+    Of what is due the lowest `turn` is taken first, and of equal ones the oldest.
+    """
     options: EnqueueOptions = {
         "workflow_name": ANALYSE_WORKFLOW,
         "queue_name": ANALYSE_QUEUE,
         "workflow_id": analysis_id(revision_key, attempt),
         "app_version": APPLICATION_VERSION,
-        "priority": priority,
+        "priority": turn,
     }
     if delay_s > 0:
         options["delay_seconds"] = delay_s

@@ -114,7 +114,7 @@ def _member(
     return Member(
         series_instance_uid=row["series_instance_uid"],
         coming=row["state"] == SeriesState.RECEIVING,
-        item=Unfinished(newest["key"], newest["attempt"], row["priority"]) if newest else None,
+        item=Unfinished(newest["key"], newest["attempt"]) if newest else None,
         state=SeriesState(newest["state"]) if newest else None,
         refusal=_refusal(newest) if newest else None,
         completed_at=newest["completed_at"] if newest else 0.0,

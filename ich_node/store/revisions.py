@@ -17,6 +17,9 @@ from ich_node.store.events import NO_FACTS, Facts
 from ich_node.store.jobs import Jobs, enqueue_analysis
 from ich_node.store.tables import instance, revision, revision_instance, series, study
 
+# Turns of one priority: those of priority 5 begin at 5 times this.
+_TURNS = 100_000_000
+
 
 @dataclass(frozen=True)
 class Receiving:
@@ -76,7 +79,7 @@ def _open(
     """Make a revision of all that is stored of a series, and its job."""
     uid, number = row["series_instance_uid"], row["revision"] + 1
     state = after(SERIES, SeriesState(row["state"]), event)
-    key = f"{uid}:{number}"
+    key, turn = f"{uid}:{number}", _turn(connection, row)
     connection.execute(
         sa.insert(revision).values(
             key=key,
@@ -85,6 +88,7 @@ def _open(
             state=state,
             evidence=evidence,
             attempt=1,
+            turn=turn,
             last_received_at=row["last_received_at"],
             completed_at=time.time(),
         )
@@ -102,8 +106,30 @@ def _open(
     )
     text = f"revision {number} with {found.rowcount} images: {evidence}"
     note(connection, key, event, text)
-    enqueue_analysis(jobs, connection, key, attempt=1, priority=row["priority"])
+    enqueue_analysis(jobs, connection, key, attempt=1, turn=turn)
     return key
+
+
+def _turn(connection: Connection, row: sa.RowMapping) -> int:
+    """Return the place in the queue of one more revision of a series.
+
+    The priority of its source counts first. Sources of the same priority take turns: a revision
+    comes after those of its own source, but after no more than one of each other one.
+    """
+    first = row["priority"] * _TURNS
+    of_its_source = sa.case((series.c.source == row["source"], revision.c.turn))
+    query = (
+        sa.select(sa.func.min(revision.c.turn), sa.func.max(of_its_source))
+        .join(series, series.c.series_instance_uid == revision.c.series_instance_uid)
+        .where(
+            revision.c.state == SeriesState.COMPLETE,
+            revision.c.attempt == 1,  # another one may wait for its study: it is no measure
+            revision.c.turn.between(first, first + _TURNS - 1),
+        )
+    )
+    now, last_of_its_source = connection.execute(query).one()
+    turn = max(now or first, first if last_of_its_source is None else last_of_its_source + 1)
+    return int(min(turn, first + _TURNS - 1))
 
 
 def _series_row(connection: Connection, series_instance_uid: str) -> sa.RowMapping:
@@ -201,20 +227,15 @@ _ASKED = (SeriesEvent.REQUEUED, SeriesEvent.WAITS, SeriesEvent.RESEND)
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A revision that is to be analysed: its key, the number of its job, its source's priority."""
+    """A revision that is to be analysed: its key, and the number of its job."""
 
     key: str
     attempt: int
-    priority: int
 
 
 def unfinished(engine: Engine) -> list[Unfinished]:
     """Return every revision whose analysis has not ended."""
-    query = (
-        sa.select(revision.c.key, revision.c.attempt, series.c.priority)
-        .join(series, series.c.series_instance_uid == revision.c.series_instance_uid)
-        .where(revision.c.state.in_(UNFINISHED))
-    )
+    query = sa.select(revision.c.key, revision.c.attempt).where(revision.c.state.in_(UNFINISHED))
     with reading(engine) as connection:
         return [Unfinished(*row) for row in connection.execute(query)]
 
@@ -259,7 +280,7 @@ def newest(connection: Connection, study_instance_uid: str) -> list[Newest]:
             row["key"],
             row["series_instance_uid"],
             SeriesState(row["state"]),
-            Unfinished(row["key"], row["attempt"], row["priority"]),
+            Unfinished(row["key"], row["attempt"]),
         )
         for row in connection.execute(query).mappings()
     ]
@@ -273,7 +294,7 @@ def requeue(
     delay_s: float = 0.0,
     event: SeriesEvent = SeriesEvent.REQUEUED,
 ) -> bool:
-    """Give a revision another job, from the first stage on.
+    """Give a revision another job, from the first stage on; its turn stays.
 
     Returns
     -------
@@ -285,13 +306,13 @@ def requeue(
     IllegalTransition
         The event cannot happen to it: its analysis has ended, or goes on.
     """
-    attempt = connection.execute(
-        sa.select(revision.c.attempt).where(revision.c.key == item.key)
-    ).scalar_one()
+    attempt, turn = connection.execute(
+        sa.select(revision.c.attempt, revision.c.turn).where(revision.c.key == item.key)
+    ).one()
     if attempt != item.attempt:
         return False
     apply(connection, item.key, event, text, attempt=attempt + 1)
-    enqueue_analysis(jobs, connection, item.key, attempt + 1, item.priority, delay_s)
+    enqueue_analysis(jobs, connection, item.key, attempt + 1, turn, delay_s)
     return True
 
 

@@ -96,6 +96,8 @@ revision = sa.Table(
     sa.Column("state", sa.String(16), nullable=False, index=True),
     sa.Column("evidence", sa.Text, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
+    # Its place in the queue: by the priority of its source, and sources take turns.
+    sa.Column("turn", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("reason", sa.String(32)),
     sa.Column("reason_text", sa.Text),
     sa.Column("outcome", sa.JSON),

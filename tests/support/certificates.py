@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAM = "/usr/bin/openssl"
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,27 @@ def signed(folder: Path, name: str, by: Certificate, names: str = "DNS:localhost
     return _make(folder, name, [*extra, "-addext", f"subjectAltName={names}"])
 
 
+def expired(folder: Path, name: str, by: Certificate) -> Certificate:
+    """Make a certificate that ended yesterday."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made, request = Certificate(folder / f"{name}.pem", folder / f"{name}.key"), folder / "request"
+    asked = [*_NEW_KEY, "-new", "-subj", f"/CN={name}", "-keyout", made.key, "-out", request]
+    _run("req", *asked)
+    authority = ["-CA", by.cert, "-CAkey", by.key, "-CAcreateserial"]
+    _run("x509", "-req", "-in", request, *authority, "-days", "-1", "-out", made.cert)
+    return made
+
+
 def _make(folder: Path, name: str, extra: list[str]) -> Certificate:
     folder.mkdir(parents=True, exist_ok=True)
     made = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
-    command = [PROGRAM, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-subj", f"/CN={name}", "-keyout", str(made.key), "-out", str(made.cert)]
-    subprocess.run([*command, *extra], check=True, capture_output=True)
+    names = ["-subj", f"/CN={name}", "-keyout", made.key, "-out", made.cert]
+    _run("req", "-x509", *_NEW_KEY, *names, *extra)
     return made
+
+
+def _run(*arguments: str | Path) -> None:
+    subprocess.run([PROGRAM, *map(str, arguments)], check=True, capture_output=True)
 
 
 def server_context(own: Certificate, clients: Certificate | None = None) -> ssl.SSLContext:

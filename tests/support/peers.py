@@ -24,18 +24,21 @@ from deploy.demo.running import wait_for
 from ich_node.receive.intake import Incoming
 from ich_node.receive.scp import Receiver, start_receiver
 from ich_node.selftest.series import save
-from ich_node.settings import Destination, Dicom, Settings, Source, Storage
+from ich_node.settings import Destination, Dicom, Settings, Source, Storage, Tls
 from ich_node.store.engine import Engine, migrate, open_engine
 
 SENDER = Source(name="sender", ae_title="SENDER", hosts=("127.0.0.1",), quiet_seconds=2)
 
 
-def node_settings(folder: Path, sources: tuple[Source, ...] = (SENDER,), **dicom: Any) -> Settings:
+def node_settings(
+    folder: Path, sources: tuple[Source, ...] = (SENDER,), tls: Tls | None = None, **dicom: Any
+) -> Settings:
     """Settings of a node on a free port of the loopback address, with its folders made."""
     made = Settings(
         dicom=Dicom(host="127.0.0.1", **dicom).model_copy(update={"port": 0}),
         storage=Storage(data_dir=folder / "data", min_free_gb=0),
         sources=sources,
+        tls=tls or Tls(),
     )
     made.spool_dir.mkdir(parents=True)
     return made

@@ -119,7 +119,7 @@ class Study:
         member = Member(
             series_instance_uid=uid,
             coming=state is None,
-            item=Unfinished(f"{uid}:1", 1, 5) if state else None,
+            item=Unfinished(f"{uid}:1", 1) if state else None,
             state=state,
             refusal=Refusal(reason, "why") if reason else None,
             completed_at=0.0,

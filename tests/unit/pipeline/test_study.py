@@ -157,7 +157,7 @@ def test_a_second_job_of_a_series_that_has_ended_does_nothing(settings: Settings
         it.complete(best)
         before = it.ended(best)[best]
         with writing(it.engine) as connection:
-            job_port.enqueue_analysis(it.jobs, connection, f"{best}:1", attempt=7, priority=5)
+            job_port.enqueue_analysis(it.jobs, connection, f"{best}:1", attempt=7, turn=5)
         job = job_port.analysis_id(f"{best}:1", 7)
         wait_for(
             lambda: job_port.status_of(it.jobs, job) == "SUCCESS", _DEADLINE_S, "end of the job"
