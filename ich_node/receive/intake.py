@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import struct
 import threading
 import zlib
@@ -18,6 +17,7 @@ import pydicom
 from ich_node import faults, logs
 from ich_node.receive import header, spool
 from ich_node.receive.compare import Difference, Kind, compare
+from ich_node.receive.room import Room
 from ich_node.receive.together import Together
 from ich_node.receive.whole import Buffer, Cut
 from ich_node.records import Placing, Received
@@ -72,6 +72,7 @@ class Intake:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
+        self.room = Room(settings.storage)
         self._entering = Together[Entry](partial(instances.add_all, engine))
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
@@ -166,14 +167,7 @@ def _write(intake: Intake, path: Path, incoming: Incoming) -> str:
     OSError
         The disk.
     """
-    storage = intake.settings.storage
-    free = shutil.disk_usage(storage.data_dir).free - len(incoming.data)
-    if free < storage.min_free_gb * 1e9:
-        _log.error(
-            "the disk is below storage.min_free_gb; nothing more is taken until room is made",
-            free_gb=round(free / 1e9, 1),
-            min_free_gb=storage.min_free_gb,
-        )
+    if not intake.room.holds(len(incoming.data)):
         raise Refused(OUT_OF_RESOURCES, "the disk is below its limit of free space")
     return spool.write(path, _meta(incoming), incoming.data)
 
