@@ -41,6 +41,8 @@ WORKERS = tuple(f"worker-{slot}" for slot in range(16))
 _LOOK_S, _IDLE_LOOK_S = 0.25, 2.0
 _COMPLETE_S = 0.1  # of what is being received
 _BEAT_S = 5.0
+# When a duty that failed is tried again, however seldom it is due, s.
+_AGAIN_S = 30.0
 _DRAIN_S = 20
 _LEAVE_S = 10.0
 _MIGRATE_S = 60.0
@@ -255,6 +257,7 @@ class _Duty:
         try:
             self.do()
         except Exception as error:  # a database that is busy or full now may be well by then
+            self.due = now + min(self.period_s, _AGAIN_S)
             _log.error("a regular duty failed; tried again", **logs.cause(error))
 
 

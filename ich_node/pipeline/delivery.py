@@ -23,7 +23,7 @@ from ich_node.settings import Destination, Tls
 from ich_node.states import DUE, DeliveryEvent, DeliveryState
 from ich_node.store import deliveries, destinations, results
 from ich_node.store.deliveries import Ended
-from ich_node.store.engine import Engine
+from ich_node.store.engine import Engine, may_pass
 from ich_node.store.jobs import DELIVER_WORKFLOW, Jobs
 
 _log = logs.get(__name__)
@@ -86,12 +86,21 @@ def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> Non
             verdicts = _send(deliverer, key, destination, settled)
             ended = judge([*row.refused, *verdicts], row.tries + 1)
     except (OSError, ValueError, CheckFailed) as error:  # a kept file of ours is gone or damaged
-        text = f"a kept object cannot be read: {logs.cause(error)['error']}"
-        ended = Ended(DeliveryEvent.REFUSED, text)
+        ended = _unread(row.state, row.tries + 1, error)
     faults.point("deliver.sent", key)
     state = deliveries.record(deliverer.engine, deliverer.jobs, key, name, attempt, ended)
     faults.point("deliver.committed", key)
     _log.info("delivery", revision=key, destination=name, state=str(state), text=ended.text)
+
+
+def _unread(state: DeliveryState, tries: int, error: Exception) -> Ended:
+    """Decide on an attempt whose objects could not be read from our own disk."""
+    text = f"a kept object cannot be read: {logs.cause(error)['error']}"
+    if not may_pass(error):
+        return Ended(DeliveryEvent.REFUSED, text)
+    pause, awaits = pause_s(tries), state is DeliveryState.AWAITING
+    event = DeliveryEvent.ASKED if awaits else DeliveryEvent.POSTPONED
+    return Ended(event, f"{text}; next attempt in {pause:.0f} s", next_in_s=pause)
 
 
 def _send(

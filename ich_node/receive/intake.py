@@ -39,7 +39,10 @@ WRONG_CLASS, CANNOT_UNDERSTAND, CONFLICT = 0xA900, 0xC000, 0xC001
 
 @dataclass(frozen=True)
 class Incoming:
-    """A C-STORE request: its UIDs, and its data set as it was sent."""
+    """A C-STORE request: its UIDs, and its data set as it was sent.
+
+    ``lies_at`` is the file of the spool that it was found in, where it came from no peer.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -47,6 +50,7 @@ class Incoming:
     data: Buffer
     source: Source
     calling_ae: str
+    lies_at: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,8 @@ def _check(incoming: Incoming, values: Mapping[str, str]) -> None:
 def _write(intake: Intake, path: Path, incoming: Incoming) -> str:
     """Write an object if that leaves the room that must stay free; return its data's SHA-256.
 
+    What lies there already takes no room.
+
     Raises
     ------
     Refused
@@ -167,6 +173,9 @@ def _write(intake: Intake, path: Path, incoming: Incoming) -> str:
     OSError
         The disk.
     """
+    if path == incoming.lies_at:
+        spool.sync(path)
+        return hashlib.sha256(incoming.data).hexdigest()
     if not intake.room.holds(len(incoming.data)):
         raise Refused(OUT_OF_RESOURCES, "the disk is below its limit of free space")
     return spool.write(path, _meta(incoming), incoming.data)

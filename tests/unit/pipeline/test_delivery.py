@@ -5,9 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ich_node.pipeline import delivery
 from ich_node.pipeline.delivery import judge, pause_s, step_down
 from ich_node.records import Verdict
-from ich_node.states import DeliveryEvent
+from ich_node.states import DeliveryEvent, DeliveryState
 
 STORED = Verdict("seg", "1", 0, True, False, "stored")
 LATER = Verdict("sr", "2", 0xA700, False, True, "refused, A700H")
@@ -83,3 +84,13 @@ def test_a_refused_capture_is_replaced_by_nothing() -> None:
 @given(st.integers(1, 10_000))
 def test_pauses_grow_to_half_an_hour(attempt: int) -> None:
     assert 5 <= pause_s(attempt) <= pause_s(attempt + 1) <= 1800
+
+
+def test_a_disk_that_cannot_be_read_now_stops_no_delivery() -> None:
+    """What may pass is tried again; a kept object that is gone, or another, is not."""
+    busy, gone = OSError(24, "Too many open files"), FileNotFoundError(2, "No such file")
+    send = delivery._unread(DeliveryState.RETRYING, 3, busy)
+    assert (send.event, send.next_in_s) == (DeliveryEvent.POSTPONED, 20.0)
+    prove = delivery._unread(DeliveryState.AWAITING, 1, busy)
+    assert (prove.event, prove.next_in_s) == (DeliveryEvent.ASKED, 5.0)
+    assert delivery._unread(DeliveryState.RETRYING, 1, gone).event is DeliveryEvent.REFUSED
