@@ -88,6 +88,25 @@ def test_a_duty_that_failed_is_due_again_soon_however_seldom_it_is() -> None:
     assert len(tries) == 2
 
 
+def test_a_duty_that_fails_on_and_on_is_tried_less_often_until_it_succeeds() -> None:
+    well = [False]
+    tries: list[float] = []
+
+    def fail() -> None:
+        tries.append(now)
+        if not well[0]:
+            raise OSError(28, "No space left on device")
+
+    duty = node._Duty(1.0, fail)
+    for now in map(float, range(100)):
+        duty.look(now)
+    assert tries == [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 61.0, 91.0]
+    well[0] = True
+    for now in map(float, range(121, 124)):
+        duty.look(now)
+    assert tries[-3:] == [121.0, 122.0, 123.0]
+
+
 def test_what_is_waited_for_makes_a_duty_due_at_once() -> None:
     done, wake = threading.Semaphore(0), threading.Event()
     node._in_background([node._Duty(3600.0, done.release)], wake=wake)
