@@ -55,9 +55,12 @@ bench-load: $(READY)
 bench-idle: $(READY)
 	$(BIN)/python -m deploy.bench_idle
 
-## 200 kills at random while 100 studies go through: the counts of what was lost or came twice.
+## 200 kills at random while 100 studies go through; 50 times a full disk; 50 power cuts: the counts
+## of what was lost or came twice.
 faults: $(READY)
 	$(BIN)/python -m tests.faults.campaign
+	$(BIN)/python -m tests.faults.full
+	$(BIN)/python -m tests.faults.power
 
 ## Every object of varied studies before dciodvfy, dcentvfy and PixelMed: counts, and what was said.
 validate: $(READY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
 import traceback
 import warnings
@@ -67,10 +68,11 @@ def configure(process: str, level: int = logging.INFO) -> None:
 def cause(error: Exception) -> dict[str, str]:
     """Say what an error is and where it arose.
 
-    Its text is given only where it is ours or the system's: others quote the patient.
+    Its text is given only where it is ours, the system's or SQLite's own: others quote the patient.
     """
     place = "".join(traceback.format_tb(error.__traceback__))
-    text = str(error) if isinstance(error, IchNodeError | OSError) else ""
+    said = getattr(error, "orig", error)  # SQLAlchemy's text quotes the statement too
+    text = str(said) if isinstance(said, IchNodeError | OSError | sqlite3.Error) else ""
     name = type(error).__name__
     return {"error": f"{name}: {text}" if text else name, "place": place}
 

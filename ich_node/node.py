@@ -26,6 +26,7 @@ from ich_node.pipeline import purge, reconcile
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.completion import Completion
 from ich_node.pipeline.counting import askers
+from ich_node.pipeline.pauses import doubling
 from ich_node.pipeline.reconcile import Takeover
 from ich_node.settings import Settings
 from ich_node.store import jobs as job_port
@@ -41,6 +42,9 @@ WORKERS = tuple(f"worker-{slot}" for slot in range(16))
 _LOOK_S, _IDLE_LOOK_S = 0.25, 2.0
 _COMPLETE_S = 0.1  # of what is being received
 _BEAT_S = 5.0
+# A duty that fails is tried again after its period, then twice as long each time, at most this, s:
+# a disk that is full for hours does not fill the log.
+_AGAIN_S = 30.0
 _DRAIN_S = 20
 _LEAVE_S = 10.0
 _MIGRATE_S = 60.0
@@ -253,6 +257,7 @@ class _Duty:
     period_s: float
     do: Callable[[], object]
     due: float = 0.0
+    failures: int = 0
 
     def look(self, now: float) -> None:
         """Do it if it is due at the monotonic time `now`, s; an error is for the next time."""
@@ -261,7 +266,10 @@ class _Duty:
         self.due = now + self.period_s
         try:
             self.do()
+            self.failures = 0
         except Exception as error:  # a database that is busy or full now may be well by then
+            self.failures += 1
+            self.due = now + doubling(self.failures, self.period_s, _AGAIN_S)
             _log.error("a regular duty failed; tried again", **logs.cause(error))
 
 

@@ -35,7 +35,8 @@ class SeriesEvent(StrEnum):
     ``image`` an image came; ``waits`` a better series of its study may be coming; ``chosen`` it was
     passed over and is to be read after all; ``lost`` a destination does not hold what it stored,
     ``unproven`` it does not prove as required that it does;
-    ``requeued`` its job was lost and another carries it;
+    ``requeued`` its job was lost and another carries it, ``disturbed`` it is tried again later
+    because the disk or the database failed;
     ``retry``, ``reprocess`` and ``resend`` an administrator asked; the others are the ends of the
     stages.
     """
@@ -54,6 +55,7 @@ class SeriesEvent(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     REQUEUED = "requeued"
+    DISTURBED = "disturbed"
     RETRY = "retry"
     REPROCESS = "reprocess"
     RESEND = "resend"
@@ -149,7 +151,7 @@ SERIES: Mapping[tuple[SeriesState, SeriesEvent], SeriesState] = {
     (_S.DELIVERED, _E.UNPROVEN): _S.REPORTED,
     **{(state, _E.REFUSED): _S.REFUSED for state in (*_UNDER_WAY, _S.REFUSED)},
     **{(state, _E.FAILED): _S.FAILED for state in (*_UNDER_WAY, _S.FAILED)},
-    **{(state, _E.REQUEUED): _S.COMPLETE for state in _UNDER_WAY},
+    **{(s, e): _S.COMPLETE for s in _UNDER_WAY for e in (_E.REQUEUED, _E.DISTURBED)},
     (_S.FAILED, _E.RETRY): _S.COMPLETE,
     **{(state, _E.REPROCESS): _S.COMPLETE for state in (*_BUILT, _S.REFUSED, _S.FAILED)},
     **{(state, _E.RESEND): _S.REPORTED for state in _BUILT},

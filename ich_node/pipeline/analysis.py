@@ -8,25 +8,27 @@ from the stored originals, which gives the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dbos import DBOS, PortableWorkflowError
+from dbos import DBOS
 from dbos import error as dbos_error
 
 from ich_node import faults, logs
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.pipeline import kept, outcome, settle, stages
 from ich_node.pipeline.outcome import Context
+from ich_node.pipeline.pauses import pause_s
 from ich_node.pipeline.worker import Worker
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
-from ich_node.states import UNFINISHED, SeriesEvent
+from ich_node.states import UNFINISHED, IllegalTransition, SeriesEvent
 from ich_node.store import deliveries, results, retention, revisions
-from ich_node.store.engine import DatabaseError, Engine, writing
+from ich_node.store.engine import DatabaseError, Engine, may_pass, writing
 from ich_node.store.events import Facts
-from ich_node.store.jobs import ANALYSE_WORKFLOW
+from ich_node.store.jobs import ANALYSE_WORKFLOW, attempt_of
 
 _log = logs.get(__name__)
 
@@ -72,7 +74,8 @@ def register(worker: Worker) -> None:
     @DBOS.workflow(name=ANALYSE_WORKFLOW, max_recovery_attempts=None)
     def analyse(key: str) -> None:
         timings: Timings = {}
-        with worker.at_hand.job(str(DBOS.workflow_id)), worker.holding(key):
+        job = str(DBOS.workflow_id)
+        with worker.at_hand.job(job), worker.holding(key), _put_off(worker, key, job):
             for step in (assemble, infer, lambda key: report(key, timings)):
                 ended = _ended(step, key)
                 timings.update(ended["timings_s"])
@@ -83,19 +86,38 @@ def register(worker: Worker) -> None:
                     break
 
 
-def _ended(step: Callable[[str], Step], key: str) -> Step:
-    """Run a step; an error that its last try still met becomes a record too.
+@contextmanager
+def _put_off(worker: Worker, key: str, job: str) -> Iterator[None]:
+    """Let a series begin anew later when the machine has disturbed it to the last try.
 
-    The engine's own errors (it is stopping, another process took over) pass through: they say
-    nothing of the series.
+    Where that cannot be written either, the job ends and the reconciler finds the series.
+    """
+    try:
+        yield
+    except dbos_error.DBOSMaxStepRetriesExceeded as error:
+        if not may_pass(error.errors[-1]):
+            raise
+        attempt, last = attempt_of(job), logs.cause(error.errors[-1])["error"]
+        pause = pause_s(attempt)
+        text = f"disturbed by {last}; begins anew in {pause:.0f} s"
+        with suppress(IllegalTransition):  # another job of it has come to the end
+            revisions.postpone(worker.engine, worker.jobs, key, attempt, text, pause)
+        _log.error("analysis put off", revision=key, text=text)
+
+
+def _ended(step: Callable[[str], Step], key: str) -> Step:
+    """Run a step; an error of the work that its last try still met becomes a record too.
+
+    What may pass passes through, and so does what the engine raises itself (it is stopping, another
+    process took over, a try before a restart was the last): it says nothing of the series.
     """
     try:
         return step(key)
     except dbos_error.DBOSMaxStepRetriesExceeded as error:
+        if may_pass(error.errors[-1]):
+            raise
         last = logs.cause(error.errors[-1])["error"]
         return {"timings_s": {}, "failure": f"{last}, {_AGAIN['max_attempts']} times"}
-    except PortableWorkflowError as error:  # the same, as the engine kept it over a restart
-        return {"timings_s": {}, "failure": f"{error.name}, before a restart"}
 
 
 def _step(worker: Worker, key: str, name: str, stage: Callable[[Revision], Timings]) -> Step:

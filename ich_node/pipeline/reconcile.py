@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from ich_node import logs
-from ich_node.pipeline.pauses import doubling
+from ich_node.pipeline.pauses import pause_s
 from ich_node.states import DeliveryEvent, DeliveryState, IllegalTransition
 from ich_node.store import deliveries, proofs, revisions
 from ich_node.store import destinations as store_destinations
@@ -23,12 +23,6 @@ from ich_node.store.jobs import Jobs
 _log = logs.get(__name__)
 
 PERIOD_S = 30.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 600.0
-
-
-def pause_s(attempt: int) -> float:
-    """Seconds before the next job after this one was lost (the first is 1): doubling."""
-    return doubling(attempt, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
 
 
 def analyses(engine: Engine, jobs: Jobs) -> list[str]:

@@ -21,6 +21,7 @@ from ich_node.receive.policy import (
     Rejection,
     cannot_judge,
     judge,
+    no_room,
     too_many,
     unsupported_version,
 )
@@ -162,12 +163,22 @@ def _judge(acceptor: Acceptor, request: pdu.Request, address: str) -> Source | R
         return unsupported_version(request.protocol_version)
     try:
         verdict = judge(request.called_ae, request.calling_ae, address, acceptor.settings)
+        if isinstance(verdict, Source) and _lacks_room(acceptor, request):
+            return no_room(acceptor.settings.storage.min_free_gb)
     except Exception as error:  # nobody is let in by a fault
         return cannot_judge(error)
     if isinstance(verdict, Source):
         full = acceptor.peers.enter(verdict.name)
         return verdict if full is None else too_many(full)
     return verdict
+
+
+def _lacks_room(acceptor: Acceptor, request: pdu.Request) -> bool:
+    """Who brings no objects is let in all the same: a PACS reports what it holds, a sender echoes.
+
+    What comes in an association that is open already is answered with A700H.
+    """
+    return contexts.brings_objects(request.contexts) and not acceptor.intake.room.holds(0)
 
 
 def _establish(

@@ -14,9 +14,19 @@ from pathlib import Path
 from pydicom.filereader import read_file_meta_info
 
 from ich_node import logs
-from ich_node.receive.intake import SUCCESS, Incoming, Intake, take
+from ich_node.errors import StoreError
+from ich_node.receive.intake import (
+    CANNOT_UNDERSTAND,
+    OUT_OF_RESOURCES,
+    SUCCESS,
+    Answer,
+    Incoming,
+    Intake,
+    take,
+)
 from ich_node.settings import Settings, Source
 from ich_node.store import files
+from ich_node.store.engine import may_pass
 
 _log = logs.get(__name__)
 
@@ -38,6 +48,10 @@ class Found:
     back: int = 0
 
 
+class _NotNow(Exception):
+    """The disk or the database does not let an object in: it waits where it lies."""
+
+
 def audit_all(intake: Intake, before: float) -> Found:
     """Look at the whole spool, at the start of a receiver.
 
@@ -45,6 +59,11 @@ def audit_all(intake: Intake, before: float) -> Found:
     ----------
     before
         When this receiver began to listen, epoch s: files older than that are on no way to a row.
+
+    Raises
+    ------
+    StoreError
+        The disk or the database did not let all in; the next look goes on.
     """
     spool = intake.settings.spool_dir
     known = set(files.series_since(intake.engine, 0.0))
@@ -54,22 +73,24 @@ def audit_all(intake: Intake, before: float) -> Found:
 
 
 def audit_recent(intake: Intake) -> Found:
-    """Look at the series that got an image lately."""
+    """Look at the series that got an image lately; as `audit_all`."""
     now = time.time()
     recent = files.series_since(intake.engine, now - _RECENT_S)
     return _audit(intake, recent, now - _YOUNG_S, 0)
 
 
 def _audit(intake: Intake, series: list[tuple[str, str]], before: float, removed: int) -> Found:
-    taken_in = gone = back = 0
+    taken_in = gone = back = waiting = 0
     for study, uid in series:
         stored = files.files_of(intake.engine, uid)
         rows = {item.path.name for item in stored}
-        taken_in += sum(
-            _take_in(intake, path)
-            for path in (intake.settings.spool_dir / study / uid).glob("*.dcm")
-            if path.name not in rows and _is_older(path, before)
-        )
+        for path in (intake.settings.spool_dir / study / uid).glob("*.dcm"):
+            if path.name in rows or not _is_older(path, before):
+                continue
+            try:
+                taken_in += _take_in(intake, path)
+            except _NotNow:
+                waiting += 1
         there = {item: item.path.exists() for item in stored}
         lost = [i for i in stored if not (there[i] or i.missing or i.deleted)]
         found = [item for item in stored if there[item] and item.missing]
@@ -83,6 +104,8 @@ def _audit(intake: Intake, series: list[tuple[str, str]], before: float, removed
     done = Found(taken_in, removed, gone, back)
     if done != Found():
         _log.warning("spool looked through", **vars(done))
+    if waiting:
+        raise StoreError(f"{waiting} files of the spool wait for disk or database to be entered")
     return done
 
 
@@ -102,7 +125,13 @@ def _remove_parts(spool: Path, before: float) -> int:
 
 
 def _take_in(intake: Intake, path: Path) -> bool:
-    """Let a file in by the door that objects come in by; True where it is stored now."""
+    """Let a file in by the door that objects come in by; True where it is stored now.
+
+    Raises
+    ------
+    _NotNow
+        It may be another time.
+    """
     try:
         meta = read_file_meta_info(path)
         begins = _GROUP_LENGTH_ENDS + int(meta.FileMetaInformationGroupLength)
@@ -114,11 +143,16 @@ def _take_in(intake: Intake, path: Path) -> bool:
             data=path.read_bytes()[begins:],
             source=_source(intake.settings, calling),
             calling_ae=calling,
+            lies_at=path,
         )
         answer = take(intake, incoming)
-        cause = answer.comment if answer.status != SUCCESS else ""
     except Exception as error:  # whatever a parser raises
-        cause = logs.cause(error)["error"]
+        if may_pass(error):
+            raise _NotNow from error
+        answer = Answer(CANNOT_UNDERSTAND, logs.cause(error)["error"])
+    if answer.status == OUT_OF_RESOURCES:
+        raise _NotNow
+    cause = answer.comment if answer.status != SUCCESS else ""
     if cause:
         aside = intake.settings.storage.data_dir / "unreadable" / path.name
         aside.parent.mkdir(mode=0o700, exist_ok=True)

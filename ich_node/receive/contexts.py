@@ -108,6 +108,16 @@ def decide(contexts: Iterable[Context]) -> tuple[Decision, ...]:
     return tuple(_decide(context) for context in sorted(contexts, key=lambda one: one.context_id))
 
 
+def brings_objects(contexts: Iterable[Context]) -> bool:
+    """Tell whether objects could come by one of these; else it is an echo, a report or a list."""
+    known = (VERIFICATION, *services.CLASSES)
+    return any(
+        context.abstract_syntax not in known and decision.result == ACCEPTED
+        for context in contexts
+        for decision in [_decide(context)]
+    )
+
+
 def _decide(context: Context) -> Decision:
     offered = context.transfer_syntaxes
     if not context.abstract_syntax or context.abstract_syntax in _OTHER_SERVICES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import struct
 import threading
 import zlib
@@ -18,6 +17,7 @@ import pydicom
 from ich_node import faults, logs
 from ich_node.receive import header, spool
 from ich_node.receive.compare import Difference, Kind, compare
+from ich_node.receive.room import Room
 from ich_node.receive.together import Together
 from ich_node.receive.whole import Buffer, Cut
 from ich_node.records import Placing, Received, Sender
@@ -41,7 +41,8 @@ WRONG_CLASS, CANNOT_UNDERSTAND, CONFLICT = 0xA900, 0xC000, 0xC001
 class Incoming:
     """A C-STORE request: its UIDs, and its data set as it was sent.
 
-    ``sender`` is None for what was found in the spool.
+    ``sender`` is None for what was found in the spool; ``lies_at`` is the file that it was found
+    in.
     """
 
     sop_class_uid: str
@@ -51,6 +52,7 @@ class Incoming:
     source: Source
     calling_ae: str
     sender: Sender | None = None
+    lies_at: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Intake:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
+        self.room = Room(settings.storage)
         self._entering = Together[Entry](partial(instances.add_all, engine))
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
 
@@ -163,6 +166,8 @@ def _check(incoming: Incoming, values: Mapping[str, str]) -> None:
 def _write(intake: Intake, path: Path, incoming: Incoming) -> str:
     """Write an object if that leaves the room that must stay free; return its data's SHA-256.
 
+    What lies there already takes no room.
+
     Raises
     ------
     Refused
@@ -170,14 +175,10 @@ def _write(intake: Intake, path: Path, incoming: Incoming) -> str:
     OSError
         The disk.
     """
-    storage = intake.settings.storage
-    free = shutil.disk_usage(storage.data_dir).free - len(incoming.data)
-    if free < storage.min_free_gb * 1e9:
-        _log.error(
-            "the disk is below storage.min_free_gb; nothing more is taken until room is made",
-            free_gb=round(free / 1e9, 1),
-            min_free_gb=storage.min_free_gb,
-        )
+    if path == incoming.lies_at:
+        spool.sync(path)
+        return hashlib.sha256(incoming.data).hexdigest()
+    if not intake.room.holds(len(incoming.data)):
         raise Refused(OUT_OF_RESOURCES, "the disk is below its limit of free space")
     return spool.write(path, _meta(incoming), incoming.data)
 

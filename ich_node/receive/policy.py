@@ -21,6 +21,7 @@ class Rejection:
 PERMANENT, TRANSIENT = 1, 2
 BY_SERVICE_USER, BY_ACSE, BY_PRESENTATION = 1, 2, 3
 NO_REASON, VERSION_NOT_SUPPORTED, LOCAL_LIMIT_EXCEEDED = 1, 2, 2
+TEMPORARY_CONGESTION = 1
 CALLING_AE_NOT_RECOGNISED, CALLED_AE_NOT_RECOGNISED = 3, 7
 
 
@@ -63,6 +64,12 @@ def judge(called: str, calling: str, address: str, settings: Settings) -> Source
 def too_many(cause: str) -> Rejection:
     """Return the rejection of one association more than may be: the peer tries again later."""
     return Rejection(TRANSIENT, BY_PRESENTATION, LOCAL_LIMIT_EXCEEDED, cause)
+
+
+def no_room(min_free_gb: float) -> Rejection:
+    """Return the rejection of one that would bring objects while there is no room for them."""
+    cause = f"less than storage.min_free_gb = {min_free_gb:g} is free on the disk"
+    return Rejection(TRANSIENT, BY_PRESENTATION, TEMPORARY_CONGESTION, cause)
 
 
 def unsupported_version(version: int) -> Rejection:

@@ -58,7 +58,7 @@ def write(path: Path, meta: bytes, data: Buffer) -> str:
     except OSError:
         part.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    _sync(path.parent)
     faults.point("receive.renamed", path.stem)
     return sha256
 
@@ -83,6 +83,18 @@ def scratch(folder: Path, keep_free: float, size: int) -> mmap.mmap:
         return mmap.mmap(file.fileno(), size)
 
 
+def sync(path: Path) -> None:
+    """Make a file that lies there last, under its name.
+
+    Raises
+    ------
+    OSError
+        The disk is gone.
+    """
+    _sync(path)
+    _sync(path.parent)
+
+
 def _write_all(file: FileIO, data: Buffer) -> None:
     view = memoryview(data)
     while view:
@@ -105,11 +117,11 @@ def _make(folder: Path) -> None:
         return
     _make(folder.parent)
     folder.mkdir(exist_ok=True, mode=0o700)
-    _sync_folder(folder.parent)
+    _sync(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

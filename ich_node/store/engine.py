@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -13,12 +14,40 @@ from sqlalchemy.engine import make_url
 
 from ich_node.errors import StoreError
 
-__all__ = ["Connection", "DatabaseError", "Engine", "migrate", "open_engine", "reading", "writing"]
+__all__ = [
+    "Connection",
+    "DatabaseError",
+    "Engine",
+    "may_pass",
+    "migrate",
+    "open_engine",
+    "reading",
+    "writing",
+]
 
 DatabaseError = sa.exc.DBAPIError  # what the database itself raises
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30.0
+# Errors of a machine that wants mending, whatever it was asked for: no room, no right to write, a
+# disk that answers with errors, no descriptor or memory to be had.
+_OF_THE_MACHINE = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+    }
+)
+_OF_THE_WORK = (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Tell whether an error says nothing of the work: once the machine is mended it succeeds.
+
+    A full or read-only disk, too many open files, a database that is locked, full or damaged.
+    """
+    if isinstance(error, DatabaseError):
+        return not isinstance(error, _OF_THE_WORK)
+    return isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
 
 
 def open_engine(url: str) -> Engine:

@@ -64,6 +64,11 @@ def analysis_id(revision_key: str, attempt: int) -> str:
     return f"study:{revision_key}:{attempt}"
 
 
+def attempt_of(job_id: str) -> int:
+    """Return the number of the attempt that a job was named for."""
+    return int(job_id.rpartition(":")[2])
+
+
 def delivery_id(revision_key: str, destination: str, attempt: int) -> str:
     """Name of the job that makes one attempt to deliver."""
     return f"deliver:{destination}:{revision_key}:{attempt}"

@@ -59,6 +59,23 @@ class Report:
     pacs_away: int = 0
     seconds: float = 0.0
 
+    def add(self, other: Report) -> None:
+        """Count another run in."""
+        self.studies += other.studies
+        self.acknowledged += other.acknowledged
+        self.lost += other.lost
+        self.without_results += other.without_results
+        self.second_objects += other.second_objects
+        self.seconds = round(self.seconds + other.seconds, 1)
+        for state, count in other.other_states.items():
+            self.other_states[state] = self.other_states.get(state, 0) + count
+
+    def show(self) -> None:
+        """Print the counts."""
+        for key, value in asdict(self).items():
+            print(f"{key:<16} {value}")
+        print("all well" if self.clean else "NOT well")
+
     @property
     def clean(self) -> bool:
         """Tell whether all is well."""
@@ -333,9 +350,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = chosen.keep or Path(name)
         report = campaign(folder, chosen.kills, chosen.studies, chosen.slices, chosen.seed)
-    for key, value in asdict(report).items():
-        print(f"{key:<16} {value}")
-    print("all well" if report.clean else "NOT well")
+    report.show()
     return 0 if report.clean else 1
 
 

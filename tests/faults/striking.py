@@ -99,6 +99,22 @@ class Struck:
         return len(list(self.folder.glob("rules.json.*")))
 
 
+def environment_of(
+    folder: Path,
+    rules: Sequence[Rule],
+    patience_s: float | None = None,
+    limit_s: float | None = None,
+    period_s: float | None = None,
+) -> dict[str, str]:
+    """Return what a node under rules is started with; ``period_s`` is that of regular duties."""
+    path = folder / "rules.json"
+    told = {"rules": [vars(rule) for rule in rules]}
+    times = {"patience_s": patience_s, "limit_s": limit_s, "period_s": period_s}
+    path.write_text(json.dumps({**told, **times}))
+    paths = os.pathsep.join(filter(None, (str(INJECT), os.environ.get("PYTHONPATH", ""))))
+    return {"PYTHONPATH": paths, "TEST_FAULTS": str(path)}
+
+
 @contextmanager
 def struck_node(
     folder: Path,
@@ -115,11 +131,7 @@ def struck_node(
     config = configuration(
         folder, port, [("pacs", "PACS", pacs.port)], bundle=str(bundle), quiet_seconds=3.0
     )
-    path = folder / "rules.json"
-    told = {"rules": [vars(rule) for rule in rules], "patience_s": patience_s, "limit_s": limit_s}
-    path.write_text(json.dumps(told))
-    paths = os.pathsep.join(filter(None, (str(INJECT), os.environ.get("PYTHONPATH", ""))))
-    serving = Serving(config, {"PYTHONPATH": paths, "TEST_FAULTS": str(path)})
+    serving = Serving(config, environment_of(folder, rules, patience_s, limit_s))
     engine = open_engine(load_settings(config).database_url)
     over = threading.Event()
     keeper = threading.Thread(target=_keep_up, args=(serving, over))

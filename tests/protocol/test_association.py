@@ -1,5 +1,6 @@
 """Associations as a peer sees them: who is let in, who is rejected and with which reason."""
 
+import shutil
 import socket
 import threading
 from pathlib import Path
@@ -136,6 +137,21 @@ def test_one_association_too_many_is_rejected_for_now_and_let_in_later(
         )
         later.release()
         open_ones[1].release()
+
+
+def test_below_the_limit_of_free_space_who_brings_objects_comes_later(
+    node: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rejected for now, and let in without a restart once there is room; an echo is answered."""
+    port = node.receiver.port
+    with monkeypatch.context() as full:
+        usage = shutil.disk_usage(node.settings.storage.data_dir)
+        full.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=-1))
+        assert answer_to(port) == reject(2, 3, 1)
+        association = associate(port)
+        assert association.send_c_echo().Status == 0x0000
+        association.release()
+    assert sent(port, incoming(small_object())).Status == 0x0000
 
 
 def test_silent_and_rejected_connections_take_no_place(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def head_hu(
 
     def ball(centre: Sequence[float], radii: Sequence[float]) -> npt.NDArray[np.bool_]:
         parts = zip((z, y, x), centre, radii, strict=True)
-        return sum(((axis - at) / radius) ** 2 for axis, at, radius in parts) <= 1
+        reach = sum(((axis - at) / radius) ** 2 for axis, at, radius in parts)
+        return np.asarray(reach <= 1, np.bool_)
 
     hu = np.full((slices, *matrix), -1000, np.float32)
     hu[ball((0, 0, 0), (120, 98, 78))] = 40  # scalp

@@ -1,5 +1,6 @@
 """What the processes are made of, without the stages."""
 
+import math
 import threading
 import time
 from pathlib import Path
@@ -71,6 +72,39 @@ def test_an_error_in_a_duty_does_not_end_the_duties() -> None:
 
     node._in_background([node._Duty(0.01, fail)])
     assert over.wait(10)
+
+
+def test_a_duty_that_failed_is_due_again_soon_however_seldom_it_is() -> None:
+    """A look at the whole spool comes once in a life; a full disk must not cost that one."""
+    tries: list[int] = []
+
+    def fail() -> None:
+        tries.append(1)
+        raise OSError(28, "No space left on device")
+
+    duty = node._Duty(math.inf, fail)
+    for now in (0.0, 1.0, node._AGAIN_S - 1, node._AGAIN_S, node._AGAIN_S + 1):
+        duty.look(now)
+    assert len(tries) == 2
+
+
+def test_a_duty_that_fails_on_and_on_is_tried_less_often_until_it_succeeds() -> None:
+    well = [False]
+    tries: list[float] = []
+
+    def fail() -> None:
+        tries.append(now)
+        if not well[0]:
+            raise OSError(28, "No space left on device")
+
+    duty = node._Duty(1.0, fail)
+    for now in map(float, range(100)):
+        duty.look(now)
+    assert tries == [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 61.0, 91.0]
+    well[0] = True
+    for now in map(float, range(121, 124)):
+        duty.look(now)
+    assert tries[-3:] == [121.0, 122.0, 123.0]
 
 
 def test_what_is_waited_for_makes_a_duty_due_at_once() -> None:

@@ -1,5 +1,6 @@
 """The durable workflow: what may pass is tried again, what does not ends in a state."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from dbos import DBOS
 
 from deploy.demo.running import wait_for
 from ich_node import node
-from ich_node.pipeline import analysis
+from ich_node.pipeline import analysis, pauses, reconcile
 from ich_node.pipeline import engine as durable
 from ich_node.pipeline.worker import Worker
 from ich_node.records import CtVolume, ModelIdentity, Prediction, Received, Wanted
@@ -18,7 +19,7 @@ from ich_node.settings import Settings, load_settings
 from ich_node.states import SeriesState
 from ich_node.store import instances, overview, results, revisions, trail
 from ich_node.store import jobs as job_port
-from ich_node.store.engine import Engine, writing
+from ich_node.store.engine import DatabaseError, Engine, writing
 from tests.support.series import head_series, localizer_of, write
 from tests.unit.pipeline.test_folder import predict
 
@@ -122,12 +123,41 @@ def test_a_disturbance_that_passes_is_not_a_failure(settings: Settings) -> None:
     assert predictor.calls == 3
 
 
-def test_a_disturbance_that_stays_ends_in_a_state_with_its_text(settings: Settings) -> None:
-    predictor = StandIn(*[OSError(28, "No space left on device")] * 50)
+def test_a_disturbance_that_stays_puts_the_series_off_and_never_aside(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full for an hour is no fault of the series: it begins anew, and is read."""
+    monkeypatch.setattr(pauses, "_FIRST_PAUSE_S", 0.01)
+    predictor = StandIn(*[OSError(28, "No space left on device")] * 12)
+    with working(settings, predictor) as (engine, key):
+        assert ends_as(engine, key, *ENDED) is SeriesState.REPORTED
+        put_off = [item for item in story(engine)["events"] if item["kind"] == "disturbed"]
+    assert predictor.calls == 13
+    assert len(put_off) == 2
+    assert all("No space left on device" in item["text"] for item in put_off)
+
+
+def test_what_cannot_be_written_down_either_is_left_to_the_reconciler(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full for the database too: the job ends, and the next look gives the series another."""
+    monkeypatch.setattr(pauses, "_FIRST_PAUSE_S", 0.01)
+    full = DatabaseError("", None, sqlite3.OperationalError("database or disk is full"))
+    with monkeypatch.context() as patch:
+        patch.setattr(revisions, "postpone", lambda *_arguments: (_ for _ in ()).throw(full))
+        with working(settings, StandIn(*[full] * 5)) as (engine, key):
+            jobs = job_port.open_jobs(settings.database_url)
+            wait_for(lambda: reconcile.analyses(engine, jobs), _DEADLINE_S, "series found again")
+            assert ends_as(engine, key, *ENDED) is SeriesState.REPORTED
+            jobs.destroy()
+
+
+def test_an_error_of_a_file_that_stays_ends_in_a_state_with_its_text(settings: Settings) -> None:
+    predictor = StandIn(*[FileNotFoundError(2, "No such file or directory")] * 50)
     with working(settings, predictor) as (engine, key):
         assert ends_as(engine, key, *ENDED) is SeriesState.FAILED
         [revision] = story(engine)["series"][0]["revisions"]
-    assert "No space left on device" in revision["reason_text"]
+    assert "No such file or directory" in revision["reason_text"]
     assert predictor.calls == 5
 
 

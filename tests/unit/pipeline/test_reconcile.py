@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from ich_node.pipeline import reconcile
+from ich_node.pipeline import pauses, reconcile
 from ich_node.states import DeliveryState, SeriesEvent, SeriesState
 from ich_node.store import deliveries, overview, revisions
 from ich_node.store import jobs as job_port
@@ -120,6 +120,6 @@ def test_jobs_of_other_queues_are_not_ours(engine: Engine, jobs: Jobs) -> None:
 
 
 def test_pauses_grow_to_ten_minutes() -> None:
-    pauses = [reconcile.pause_s(attempt) for attempt in range(1, 40)]
-    assert pauses == sorted(pauses)
-    assert (pauses[0], pauses[-1]) == (5.0, 600.0)
+    grown = [pauses.pause_s(attempt) for attempt in range(1, 40)]
+    assert grown == sorted(grown)
+    assert (grown[0], grown[-1]) == (5.0, 600.0)

@@ -2,18 +2,23 @@
 
 import os
 import shutil
+import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from ich_node.errors import StoreError
+from ich_node.receive import audit
 from ich_node.receive.audit import Found, audit_all, audit_recent
 from ich_node.receive.intake import Intake, take
+from ich_node.receive.room import Room
 from ich_node.states import SeriesState
-from ich_node.store import retention
-from ich_node.store.engine import writing
+from ich_node.store import instances, retention
+from ich_node.store.engine import DatabaseError, writing
 from ich_node.store.tables import event, instance, series
 from tests.support.peers import incoming, small_object
 
@@ -132,3 +137,52 @@ def test_what_is_no_object_is_put_aside_and_does_not_stop_the_rest(
     assert aside.read_bytes() == b"no DICOM at all"
     assert str(aside) in capsys.readouterr().out
     assert audit_all(intake, later()) == Found()
+
+
+@pytest.mark.parametrize(
+    "why", ["below the limit", "no space for the row", "database locked", "an error of the disk"]
+)
+def test_what_cannot_be_entered_now_stays_where_it_lies_and_is_entered_later(
+    intake: Intake, stored: list[Path], monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """A full disk makes no object unreadable: each may be the only copy there is."""
+    for path in stored:
+        forget(intake, path)
+    failing = {
+        "below the limit": (Room, "holds", lambda _room, _size: False),
+        "no space for the row": (instances, "_insert", raising(ROW_FULL)),
+        "database locked": (instances, "standing", raising(LOCKED)),
+        "an error of the disk": (audit, "read_file_meta_info", raising(OSError(5, "I/O error"))),
+    }
+    if why == "below the limit":  # and the file must be written anew, under another name
+        for path in stored:
+            path.rename(path.with_name(f"9{path.name}"))
+    with monkeypatch.context() as patch:
+        patch.setattr(*failing[why])
+        with pytest.raises(StoreError, match="3 files"):
+            audit_all(intake, later())
+    assert not (intake.settings.storage.data_dir / "unreadable").exists()
+    assert audit_all(intake, later()).taken_in == 3
+    assert len(rows(intake, instance)) == 3
+
+
+def test_taking_a_file_in_needs_no_room(
+    intake: Intake, stored: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies there already: below the limit of free space it is entered all the same."""
+    forget(intake, stored[0])
+    before = stored[0].stat().st_ino
+    monkeypatch.setattr(Room, "holds", lambda _room, _size: False)
+    assert audit_all(intake, later()) == Found(taken_in=1)
+    assert stored[0].stat().st_ino == before
+
+
+ROW_FULL = DatabaseError("", None, sqlite3.OperationalError("database or disk is full"))
+LOCKED = DatabaseError("", None, sqlite3.OperationalError("database is locked"))
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    return fail

@@ -12,7 +12,7 @@ from pydicom.uid import (
 from pynetdicom import sop_class
 from pynetdicom.presentation import AllStoragePresentationContexts
 
-from ich_node.receive.contexts import decide
+from ich_node.receive.contexts import brings_objects, decide
 from ich_node.receive.pdu import ACCEPTED, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX, Context
 
 JPEG_XL = "1.2.840.10008.1.2.4.110"
@@ -86,3 +86,20 @@ def test_a_context_without_encoding_is_not_accepted() -> None:
 def test_answers_come_in_the_order_of_the_ids() -> None:
     contexts = [Context(one, EnhancedSRStorage, (JPEG_XL,)) for one in (5, 1, 3)]
     assert [decision.context_id for decision in decide(contexts)] == [1, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("uids", "expected"),
+    [
+        ([CTImageStorage], True),
+        ([sop_class.Verification, CTImageStorage], True),
+        (["1.2.826.0.1.3680043.2.1"], True),  # of a private class
+        ([sop_class.Verification], False),
+        ([sop_class.StorageCommitmentPushModel, sop_class.Verification], False),
+        ([sop_class.ModalityPerformedProcedureStep], False),
+        ([HangingProtocolStorage], False),  # not taken at all
+    ],
+)
+def test_objects_can_come_by_storage_contexts_only(uids: list[str], expected: bool) -> None:
+    proposed = [Context(2 * n + 1, uid, (ImplicitVRLittleEndian,)) for n, uid in enumerate(uids)]
+    assert brings_objects(proposed) is expected

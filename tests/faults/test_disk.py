@@ -1,0 +1,133 @@
+"""Full disks and power cuts of a seed: `make faults` goes on where these end.
+
+First what the layer itself must do: a power cut that takes too little would prove nothing.
+"""
+
+import errno
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ich_node.infer.predictor import load_predictor
+from tests.faults import life, power
+from tests.faults.disk import Disk, Playback, lay_over, needs, read_log
+from tests.faults.full import Fault, campaign_of
+
+pytestmark = pytest.mark.skipif(bool(needs()), reason=needs() or "all is there")
+
+_HEAD = "import os, pathlib; p = pathlib.Path(os.environ['SHIM_ROOT'])\n"
+_WRITTEN = "f = open(p / 'a', 'wb'); f.write(b'1234'); f.flush()\n"
+_SYNCED = "os.fsync(f.fileno())\n"
+_FOLDER = "d = os.open(p, os.O_RDONLY); os.fsync(d); os.close(d)\n"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    (tmp_path / "data").mkdir()
+    return lay_over(tmp_path / "data", tmp_path / "layer", recording=True)
+
+
+def run(disk: Disk, code: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", _HEAD + code],
+        env={**os.environ, **disk.environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def after_a_cut(disk: Disk, chance: random.Random) -> dict[str, bytes]:
+    """What a power cut at the end leaves: the bytes of each file."""
+    played = Playback(disk.root, disk.root.stat().st_ino)
+    assert disk.log is not None
+    played.play(read_log(disk.log))
+    left = disk.log.with_name("left")
+    played.cut(left, chance)
+    return {str(p.relative_to(left)): p.read_bytes() for p in left.rglob("*") if p.is_file()}
+
+
+class Unlucky(random.Random):
+    """Nothing lasts that need not."""
+
+    choice: Callable[..., float] = staticmethod(lambda _of: 0.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "left"),
+    [
+        (_WRITTEN, {}),
+        (_WRITTEN + _SYNCED, {}),  # the bytes last, their name does not
+        (_WRITTEN + _FOLDER, {"a": b""}),  # the name lasts, the bytes do not
+        (_WRITTEN + _SYNCED + _FOLDER, {"a": b"1234"}),
+        (_WRITTEN + _SYNCED + _FOLDER + "f.write(b'5'); f.flush()\n", {"a": b"1234"}),
+        (_WRITTEN + _SYNCED + "os.rename(p / 'a', p / 'b')\n" + _FOLDER, {"b": b"1234"}),
+        (_WRITTEN + _SYNCED + _FOLDER + "os.rename(p / 'a', p / 'b')\n", {"a": b"1234"}),
+        (_WRITTEN + _SYNCED + _FOLDER + "os.unlink(p / 'a')\n", {"a": b"1234"}),
+        (_WRITTEN + _SYNCED + _FOLDER + "f.truncate(2); os.fsync(f.fileno())\n", {"a": b"12"}),
+    ],
+)
+def test_a_power_cut_takes_all_that_was_not_synced(
+    disk: Disk, code: str, left: dict[str, bytes]
+) -> None:
+    run(disk, code).check_returncode()
+    assert after_a_cut(disk, Unlucky()) == left
+
+
+def test_what_sqlite_has_committed_outlasts_a_power_cut(disk: Disk) -> None:
+    """Its writes are not Python's: the layer sees them too."""
+    code = (
+        "import sqlite3; c = sqlite3.connect(p / 'x', isolation_level=None)\n"
+        "c.execute('PRAGMA journal_mode=WAL'); c.execute('PRAGMA synchronous=FULL')\n"
+        "c.execute('CREATE TABLE t(n)'); c.execute('INSERT INTO t VALUES (7)')\n"
+        "os._exit(0)\n"
+    )
+    run(disk, code).check_returncode()
+    assert set(after_a_cut(disk, Unlucky())) == {"x", "x-wal"}
+    left = disk.log.with_name("left") if disk.log else Path()
+    shutil.rmtree(disk.root)
+    left.rename(disk.root)
+    told = run(disk, "import sqlite3; print(*sqlite3.connect(p / 'x').execute('SELECT * FROM t'))")
+    assert told.stdout == "(7,)\n"
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])
+def test_a_failing_disk_fails_from_one_write_on_and_is_well_again(disk: Disk, error: int) -> None:
+    """The file is made and the first write succeeds; the second is the one that was chosen."""
+    disk.fail(3, 60.0, error)
+    writing = "d = os.open(p / 'a', os.O_CREAT | os.O_RDWR); [os.write(d, b'1') for _ in range(9)]"
+    assert os.strerror(error) in run(disk, writing).stderr
+    assert (disk.root / "a").read_bytes() == b"1"
+    assert disk.is_failing
+    told = run(disk, "import shutil; print(shutil.disk_usage(p).free)")
+    assert told.stdout == "0\n"
+    disk.mend()
+    assert run(disk, writing).stderr == ""
+    assert disk.failed == 1
+
+
+def test_a_disk_that_is_full_in_between_loses_nothing_and_fails_no_study(tmp_path: Path) -> None:
+    report, disk = campaign_of(tmp_path, 1, 8, 2026, Fault(period_s=2.0))
+    assert disk.failed > 0
+    assert report.clean, report
+    assert report.acknowledged == 8
+
+
+def test_power_cuts_take_nothing_that_was_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One node is recorded; a moment of it, and the very end, are lived on from."""
+    monkeypatch.setattr(life.durable, "MESSAGES_S", 0.1)
+    monkeypatch.setattr(life.pauses, "_FIRST_PAUSE_S", 0.1)
+    recorded = power.record(tmp_path, 1, 8, 2026)
+    predictor = load_predictor(tmp_path / "bundle")
+    moment = power.moment(recorded.records, random.Random(2026))
+    for run_number, at in enumerate([moment, len(recorded.records)]):
+        report = power.cut(recorded, at, 2026 + run_number, predictor)
+        assert report.clean, (at, report)
+        assert report.acknowledged == 8
