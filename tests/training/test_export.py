@@ -63,7 +63,8 @@ def test_exported_weights_are_loaded_to_half_precision(tmp_path):
     assert (bundle.version, bundle.mask_threshold) == ("1.2", 0.4)
     loaded = load_network(bundle).state_dict()
     for name, tensor in network.state_dict().items():
-        torch.testing.assert_close(loaded[name], tensor, rtol=1e-3, atol=1e-6)
+        kept = 4e-3 if tensor.ndim > 1 else 1e-3  # kernels in the bits of bf16
+        torch.testing.assert_close(loaded[name], tensor, rtol=kept, atol=1e-6)
 
 
 def test_tiny_bundle_marks_a_simulated_head(tmp_path):
