@@ -40,6 +40,8 @@ _SOP_CLASS = Tag("SOPClassUID")
 _LAST_GROUP = 0x0040
 # Longest value of each VR in characters (PS3.5 6.2).
 _LONGEST = {"LO": 64, "SH": 16, "ST": 1024, "LT": 10240}
+# Some equipment writes components with leading zeros (against PS3.5 9.1): a name all the same.
+_UID = re.compile(r"[0-9.]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SEXES = ("M", "F", "O")
 
@@ -148,6 +150,8 @@ def _sound(tag: BaseTag, vr: str, value: Any, declared: bool) -> Any:  # noqa: A
     if vr in ("DS", "IS"):
         return _number(vr, value)
     if not isinstance(value, str) and vr != "PN":
+        return value
+    if vr == "UI" and _UID.fullmatch(value):
         return value
     text = _CONTROL.sub(" ", _decoded(str(value), declared)) if vr not in ("LT", "ST") else value
     repair = _REPAIRS.get(vr)

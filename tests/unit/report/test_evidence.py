@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom import Dataset
+from pydicom import DataElement, Dataset, config
 
 from ich_node.errors import CheckFailed, Reason
 from ich_node.records import FrameName, Refusal, Results, Wanted
@@ -171,6 +171,22 @@ def test_a_negative_report_points_to_the_most_suspicious_slice(tmp_path: Path) -
     alter(results.sr, key_image_left_out)
     with pytest.raises(CheckFailed, match="key images leave out that of the highest probability"):
         check_results(volume, negative, results)
+
+
+@pytest.mark.parametrize(
+    "keyword", ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"]
+)
+def test_names_with_leading_zeros_are_named_as_they_are(tmp_path: Path, keyword: str) -> None:
+    """Against PS3.5 9.1, and yet sent: whatever else were written would refer to nothing."""
+    _, volume, prediction = make_case(shape=(8, 24, 24))
+    for number, header in enumerate(volume.source.headers, start=1):
+        uid = f"1.2.0840.{number if keyword == 'SOPInstanceUID' else 1}"
+        header[keyword] = DataElement(header[keyword].tag, "UI", uid, validation_mode=config.IGNORE)
+    results = build_results(volume, prediction, tmp_path, None, Wanted(KINDS))
+    built = pydicom.dcmread(results.sr)
+    names = {str(element.value) for element in built.iterall() if element.VR == "UI"}
+    assert keyword == "FrameOfReferenceUID" or "1.2.0840.1" in names
+    build_not_analysed(volume.source.headers, REFUSAL, tmp_path)
 
 
 def test_the_image_that_holds_the_frames_must_be_named(tmp_path: Path) -> None:

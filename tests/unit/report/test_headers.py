@@ -116,6 +116,8 @@ def test_a_japanese_name_keeps_its_three_representations():
         ("AccessionNumber", b"1" * 30, "1" * 16),
         ("StudyDescription", b"two\nlines", "two lines"),
         ("PatientID", b"007 ", "007"),
+        ("StudyInstanceUID", b"1.2.0840.01", "1.2.0840.01"),
+        ("StudyInstanceUID", b"1.2.x", ""),
     ],
     ids=str,
 )
