@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pydicom
 import pytest
 
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
-from ich_node.deliver.standin import StandInPacs
+from tests.support.archive import Archive, archive
 from tests.support.sender import store
 from tests.support.series import head_series, write
 from training.tiny import write_tiny_bundle
@@ -22,11 +23,10 @@ _DEADLINE_S = 120.0
 
 @dataclass
 class Site:
-    """A node with one PACS, and a study that was sent to it."""
+    """A node with one PACS, which proves what it holds, and a study that was sent to the node."""
 
-    folder: Path
     node: RunningNode
-    pacs: StandInPacs
+    pacs: Archive
     study: str
 
     def wait_for(self, look: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -38,35 +38,38 @@ class Site:
 
         return wait_for(found, _DEADLINE_S, "series in the wanted state")
 
-    def delivered(self, revision: int = 1) -> dict[str, Any]:
-        """Wait until this revision is delivered."""
-        return self.wait_for(lambda s: (s["state"], s["revision"]) == ("delivered", revision))
+    def newest(self) -> int:
+        """The number of the newest revision."""
+        return int(self.wait_for(lambda _series: True)["revision"])
+
+    def confirmed(self, revision: int) -> dict[str, Any]:
+        """Wait until the PACS has proven to hold what is due of this revision."""
+        return self.wait_for(lambda s: (s["state"], s["revision"]) == ("confirmed", revision))
 
     def stored(self) -> dict[str, bytes]:
         """What the PACS holds now."""
-        return {path.name: path.read_bytes() for path in self.pacs.received()}
-
-    def lose_everything(self) -> None:
-        for path in self.pacs.received():
-            path.unlink()
+        return dict(self.pacs.held)
 
 
-@pytest.fixture
-def site(tmp_path: Path, tiny_bundle: Path) -> Iterator[Site]:
-    paths = write(head_series(3, 10), tmp_path / "ct")
-    pacs, port = StandInPacs.start(tmp_path / "pacs"), free_port()
-    config = configuration(
-        tmp_path, port, [("pacs", "PACS", pacs.port)], bundle=str(tiny_bundle), quiet_seconds=0.5
-    )
+@contextmanager
+def started(folder: Path, bundle: Path) -> Iterator[Site]:
+    paths, port = write(head_series(3, 10), folder / "ct"), free_port()
     study = str(pydicom.dcmread(paths[0], stop_before_pixels=True).StudyInstanceUID)
-    try:
+    with archive(commits=True) as pacs:
+        config = configuration(
+            folder, port, [("pacs", "PACS", pacs.port)], bundle=str(bundle), quiet_seconds=0.5
+        )
         with running_node(config, port) as node:
             assert set(store(port, paths)) == {0}
-            made = Site(tmp_path, node, pacs, study)
-            made.delivered()
+            made = Site(node, pacs, study)
+            made.confirmed(revision=1)
             yield made
-    finally:
-        pacs.stop()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Iterator[Site]:
+    with started(tmp_path_factory.mktemp("again"), tiny_bundle) as made:
+        yield made
 
 
 def asked(site: Site, *command: str) -> list[str]:
@@ -76,49 +79,52 @@ def asked(site: Site, *command: str) -> list[str]:
 
 
 def test_what_a_pacs_lost_comes_again_byte_for_byte(site: Site) -> None:
-    before = site.stored()
-    site.lose_everything()
+    before, series = site.stored(), site.confirmed(site.newest())
+    site.pacs.held.clear()
     assert asked(site, "resend", site.study) == [
-        f"series {site.delivered()['series_instance_uid']}: sent to pacs"
+        f"series {series['series_instance_uid']}: sent to pacs"
     ]
-    wait_for(lambda: len(site.stored()) == 2, _DEADLINE_S, "resent objects")
+    site.confirmed(site.newest())
     assert site.stored() == before
 
 
 def test_the_same_work_gives_the_same_objects(site: Site) -> None:
     """`reprocess` with the same model: a new revision with the very objects of the first."""
-    before = site.stored()
-    site.lose_everything()
+    before, newest = site.stored(), site.newest()
+    site.pacs.held.clear()
     asked(site, "reprocess", site.study)
-    series = site.delivered(revision=2)
+    series = site.confirmed(newest + 1)
     assert site.stored() == before
-    first, second = series["revisions"]
+    first, second = series["revisions"][-2:]
     assert first["results"] == second["results"]
 
 
-def test_another_model_gives_other_objects(site: Site) -> None:
+def test_another_model_gives_other_objects(tmp_path: Path, tiny_bundle: Path) -> None:
     """Never other bytes under a UID that is known."""
-    before = site.stored()
-    write_tiny_bundle(site.folder / "other", seed=1)
-    config = site.folder / "node.toml"
-    text = config.read_text()
-    lines = [
-        f'bundle = "{site.folder / "other"}"' if line.startswith("bundle") else line
-        for line in text.splitlines()
-    ]
-    config.write_text("\n".join(lines) + "\n")
-    site.node.process.terminate()
-    site.node.process.wait(60)
-    with running_node(config, site.node.port):
-        asked(site, "reprocess", site.study)
-        site.delivered(revision=2)
-    after = site.stored()
+    with started(tmp_path, tiny_bundle) as site:
+        before = site.stored()
+        site.node.process.terminate()
+        site.node.process.wait(60)
+        write_tiny_bundle(tmp_path / "other", seed=1)
+        config = site.node.config
+        lines = [
+            f'bundle = "{tmp_path / "other"}"' if line.startswith("bundle") else line
+            for line in config.read_text().splitlines()
+        ]
+        config.write_text("\n".join(lines) + "\n")
+        with running_node(config, site.node.port):
+            asked(site, "reprocess", site.study)
+            site.confirmed(revision=2)
+        after = site.stored()
     assert before.items() <= after.items()
-    assert len(after) == 2 * len(before)
+    assert len(after) == 2 * len(before) == 4
 
 
 def test_what_cannot_be_done_is_said(site: Site) -> None:
-    """No such study; no such destination; nothing to do: each in words, never a traceback."""
+    """Nothing failed; no such study; no such destination: each in words, never a traceback."""
+    site.confirmed(site.newest())
+    done = site.node.command("retry", site.study)
+    assert (done.returncode, done.stdout.split(";")[0]) == (0, "nothing to do")
     for command in ("retry", "reprocess", "resend"):
         done = site.node.command(command, "1.2.3.4")
         assert done.returncode == 1
@@ -127,11 +133,12 @@ def test_what_cannot_be_done_is_said(site: Site) -> None:
     done = site.node.command("resend", site.study, "--destination", "elsewhere")
     assert done.returncode == 2
     assert "configured: pacs" in done.stderr
-    uid = site.delivered()["series_instance_uid"]
-    assert asked(site, "retry", site.study) == [f"series {uid}: proof asked for again from pacs"], (
-        "`auto` asks whenever it is told to"
-    )
-    config = site.folder / "node.toml"
-    config.write_text(f'{config.read_text()}commitment = "off"\n')
-    done = site.node.command("retry", site.study)
-    assert (done.returncode, done.stdout.split(";")[0]) == (0, "nothing to do")
+
+
+def test_the_commands_print_as_json_what_the_other_tests_read(site: Site) -> None:
+    story = site.confirmed(site.newest())
+    [listed] = json.loads(site.node.command("studies", "--json").stdout)
+    assert [listed] == site.node.studies()
+    shown = json.loads(site.node.command("show", site.study, "--json").stdout)
+    assert shown == site.node.show(site.study)
+    assert shown["series"] == [story]

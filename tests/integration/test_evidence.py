@@ -1,6 +1,7 @@
 """A running node reads a series seconds after its last image, however long its quiet time is."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,41 +46,43 @@ def seconds_to_start(series: dict[str, Any]) -> float:
     return float(revision["timings_s"]["complete"] + revision["timings_s"]["queue"])
 
 
-def test_geometry_alone_starts_the_analysis_within_3_s(tmp_path: Path, tiny_bundle: Path) -> None:
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Iterator[RunningNode]:
+    """A node without destinations that nobody's silence tells anything."""
     port = free_port()
-    config = configuration(
-        tmp_path / "node", port, [], quiet_seconds=_QUIET_S, bundle=str(tiny_bundle)
-    )
+    folder = tmp_path_factory.mktemp("node")
+    config = configuration(folder, port, [], quiet_seconds=_QUIET_S, bundle=str(tiny_bundle))
+    with running_node(config, port) as running:
+        yield running
+
+
+def test_geometry_alone_starts_the_analysis_within_3_s(tmp_path: Path, node: RunningNode) -> None:
     found = []
-    with running_node(config, port) as node:
-        for seed in range(3):
-            paths = head_files(tmp_path / f"{seed}", seed)
-            assert set(store(port, paths)) == {0}
-            found.append(analysed(node, paths))
+    for seed in range(3):
+        paths = head_files(tmp_path / f"{seed}", seed)
+        assert set(store(node.port, paths)) == {0}
+        found.append(analysed(node, paths))
     took = [seconds_to_start(series) for series in found[1:]]  # the worker loads its model first
     print(f"geometry alone: {', '.join(f'{seconds:.2f} s' for seconds in took)}")
     assert all(series["evidence"].startswith("geometry: 32 instances") for series in found)
     assert max(took) < 3.0
 
 
-@pytest.mark.parametrize("from_above", [False, True], ids=["from below", "from above"])
 def test_one_association_per_image_2_s_apart_is_analysed_once_and_whole(
-    tmp_path: Path, tiny_bundle: Path, from_above: bool
+    tmp_path: Path, node: RunningNode
 ) -> None:
-    port = free_port()
-    config = configuration(
-        tmp_path / "node", port, [], quiet_seconds=_QUIET_S, bundle=str(tiny_bundle)
-    )
-    paths = head_files(tmp_path / "ct", 3, every=3)
-    with running_node(config, port) as node:
-        for path in reversed(paths) if from_above else paths:
-            due = time.monotonic() + 2.0
-            assert store(port, [path]) == [0]
-            time.sleep(max(0.0, due - time.monotonic()))  # the sender's pace is what is tested
+    """From below and from above, by two senders at once."""
+    up = head_files(tmp_path / "up", 3, every=3)
+    down = head_files(tmp_path / "down", 4, every=3)
+    for below, above in zip(up, reversed(down), strict=True):
+        due = time.monotonic() + 2.0
+        assert store(node.port, [below]) + store(node.port, [above]) == [0, 0]
+        time.sleep(max(0.0, due - time.monotonic()))  # the senders' pace is what is tested
+    for paths in (up, down):
         series = analysed(node, paths)
-    assert series["instances"] == len(paths) == 11
-    assert len(series["revisions"]) == 1
-    assert series["evidence"].startswith("geometry: 11 instances")
+        assert series["instances"] == len(paths) == 11
+        assert len(series["revisions"]) == 1
+        assert series["evidence"].startswith("geometry: 11 instances")
 
 
 @pytest.mark.orthanc

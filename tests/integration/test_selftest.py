@@ -120,7 +120,6 @@ def an_image_is_stored(place: Path) -> bool:
 @pytest.mark.parametrize(
     ("number", "moment"),
     [
-        (signal.SIGINT, all_run),
         (signal.SIGTERM, all_run),
         (signal.SIGHUP, all_run),
         (signal.SIGINT, an_image_is_stored),

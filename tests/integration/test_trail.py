@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.uid import SegmentationStorage
 
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
 from ich_node.deliver.standin import StandInPacs
@@ -61,13 +60,12 @@ def usual_umask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("usual_umask")
-def test_results_wait_for_a_pacs_that_is_away(
+def test_the_trail_tells_what_came_and_went_and_nobody_else_reads_it(
     tmp_path: Path, series: list[Path], tiny_bundle: Path
 ) -> None:
-    """Refused connections are tried again; once there, the PACS gets everything once.
+    """Of a study for a PACS that is away: what came, the analysis, what was not sent, what was.
 
-    Nobody else may read anything of what the node wrote meanwhile, and the audit messages tell of
-    it: what came, the analysis, what the PACS did not get, and what it got.
+    Nobody else may read anything of what the node wrote meanwhile.
     """
     pacs_port, port = free_port(), free_port()
     config = configuration(
@@ -89,29 +87,3 @@ def test_results_wait_for_a_pacs_that_is_away(
     received = Counter(pydicom.dcmread(path).Modality for path in pacs.received())
     assert received == {"SEG": 1, "SR": 1}
     assert open_to_others(tmp_path / "ich-node-data") == []
-
-
-def test_a_permanent_refusal_stops_and_names_the_object(
-    tmp_path: Path, series: list[Path], tiny_bundle: Path
-) -> None:
-    """The SR is stored although the SEG is refused, and `show` says which and why."""
-
-    def answer(event) -> int:
-        return 0xA900 if event.request.AffectedSOPClassUID == SegmentationStorage else 0x0000
-
-    pacs = StandInPacs.start(tmp_path / "pacs", answer=answer)
-    port = free_port()
-    config = configuration(
-        tmp_path, port, [("pacs", "PACS", pacs.port)], bundle=str(tiny_bundle), quiet_seconds=0.5
-    )
-    try:
-        with running_node(config, port) as node:
-            store(port, series)
-            failed = delivery(node, series, "failed")
-    finally:
-        pacs.stop()
-    assert failed["text"].startswith("seg: refused, A900H")
-    assert {item["kind"]: item["stored"] for item in failed["verdicts"]} == {
-        "seg": False,
-        "sr": True,
-    }
