@@ -10,9 +10,10 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from ich_node import logs
-from ich_node.receive import command, contexts, pdu, services
+from ich_node.receive import command, contexts, pdu, services, spool
 from ich_node.receive.intake import OUT_OF_RESOURCES, SUCCESS, Answer, Incoming, Intake, take
 from ich_node.receive.peers import Peers
 from ich_node.receive.policy import (
@@ -42,6 +43,7 @@ _MAXIMUM_PDU = 128 * 1024
 # What a connection may take to ask for an association, and to close after its end (ARTIM).
 _ARTIM_S = 30.0
 _NETWORK_TIMEOUT_S = 60.0
+_NO_ROOM = Answer(OUT_OF_RESOURCES, "the disk has no room for an object of this size")
 _LONGEST_REQUEST = 1 << 20  # all 128 contexts with every transfer syntax are less
 
 
@@ -158,7 +160,9 @@ def _establish(
     syntaxes = {one.context_id: one.transfer_syntax for one in decisions if one.result == 0}
     association = _Association(request.calling_ae, source, syntaxes, request.maximum_pdu)
     set_timeout(connection, _NETWORK_TIMEOUT_S)
-    wire = Wire(connection, syntaxes)
+    storage = acceptor.settings.storage
+    scratch = partial(spool.scratch, storage.data_dir, storage.min_free_gb * 1e9)
+    wire = Wire(connection, syntaxes, scratch)
     try:
         connection.sendall(pdu.accept(request, decisions, _MAXIMUM_PDU, {services.COMMITMENT}))
         _answer_all(acceptor, connection, association, wire)
@@ -290,7 +294,7 @@ def _store(acceptor: Acceptor, association: _Association, message: Message) -> A
         calling_ae=association.calling_ae,
     )
     try:
-        answer = take(acceptor.intake, incoming)
+        answer = take(acceptor.intake, incoming) if message.fits else _NO_ROOM
         if answer.series_instance_uid is not None:
             acceptor.peers.brought(answer.series_instance_uid)
     except Exception as error:  # disk or database: the peer keeps the object and sends it again

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
+import mmap
 import os
 import re
+import shutil
+import tempfile
 import threading
 from io import FileIO
 from pathlib import Path
@@ -57,6 +61,26 @@ def write(path: Path, meta: bytes, data: Buffer) -> str:
     _sync_folder(path.parent)
     faults.point("receive.renamed", path.stem)
     return sha256
+
+
+def scratch(folder: Path, keep_free: float, size: int) -> mmap.mmap:
+    """Return so many bytes of the disk as memory; they are given back when nobody holds them.
+
+    Parameters
+    ----------
+    keep_free
+        What must stay free on the disk, bytes.
+
+    Raises
+    ------
+    OSError
+        There is no room.
+    """
+    if shutil.disk_usage(folder).free - size < keep_free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, size)  # else writing to it could kill the process
+        return mmap.mmap(file.fileno(), size)
 
 
 def _write_all(file: FileIO, data: Buffer) -> None:

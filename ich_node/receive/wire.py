@@ -10,13 +10,14 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ich_node.receive import command, pdu
 
 _BUFFER = 1 << 20  # of an association; a CT image fits
-_KEPT_BUFFER = 16 << 20  # a larger one is given back when its message is done
+# A larger one lies on the disk, for memory is less, and is given back when its message is done.
+_KEPT_BUFFER = 16 << 20
 _LONGEST_COMMAND = 1 << 16
 # What every message may take, and the least that must come of it in each second beyond that.
 _GRACE_S, _SLOWEST = 60.0, 1024
@@ -47,11 +48,15 @@ class TooSlow(Exception):
 
 @dataclass(frozen=True)
 class Message:
-    """A DIMSE request. `data` is valid until the next message is read."""
+    """A DIMSE request. `data` is valid until the next message is read.
+
+    Where there was no room for its data set it does not ``fit``: that was read and dropped.
+    """
 
     context_id: int
     command: dict[int, bytes]
     data: memoryview
+    fits: bool = True
 
 
 def set_timeout(connection: socket.socket, seconds: float) -> None:
@@ -82,10 +87,18 @@ class Wire:
     ----------
     accepted
         Transfer syntax of each accepted presentation context.
+    scratch
+        Gives so many bytes for a large data set; an OSError says that there is no room.
     """
 
-    def __init__(self, connection: socket.socket, accepted: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        accepted: Mapping[int, str],
+        scratch: Callable[[int], mmap.mmap],
+    ) -> None:
         self._connection = connection
+        self._scratch = scratch
         self._accepted = accepted
         self._flags = 0 if isinstance(connection, ssl.SSLSocket) else socket.MSG_WAITALL
         self._left = 0  # bytes of a P-DATA-TF that were not read yet
@@ -124,7 +137,8 @@ class Wire:
             raise Broken(pdu.INVALID_PARAMETER) from error
         if not has_data:
             return Message(context_id, request, memoryview(b""))
-        return Message(context_id, request, self._read_data(context_id))
+        data = self._read_data(context_id)
+        return Message(context_id, request, data or memoryview(b""), fits=data is not None)
 
     def _read_command(self) -> tuple[int, dict[int, bytes]]:
         found = b""
@@ -138,25 +152,33 @@ class Wire:
         except command.Unreadable as error:
             raise Broken(pdu.INVALID_PARAMETER) from error
 
-    def _read_data(self, context_id: int) -> memoryview:
+    def _read_data(self, context_id: int) -> memoryview | None:
+        """Read a data set; None where there was no room for it."""
         if len(self._buffer) > _KEPT_BUFFER:
             self._buffer = _room(_BUFFER)
-        used = 0
+        used, fits = 0, True
         for _context, length in self._fragments(0, context_id):
             end = used + length
             while used < end:
                 piece = min(end - used, _BUFFER)  # a length is a claim: room is made as it comes
-                self._make_room(used, piece)
-                view = memoryview(self._buffer)[used : used + piece]
-                self._fill(view)
+                fits = fits and self._make_room(used, piece)
+                at = used if fits else 0
+                self._fill(memoryview(self._buffer)[at : at + piece])
                 used += piece
-        return memoryview(self._buffer)[:used]
+        return memoryview(self._buffer)[:used] if fits else None
 
-    def _make_room(self, used: int, more: int) -> None:
+    def _make_room(self, used: int, more: int) -> bool:
+        """Make room behind what is used; False where there is none."""
+        size = 2 * len(self._buffer)
         if used + more > len(self._buffer):
-            larger = _room(2 * len(self._buffer))
+            try:
+                larger = self._scratch(size) if size > _KEPT_BUFFER else _room(size)
+            except OSError:
+                self._buffer = _room(_BUFFER)
+                return False
             larger[:used] = memoryview(self._buffer)[:used]
             self._buffer = larger
+        return True
 
     def _fragments(self, kind: int, context_id: int | None) -> Iterator[tuple[int, int]]:
         """Yield context ID and length of each fragment of a command set or data set, to its last.
