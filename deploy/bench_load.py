@@ -32,7 +32,7 @@ from rich.table import Table
 
 from deploy.demo.running import RunningNode, configuration, free_port, running_node, wait_for
 from deploy.load import Storm, requests, send, storm
-from deploy.processes import Figures, figures, peak_mb, processes
+from deploy.processes import Figures, figures, peak_mb, processes, seconds
 from ich_node.deliver.standin import StandInPacs
 from ich_node.selftest.series import build_series
 from ich_node.settings import load_settings
@@ -47,7 +47,7 @@ ASSOCIATIONS = 64
 SENDERS = ("SENDER", "SENDER-2", "SENDER-3", "SENDER-4")
 MOST_P99_S, MOST_MB = 1.0, 500.0
 # Of the processes of the node while studies go through.
-MOST_MB_PER_100, MOST_MORE_HANDLES, MOST_THREADS = 10.0, 16, 48
+MOST_MB_PER_100, MOST_MORE_HANDLES, MOST_THREADS = 10.0, 32, 48
 PROCESSES = ("receive", "work", "deliver")
 _FULL_SIZE = (1, 512, 512)
 _ONE_MORE = reject(2, 3, 2)  # transient, by the presentation service: local limit exceeded
@@ -110,10 +110,11 @@ def _storm(folder: Path, bundle: str, images: int, verdict: Verdict) -> None:
     [request] = requests(build_series(hu, spacing_mm=(5.0, 0.45, 0.45), seed=1))
     with _node(config, port) as node:
         receiver = processes(node.process.pid)["receive"]
-        before = figures(receiver)
+        before, worked = figures(receiver), seconds(receiver)
         began = time.perf_counter()
         found = storm(port, ASSOCIATIONS, images, request)
         took, peak = time.perf_counter() - began, peak_mb(receiver)
+        worked = seconds(receiver) - worked
         after = _settled(receiver, before)
         stored = _stored(folder)
     count = ASSOCIATIONS * images
@@ -121,6 +122,7 @@ def _storm(folder: Path, bundle: str, images: int, verdict: Verdict) -> None:
     _console.print(f"{title}: {count / took:.0f} images/s")
     verdict.hold("images stored", f"{stored}", f"{count}", well=stored == count)
     _hold_storm(found, count, verdict)
+    verdict.hold("receiver, CPU ms an image", f"{1000 * worked / count:.1f}", "", well=True)
     verdict.hold("receiver, peak MB", f"{peak:.0f}", f"< {MOST_MB:.0f}", well=peak < MOST_MB)
     more = after.handles - before.handles  # the database keeps some connections
     flat = more <= MOST_MORE_HANDLES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 import time
@@ -172,10 +173,20 @@ def start_receiver(settings: Settings, engine: Engine) -> Receiver:
             f"dicom.host = {host!r}, dicom.port = {port}: cannot listen there ({error}); expected "
             f"an address of this machine and a port that no other program holds"
         ) from error
+    _allow_handles(settings.dicom.max_associations)
     peers = Peers(settings.dicom.max_associations, {source.name for source in settings.sources})
     intake = Intake(engine, settings)
     acceptor = Acceptor(settings, intake, peers, threading.Event(), Strangers(engine))
     return Receiver(listener, acceptor, secure)
+
+
+def _allow_handles(associations: int) -> None:
+    """Let this process open enough files, as far as the system lets it: often the limit is 1024."""
+    needed = 4 * (associations + _MOST_WAITING)  # a connection, and a file and folder to sync
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

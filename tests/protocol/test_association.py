@@ -19,7 +19,6 @@ from deploy.demo.running import wait_for
 from ich_node.errors import ConfigError
 from ich_node.receive import association as association_module
 from ich_node.receive.scp import start_receiver
-from ich_node.settings import Source
 from ich_node.store import trail
 from ich_node.store.tables import instance
 from ich_node.uids import IMPLEMENTATION_CLASS_UID
@@ -32,7 +31,6 @@ from tests.support.peers import (
     listening,
     read_pdu,
     reject,
-    sent,
     small_object,
 )
 
@@ -51,33 +49,11 @@ def test_a_configured_peer_gets_its_echo(node: Listening) -> None:
     association.release()
 
 
-@pytest.mark.parametrize(
-    ("titles", "expected", "words"),
-    [
-        ({"called": "WRONG"}, (1, 1, 7), "called AE title 'WRONG'"),
-        ({"calling": "NOBODY"}, (1, 1, 3), "calling AE title 'NOBODY'"),
-        ({"calling": "FARAWAY"}, (1, 1, 3), "calls from 127.0.0.1"),
-    ],
-)
-def test_a_stranger_is_rejected_with_the_reason_and_one_line_names_the_cause(
-    tmp_path: Path,
-    said: list[dict[str, Any]],
-    titles: dict[str, str],
-    expected: tuple[int, int, int],
-    words: str,
-) -> None:
-    sources = (
-        Source(name="sender", ae_title="SENDER", hosts=("127.0.0.1",)),
-        Source(name="faraway", ae_title="FARAWAY", hosts=("10.9.9.9",)),
-    )
-    with listening(tmp_path, sources=sources) as node:
-        assert answer_to(node.receiver.port, **titles) == reject(*expected)
-        (line,) = said
-        assert words in line["cause"]
-        [entry] = wait_for(lambda: list(trail.entries(node.engine)), 10, "the entry in the trail")
-        noted = entry.data
-        assert (noted["address"], noted["cause"]) == ("127.0.0.1", line["cause"])
-        assert sent(node.receiver.port, incoming(small_object())).Status == 0x0000
+def test_the_trail_tells_who_was_refused_and_why(node: Listening) -> None:
+    assert answer_to(node.receiver.port, called="WRONG") == reject(1, 1, 7)
+    [entry] = wait_for(lambda: list(trail.entries(node.engine)), 10, "the entry in the trail")
+    assert entry.data["address"] == "127.0.0.1"
+    assert "called AE title 'WRONG'" in entry.data["cause"]
 
 
 def newest_kind(node: Listening) -> str:

@@ -3,23 +3,19 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from deploy.demo.running import wait_for
-from ich_node.receive import association as association_module
 from ich_node.store.tables import instance
 from tests.support.peers import (
     ABORT,
     Listening,
     associate_request,
     encoded,
-    listening,
     read_pdu,
-    reject,
     small_object,
     store_request,
 )
@@ -60,16 +56,6 @@ def ended(connection: socket.socket) -> bool:
         answer = read_pdu(connection)
         return answer == b"" or answer[0] == ABORTED
     return True
-
-
-def test_the_bytes_of_a_rejection_are_those_of_the_standard(
-    connect: Connect, node: Listening
-) -> None:
-    """PS3.8 9.3.4: result, source, reason; here by the address, which no AE title makes good."""
-    connection = connect("127.0.0.2")
-    connection.sendall(associate_request())
-    assert read_pdu(connection) == reject(1, 1, 3)
-    assert node.still_stores()
 
 
 @pytest.mark.parametrize(
@@ -167,21 +153,6 @@ def test_a_released_association_takes_no_place_though_its_connection_stays_open(
     connection.sendall(RELEASE)
     assert read_pdu(connection)[0] == RELEASED
     wait_for(lambda: idle(node), 5, "end of the association")
-
-
-@pytest.mark.parametrize("timeout", ["_ARTIM_S", "_NETWORK_TIMEOUT_S"])
-def test_a_connection_that_says_nothing_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timeout: str
-) -> None:
-    monkeypatch.setattr(association_module, timeout, 0.5)
-    with (
-        listening(tmp_path) as node,
-        socket.create_connection(("127.0.0.1", node.receiver.port), 10) as connection,
-    ):
-        if timeout == "_NETWORK_TIMEOUT_S":
-            connection.sendall(associate_request())
-            assert read_pdu(connection)[0] == ACCEPT
-        assert ended(connection)
 
 
 def test_a_request_without_any_encoding_is_no_way_around_the_policy(

@@ -2,7 +2,6 @@
 
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -230,31 +229,6 @@ def test_a_release_or_abort_within_a_message_leaves_nothing(
     peer.sendall(ABORT)
     assert node.files() == []
     assert node.still_stores()
-
-
-def test_the_time_for_a_request_is_that_of_all_its_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A peer that sends a byte now and then holds no connection for ever (ARTIM)."""
-    monkeypatch.setattr(association_module, "_ARTIM_S", 0.5)
-    with (
-        listening(tmp_path) as node,
-        socket.create_connection(("127.0.0.1", node.receiver.port), 10) as connection,
-    ):
-        connection.settimeout(0.1)
-        began = time.monotonic()
-        for byte in associate_request():
-            connection.sendall(bytes((byte,)))
-            try:
-                ended = connection.recv(1) == b""
-            except TimeoutError:
-                ended = False
-            except ConnectionError:
-                ended = True
-            if ended:
-                break
-        assert ended
-        assert time.monotonic() - began < 5
 
 
 def test_an_answer_that_the_peer_does_not_read_ends_the_association(
