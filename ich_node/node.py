@@ -21,8 +21,9 @@ from ich_node import locks, logs
 from ich_node.bell import Bell
 from ich_node.errors import Damaged, StoreError
 from ich_node.notify import ALIVE, READY, STOPPING, notify
-from ich_node.pipeline import purge, rebuild, reconcile
+from ich_node.pipeline import clock, purge, rebuild, reconcile
 from ich_node.pipeline.at_hand import AtHand
+from ich_node.pipeline.clock import SetBack, Steady
 from ich_node.pipeline.completion import Completion
 from ich_node.pipeline.counting import askers
 from ich_node.pipeline.duties import Duty, in_background
@@ -93,7 +94,7 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         engine = prepare(settings)
         jobs = job_port.open_jobs(settings.database_url)
         receiver = start_receiver(settings, engine)
-        began = time.time()
+        began, steady, watching = time.time(), Steady(), purge.watch(settings)
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
 
         bell, asleep_until, at_hand = _bell(settings), 0.0, AtHand()
@@ -105,7 +106,7 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
             open_series, now = receiver.open_series(), time.monotonic()
             if not open_series and now < asleep_until:
                 return
-            if completion.look(open_series, time.time()) > 0:
+            if completion.look(open_series, steady.now(), steady.ahead_s()) > 0:
                 asleep_until = now
                 bell.ring()
             else:
@@ -114,7 +115,7 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         whole = Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
         recent = Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
         in_background([whole, recent])  # a large spool takes minutes, or hours
-        in_background([Duty(purge.PERIOD_S, lambda: purge.purge(engine, settings))])
+        in_background([Duty(purge.PERIOD_S, lambda: purge.purge(engine, settings, watching))])
         in_background([Duty(_COMPLETE_S, look)], at_hand, answered)
         _until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
@@ -159,6 +160,7 @@ def run_worker(settings: Settings, parent: int | None) -> None:
             _takeover(settings, executor, at_hand, {job_port.ANALYSE_QUEUE}),
         )
         duties = (
+            Duty(clock.PERIOD_S, SetBack(store, jobs, [job_port.ANALYSE_QUEUE]).look),
             Duty(reconcile.PERIOD_S, lambda: reconcile.analyses(store, jobs)),
             Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
             Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
@@ -206,6 +208,7 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
         )
         in_background([reports])  # a peer that hangs must not hold up the others
         duties = (
+            Duty(clock.PERIOD_S, SetBack(store, jobs, sorted(queues)).look),
             Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
             Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
             Duty(_IDLE_LOOK_S, lambda: reconcile.hasten(store, jobs)),

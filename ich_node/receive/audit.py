@@ -112,8 +112,10 @@ def _audit(intake: Intake, series: list[tuple[str, str]], before: float, removed
 
 
 def _is_older(path: Path, before: float) -> bool:
+    """Tell whether a file was written before a moment, or after now: then the clock was set."""
     try:
-        return path.stat().st_mtime < before
+        written = path.stat().st_mtime
+        return written < before or written > time.time() + _YOUNG_S
     except FileNotFoundError:
         return False
 
