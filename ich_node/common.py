@@ -12,9 +12,10 @@ from typing import Any, ParamSpec
 
 import click
 
-from ich_node.errors import CANNOT_START, IchNodeError, StoreError
+from ich_node.errors import CANNOT_START, DAMAGED, Damaged, IchNodeError, StoreError
 from ich_node.settings import DATABASE_NAME, Settings
-from ich_node.store.engine import DatabaseError, Engine, open_engine
+from ich_node.store import mending
+from ich_node.store.engine import DatabaseError, Engine, is_damage, open_engine
 
 P = ParamSpec("P")
 
@@ -29,13 +30,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 def clear_errors(command: Callable[P, None]) -> Callable[P, None]:
     """Show an error of ours as its text and not as a traceback.
 
-    Exit status 2 where starting again is no use, 1 where it may be.
+    Exit status 2 where starting again is no use, 1 where it may be, 3 for a damaged database.
     """
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
+        except Damaged as error:
+            click.echo(f"ich-node: {error}; {mending.ADVICE}", err=True)
+            sys.exit(DAMAGED)
         except StoreError as error:  # may pass: `serve` starts a process again after it
             click.echo(f"ich-node: {error}", err=True)
             sys.exit(1)
@@ -43,7 +47,11 @@ def clear_errors(command: Callable[P, None]) -> Callable[P, None]:
             click.echo(f"ich-node: {error}", err=True)
             sys.exit(CANNOT_START)
         except DatabaseError as error:
-            click.echo(f"ich-node: the database cannot be read: {error.orig}", err=True)
+            do = f"; {mending.ADVICE}" if is_damage(error) else ""
+            click.echo(f"ich-node: the database cannot be read: {error.orig}{do}", err=True)
+            sys.exit(1)
+        except OSError as error:  # a disk that is full or read-only, above all
+            click.echo(f"ich-node: {error}", err=True)
             sys.exit(1)
 
     return wrapped
@@ -53,9 +61,10 @@ def open_database(settings: Settings) -> Engine:
     """Open the database that a node has made; these commands make none."""
     database = settings.storage.data_dir / DATABASE_NAME
     if not settings.database.url and not database.is_file():
-        raise StoreError(
-            f"{settings.storage.data_dir} holds no database yet; `ich-node serve` makes it"
-        )
+        said = "yet; `ich-node serve` makes it"
+        if settings.spool_dir.is_dir() and any(settings.spool_dir.iterdir()):
+            said = f"any more, but images: {mending.ADVICE}"
+        raise StoreError(f"{settings.storage.data_dir} holds no database {said}")
     return open_engine(settings.database_url)
 
 

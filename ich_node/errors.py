@@ -8,6 +8,7 @@
     ├── BundleError        a model bundle that cannot be trusted or loaded
     ├── CheckFailed        a built object that contradicts its mask or its source
     └── StoreError         the database or the spool cannot be used
+        └── Damaged        the database file is damaged, or was taken away, while it was in use
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from enum import StrEnum
 
 # Exit status of a process whose configuration or data cannot be used: starting it again is no use.
 CANNOT_START = 2
+# Of one that found the database damaged.
+DAMAGED = 3
 
 
 class Reason(StrEnum):
@@ -89,3 +92,7 @@ class CheckFailed(IchNodeError):
 
 class StoreError(IchNodeError):
     """The database or the spool cannot be used."""
+
+
+class Damaged(StoreError):
+    """The database file is damaged or was taken away; `serve` makes another."""

@@ -12,21 +12,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ich_node import locks, logs
 from ich_node.bell import Bell
-from ich_node.errors import StoreError
+from ich_node.errors import Damaged, StoreError
 from ich_node.notify import ALIVE, READY, STOPPING, notify
-from ich_node.pipeline import purge, reconcile
+from ich_node.pipeline import clock, purge, rebuild, reconcile
 from ich_node.pipeline.at_hand import AtHand
+from ich_node.pipeline.clock import SetBack, Steady
 from ich_node.pipeline.completion import Completion
 from ich_node.pipeline.counting import askers
-from ich_node.pipeline.pauses import doubling
+from ich_node.pipeline.duties import Duty, in_background
 from ich_node.pipeline.reconcile import Takeover
 from ich_node.settings import Settings
 from ich_node.store import jobs as job_port
@@ -42,12 +42,10 @@ WORKERS = tuple(f"worker-{slot}" for slot in range(16))
 _LOOK_S, _IDLE_LOOK_S = 0.25, 2.0
 _COMPLETE_S = 0.1  # of what is being received
 _BEAT_S = 5.0
-# A duty that fails is tried again after its period, then twice as long each time, at most this, s:
-# a disk that is full for hours does not fill the log.
-_AGAIN_S = 30.0
 _DRAIN_S = 20
 _LEAVE_S = 10.0
 _MIGRATE_S = 60.0
+_MEND_AGAIN_S = 3600.0
 # How often a worker may be killed from outside at one series before it counts.
 _PARDONS = 10
 
@@ -98,7 +96,7 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         jobs = job_port.open_jobs(settings.database_url)
         transfers.end(engine)  # those of a receiver that was killed
         receiver = start_receiver(settings, engine)
-        began = time.time()
+        began, steady, watching = time.time(), Steady(), purge.watch(settings)
         _log.info("listening", ae_title=settings.dicom.ae_title, port=receiver.port)
 
         bell, asleep_until, at_hand = _bell(settings), 0.0, AtHand()
@@ -110,18 +108,19 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
             open_series, now = receiver.open_series(), time.monotonic()
             if not open_series and now < asleep_until:
                 return
-            if completion.look(open_series, time.time()) > 0:
+            if completion.look(open_series, steady.now(), steady.ahead_s()) > 0:
                 asleep_until = now
                 bell.ring()
             else:
                 asleep_until = now + _IDLE_LOOK_S
 
-        whole = _Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
-        recent = _Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
-        _in_background([whole, recent])  # a large spool takes minutes, or hours
-        strangers = _Duty(PERIOD_S, receiver.strangers.look)
-        _in_background([_Duty(purge.PERIOD_S, lambda: purge.purge(engine, settings)), strangers])
-        _in_background([_Duty(_COMPLETE_S, look)], at_hand, answered)
+        whole = Duty(math.inf, lambda: audit.audit_all(receiver.intake, began))
+        recent = Duty(reconcile.PERIOD_S, lambda: audit.audit_recent(receiver.intake))
+        in_background([whole, recent])  # a large spool takes minutes, or hours
+        strangers = Duty(PERIOD_S, receiver.strangers.look)
+        purging = Duty(purge.PERIOD_S, lambda: purge.purge(engine, settings, watching))
+        in_background([purging, strangers])
+        in_background([Duty(_COMPLETE_S, look)], at_hand, answered)
         _until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
     _leave()
@@ -165,11 +164,12 @@ def run_worker(settings: Settings, parent: int | None) -> None:
             _takeover(settings, executor, at_hand, {job_port.ANALYSE_QUEUE}),
         )
         duties = (
-            _Duty(reconcile.PERIOD_S, lambda: reconcile.analyses(store, jobs)),
-            _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
-            _Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
+            Duty(clock.PERIOD_S, SetBack(store, jobs, [job_port.ANALYSE_QUEUE]).look),
+            Duty(reconcile.PERIOD_S, lambda: reconcile.analyses(store, jobs)),
+            Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
+            Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
         )
-        _in_background(duties, at_hand)
+        in_background(duties, at_hand)
         _until_stopped(parent, at_hand)
         durable.stop(_DRAIN_S, lambda: at_hand.jobs)
     _leave()
@@ -207,21 +207,22 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
         bell.ring()  # a start is a busy time: what waited is taken up
         takeover = _takeover(settings, executor, at_hand, queues)
         ours = settings.dicom.ae_title
-        reports = _Duty(
+        reports = Duty(
             commitment.PERIOD_S,
             lambda: commitment.report_owed(store, ours, settings.destinations, settings.tls),
         )
-        _in_background([reports])  # a peer that hangs must not hold up the others
+        in_background([reports])  # a peer that hangs must not hold up the others
         if settings.audit.sinks:
             messages = forward.forwarder(store, settings)
-            _in_background([_Duty(forward.PERIOD_S, messages.look)])
+            in_background([Duty(forward.PERIOD_S, messages.look)])
         duties = (
-            _Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
-            _Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
-            _Duty(_IDLE_LOOK_S, lambda: reconcile.hasten(store, jobs)),
-            _Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
+            Duty(clock.PERIOD_S, SetBack(store, jobs, sorted(queues)).look),
+            Duty(reconcile.PERIOD_S, lambda: reconcile.due_deliveries(store, jobs, destinations)),
+            Duty(reconcile.PERIOD_S, lambda: takeover.look(jobs)),
+            Duty(_IDLE_LOOK_S, lambda: reconcile.hasten(store, jobs)),
+            Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
         )
-        _in_background(duties, at_hand)
+        in_background(duties, at_hand)
         _until_stopped(parent, at_hand)
         durable.stop(_DRAIN_S, lambda: at_hand.jobs)
     _leave()
@@ -250,54 +251,6 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-@dataclass
-class _Duty:
-    """Something to do every so often, at once for the first time."""
-
-    period_s: float
-    do: Callable[[], object]
-    due: float = 0.0
-    failures: int = 0
-
-    def look(self, now: float) -> None:
-        """Do it if it is due at the monotonic time `now`, s; an error is for the next time."""
-        if now < self.due:
-            return
-        self.due = now + self.period_s
-        try:
-            self.do()
-            self.failures = 0
-        except Exception as error:  # a database that is busy or full now may be well by then
-            self.failures += 1
-            self.due = now + doubling(self.failures, self.period_s, _AGAIN_S)
-            _log.error("a regular duty failed; tried again", **logs.cause(error))
-
-
-def _in_background(
-    duties: Sequence[_Duty],
-    at_hand: AtHand | None = None,
-    wake: threading.Event | None = None,
-) -> None:
-    """Do duties in a thread of their own, which ends with the process; `wake` makes all due.
-
-    A database that another program holds, or that is away, makes them wait: that is no hanging, and
-    the process goes on to tell that it lives. With `at_hand` there is a limit to it.
-    """
-    woken = wake or threading.Event()
-
-    def work() -> None:
-        while True:
-            with at_hand.stage("duty", "the process itself") if at_hand else nullcontext():
-                for duty in duties:
-                    duty.look(time.monotonic())
-            if woken.wait(max(0.0, min(duty.due for duty in duties) - time.monotonic())):
-                woken.clear()
-                for duty in duties:
-                    duty.due = 0.0
-
-    threading.Thread(target=work, name="duties", daemon=True).start()
-
-
 def _until_stopped(parent: int | None, at_hand: AtHand) -> None:
     """Wait for SIGTERM, SIGINT or the end of the parent, and tell meanwhile that we live.
 
@@ -306,7 +259,7 @@ def _until_stopped(parent: int | None, at_hand: AtHand) -> None:
     """
     stopping = _told_to_stop()
     notify(READY)
-    beat = _Duty(_BEAT_S, lambda: _beat(at_hand))
+    beat = Duty(_BEAT_S, lambda: _beat(at_hand))
     while not stopping():
         beat.look(time.monotonic())
         time.sleep(_LOOK_S)
@@ -353,18 +306,35 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
         notify(f"STATUS={line}")
 
     with locks.take(_locks(settings), "serve"):
-        engine = prepare(settings)
-        # What was at hand when all of it ended: the power failed, or somebody stopped the node.
-        _forgive(engine, f"{WORKERS[0]}:")
-        trail.started(engine, settings.digest)
-        supervise(
-            {name: _command(name, config) for name in PROCESSES},
-            _locks(settings),
-            stopping=_told_to_stop(),
-            when_ready=when_ready,
-            on_death=lambda name, pid, cause: _judge(engine, name, pid, cause),
-        )
-        trail.stopped(engine)
+        stopping, mended = _told_to_stop(), -math.inf
+        while True:
+            engine = rebuild.open_whole(
+                settings, lambda: prepare(settings), lambda: _at_work(settings)
+            )
+            # What was at hand when all of it ended: the power failed, or somebody stopped the node.
+            _forgive(engine, f"{WORKERS[0]}:")
+            trail.started(engine, settings.digest)
+            try:
+                supervise(
+                    {name: _command(name, config) for name in PROCESSES},
+                    _locks(settings),
+                    stopping=stopping,
+                    when_ready=when_ready,
+                    on_death=partial(_judge, engine),
+                )
+                trail.stopped(engine)
+                return
+            except Damaged:
+                engine.dispose()
+                if time.monotonic() - mended < _MEND_AGAIN_S:  # the disk itself fails
+                    raise
+                mended = time.monotonic()
+
+
+def _at_work(settings: Settings) -> list[str]:
+    """Name the processes that live: `serve` itself has none yet."""
+    names = ("receiver-0", "deliverer-0", *WORKERS)
+    return [name for name in names if not locks.is_free(_locks(settings), name)]
 
 
 def _judge(engine: Engine, name: str, pid: int, cause: Cause) -> None:

@@ -14,7 +14,8 @@ from pydicom.uid import UID
 from ich_node import node
 from ich_node.audit import forward
 from ich_node.deliver.scu import echo
-from ich_node.errors import IchNodeError
+from ich_node.errors import IchNodeError, StoreError
+from ich_node.pipeline import rebuild
 from ich_node.records import CheckItem
 from ich_node.settings import Destination, Settings
 from ich_node.store import deliveries, destinations, trail
@@ -106,6 +107,8 @@ def _disk(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
+    if said := rebuild.told(settings):
+        raise StoreError(said)
     engine = node.prepare(settings)
     return f"{engine.url.render_as_string(hide_password=True)} is up to date"
 

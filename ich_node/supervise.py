@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ich_node import logs
-from ich_node.errors import CANNOT_START, ConfigError
+from ich_node.errors import CANNOT_START, DAMAGED, ConfigError, Damaged
 from ich_node.notify import ALIVE, READY, STOPPING, notify
 
 _log = logs.get(__name__)
@@ -119,6 +119,8 @@ class Child:
         ------
         ConfigError
             It ended with `CANNOT_START`: starting it again is no use.
+        Damaged
+            It ended with `DAMAGED`.
         """
         self._listen(now)
         if self.process is None:
@@ -162,6 +164,8 @@ class Child:
         self.process, self.ready = None, False
         if code == CANNOT_START:
             raise ConfigError(f"`ich-node {self.name}` cannot start; its message stands above")
+        if code == DAMAGED:
+            raise Damaged(f"`ich-node {self.name}` found the database damaged")
         kills = out_of_memory_kills()
         cause = cause_of(code, self._hung, kills is None or kills != self._kills)
         own_fault = cause in (Cause.CRASH, Cause.OUT_OF_MEMORY)
@@ -205,6 +209,8 @@ def supervise(
     ------
     ConfigError
         One of them cannot start.
+    Damaged
+        One of them found the database damaged.
     """
     sockets = _folder_for_sockets(folder)
     children = [Child(name, command, sockets, on_death) for name, command in commands.items()]

@@ -65,7 +65,7 @@ class Completion:
     Parameters
     ----------
     listening_since
-        While nobody listened nothing could come: that time is no quiet time. Epoch, s.
+        When the receiver began to listen; epoch, s.
     pacs
         By name of the source, how to ask its PACS for its number of instances.
     look_at_ends
@@ -77,13 +77,18 @@ class Completion:
     listening_since: float
     pacs: Mapping[str, Ask] = field(default_factory=dict)
     look_at_ends: LookAtEnds = look_at_ends
+    _looked_at: float = 0.0
+    _last: dict[str, tuple[float, float]] = field(default_factory=dict)
     _lists_version: float = -1.0
     _known: dict[str, _Known] = field(default_factory=dict)
     _background: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="ends")
     )
 
-    def look(self, open_series: Mapping[str, int], now: float) -> int:
+    def __post_init__(self) -> None:
+        self._looked_at = self.listening_since
+
+    def look(self, open_series: Mapping[str, int], now: float, ahead_s: float = 0.0) -> int:
         """Declare every series complete that the evidence calls complete.
 
         Parameters
@@ -91,7 +96,9 @@ class Completion:
         open_series
             How many open associations brought an instance of each series.
         now
-            Seconds since the epoch.
+            Seconds since the epoch, on a clock that nobody sets.
+        ahead_s
+            How far the clock that stamps the images is ahead of it, s: it was set since.
 
         Returns
         -------
@@ -99,6 +106,7 @@ class Completion:
             How many series were being received.
         """
         receiving = revisions.receiving(self.engine)
+        self._time(receiving, now, ahead_s)
         self._forget_lists()
         known = [
             self._update(found, open_series, now)
@@ -113,10 +121,24 @@ class Completion:
             self._decide(series, now)
         return len(receiving)
 
+    def _time(self, receiving: Sequence[Receiving], now: float, ahead_s: float) -> None:
+        """Note when the last image of each series came, on the clock that nobody sets.
+
+        What is new came after the last look, whatever its stamp says; at the first look, that is
+        since we listen: while nobody did nothing could come, and that time is no quiet time.
+        """
+        last = {}
+        for found in receiving:
+            uid, stamp = found.series_instance_uid, found.last_received_at
+            came = min(max(stamp - ahead_s, self._looked_at), now)
+            known = self._last.get(uid)
+            last[uid] = known if known is not None and known[0] == stamp else (stamp, came)
+        self._last, self._looked_at = last, now
+
     def _may_be_over(self, found: Receiving, open_series: Mapping[str, int], now: float) -> bool:
         """Tell whether to look closer: what comes image by image now costs nothing but this."""
-        open_associations = open_series.get(found.series_instance_uid, 0)
-        return open_associations == 0 or now - found.last_received_at >= GRACE_S
+        uid = found.series_instance_uid
+        return open_series.get(uid, 0) == 0 or now - self._last[uid][1] >= GRACE_S
 
     def _forget_lists(self) -> None:
         """Let lists be read again after one came."""
@@ -148,12 +170,14 @@ class Completion:
     def _read(self, found: Receiving, before: _Known | None) -> _Known:
         arrivals = instances.arrivals(self.engine, found.series_instance_uid)
         times = [item.received_at for item in arrivals]
+        longest = max((late - early for early, late in pairwise(times)), default=0.0)
         stack = stack_of(arrivals)
         snapshot = SeriesSnapshot(
             instances=len(arrivals),
-            last_received=max(found.last_received_at, self.listening_since),
+            last_received=self._last[found.series_instance_uid][1],
             open_associations=0,
-            longest_pause_s=max((late - early for early, late in pairwise(times)), default=0.0),
+            # After more than that the quiet time decides: so long is no pause, the clock was set.
+            longest_pause_s=min(longest, found.quiet_seconds),
             stack=stack,
         )
         by_uid = {item.sop_instance_uid: item for item in arrivals}

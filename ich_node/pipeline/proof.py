@@ -62,7 +62,9 @@ def attempt(
     told = read_reports(row, asked)
     if told is not None:
         return told
-    waits = asked[-1].at + wait_s(len(asked)) - time.time() if asked else 0.0
+    whole = wait_s(len(asked))
+    # No longer than the whole wait: the clock may have been set back.
+    waits = min(asked[-1].at + whole - time.time(), whole) if asked else 0.0
     if waits > 0:
         text = f"{COMMITMENT} was asked for; the report is awaited"
         return Ended(DeliveryEvent.ASKED, text, next_in_s=waits)

@@ -6,6 +6,7 @@ study first. Results go by their own age, and only after the originals of their 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,10 +134,53 @@ def carry_out(engine: Engine, settings: Settings, planned: Plan) -> Plan:
     return Plan(done, planned.bound, planned.held, planned.limit)
 
 
-def purge(engine: Engine, settings: Settings) -> None:
+@dataclass
+class Watch:
+    """Whether the clock may be believed where age decides what is deleted.
+
+    A clock that is wrong by years would make everything old. The time of each pass is kept in a
+    file; where the next one is not within a day of it, nothing is deleted by its age until a day
+    has passed, by a clock that nobody sets, in which somebody can mend it.
+    """
+
+    stamp: Path
+    doubted_at: float | None = None
+
+    def believes(self, now: float, monotonic: float) -> bool:
+        """Judge the clock at `now` (epoch, s) and `monotonic` (s)."""
+        last = self.stamp.stat().st_mtime if self.stamp.exists() else now
+        if -PERIOD_S <= now - last <= _DAY_S or self._waited(monotonic):
+            self.stamp.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.stamp.touch()
+            os.utime(self.stamp, (now, now))
+            self.doubted_at = None
+            return True
+        _log.error(
+            "the clock was set, or the node was off for long: nothing is deleted by its age for a "
+            "day; look at the clock",
+            days_since_last_pass=round((now - last) / _DAY_S, 1),
+        )
+        return False
+
+    def _waited(self, monotonic: float) -> bool:
+        if self.doubted_at is None:
+            self.doubted_at = monotonic
+        return monotonic - self.doubted_at >= _DAY_S
+
+
+def watch(settings: Settings) -> Watch:
+    """Return the watch of a node."""
+    return Watch(settings.storage.data_dir / "locks" / "purged")
+
+
+def purge(engine: Engine, settings: Settings, watching: Watch) -> None:
     """Delete what has outlived its time; a regular duty of the receiver."""
-    if gone := trail.prune(engine, settings.audit.days, settings.audit.sinks):
-        _log.info("entries of the audit trail deleted", entries=gone, days=settings.audit.days)
+    if watching.believes(time.time(), time.monotonic()):
+        if gone := trail.prune(engine, settings.audit.days, settings.audit.sinks):
+            _log.info("entries of the audit trail deleted", entries=gone, days=settings.audit.days)
+    else:
+        by_space = settings.retention.model_copy(update={"originals_days": 0, "results_days": 0})
+        settings = settings.model_copy(update={"retention": by_space})
     done = carry_out(engine, settings, plan(engine, settings, time.time()))
     if done.deletions:
         _log.info("deleted", studies=len(done.deletions), freed_mb=round(done.freed / 1e6))

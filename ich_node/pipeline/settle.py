@@ -6,6 +6,7 @@ could be read) is entered in the transaction that ends it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +53,7 @@ def choose(worker: Worker, revision: Revision) -> None:
         mine,
         choice.siblings_of(found, revision.series_instance_uid, worker.rules),
         worker.rules,
-        waited_s=time.time() - this_one.completed_at,
+        waited_s=_since(this_one.completed_at),
         was_read=this_one.was_read,
     )
     if made.refusal is not None:
@@ -66,6 +67,12 @@ def choose(worker: Worker, revision: Revision) -> None:
             )
         _log.info("waits", revision=revision.key, text=text)
         raise Waits
+
+
+def _since(at: float) -> float:
+    """Seconds since a moment; endless where the clock was set back to before it."""
+    passed = time.time() - at
+    return passed if passed >= 0 else math.inf
 
 
 def context_of(

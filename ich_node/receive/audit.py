@@ -34,6 +34,8 @@ _log = logs.get(__name__)
 _RECENT_S = 3600.0
 # Preamble, prefix and the element that tells how long the rest of the file meta information is.
 _GROUP_LENGTH_ENDS = 128 + 4 + 12
+# One older than this, s, is read last.
+_OLD_S, _LAST = 86400.0, 9
 # A file younger than this, s, may be on its way to its row.
 _YOUNG_S = 10.0
 
@@ -110,8 +112,10 @@ def _audit(intake: Intake, series: list[tuple[str, str]], before: float, removed
 
 
 def _is_older(path: Path, before: float) -> bool:
+    """Tell whether a file was written before a moment, or after now: then the clock was set."""
     try:
-        return path.stat().st_mtime < before
+        written = path.stat().st_mtime
+        return written < before or written > time.time() + _YOUNG_S
     except FileNotFoundError:
         return False
 
@@ -141,7 +145,7 @@ def _take_in(intake: Intake, path: Path) -> bool:
             sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
             transfer_syntax_uid=str(meta.TransferSyntaxUID),
             data=path.read_bytes()[begins:],
-            source=_source(intake.settings, calling),
+            source=_source(intake.settings, calling, path),
             calling_ae=calling,
             lies_at=path,
         )
@@ -161,7 +165,13 @@ def _take_in(intake: Intake, path: Path) -> bool:
     return not cause
 
 
-def _source(settings: Settings, calling_ae: str) -> Source:
-    """Return the source that the object came from, as far as its calling AE title tells."""
+def _source(settings: Settings, calling_ae: str, path: Path) -> Source:
+    """Return the source that the object came from, as far as its calling AE title tells.
+
+    What came long ago is read after all that comes now: its database was lost, and it was read
+    before.
+    """
     same = [source for source in settings.sources if source.ae_title == calling_ae]
-    return same[0] if same else Source(name="spool", ae_title="SPOOL", hosts=("127.0.0.1",))
+    found = same[0] if same else Source(name="spool", ae_title="SPOOL", hosts=("127.0.0.1",))
+    is_old = time.time() - path.stat().st_mtime > _OLD_S
+    return found.model_copy(update={"priority": _LAST}) if is_old else found

@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 
-from ich_node.errors import StoreError
+from ich_node.errors import Damaged, StoreError
 
 __all__ = [
     "Connection",
     "DatabaseError",
     "Engine",
+    "is_damage",
     "may_pass",
     "migrate",
     "open_engine",
@@ -37,6 +38,7 @@ _OF_THE_MACHINE = frozenset(
         *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
     }
 )
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _OF_THE_WORK = (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError)
 
 
@@ -48,6 +50,15 @@ def may_pass(error: BaseException) -> bool:
     if isinstance(error, DatabaseError):
         return not isinstance(error, _OF_THE_WORK)
     return isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
+
+
+def is_damage(error: BaseException) -> bool:
+    """Tell whether an error says that the database file is damaged, or was taken away."""
+    said = error.orig if isinstance(error, DatabaseError) else error
+    if not isinstance(said, sqlite3.Error):
+        return False
+    code = getattr(said, "sqlite_errorcode", None)
+    return (code is not None and code & 0xFF in _DAMAGED) or "no such table" in str(said)
 
 
 def open_engine(url: str) -> Engine:
@@ -87,8 +98,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     reads = connection.get_execution_options().get("ich_reading", False)
-    cursor = connection.connection.cursor()
-    cursor.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
+    statement = "BEGIN" if reads else "BEGIN IMMEDIATE"
+    try:
+        connection.connection.cursor().execute(statement)
+    except sqlite3.OperationalError as error:  # as SQLAlchemy names those of its own statements
+        raise sa.exc.OperationalError(statement, None, error) from error
+    except sqlite3.DatabaseError as error:
+        raise sa.exc.DatabaseError(statement, None, error) from error
 
 
 def reading(engine: Engine) -> AbstractContextManager[Connection]:
@@ -112,7 +128,7 @@ def migrate(engine: Engine) -> None:
     Raises
     ------
     StoreError
-        The database cannot be reached, or belongs to a newer version.
+        The database cannot be reached, or belongs to a newer version; `Damaged`, where it is.
     """
     from alembic import command  # readers of the database need neither it nor its start-up time
     from alembic.config import Config
@@ -124,4 +140,6 @@ def migrate(engine: Engine) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except Exception as error:
-        raise StoreError(f"the database cannot be brought up to date: {error}") from error
+        said = getattr(error, "orig", error)  # without the statement
+        kind = Damaged if is_damage(error) else StoreError
+        raise kind(f"the database cannot be brought up to date: {said}") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ich_node.store.engine import Connection, Engine, writing
+from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.tables import event
 
 Facts = Mapping[str, Any]  # what an event keeps beside its text, for machines
@@ -27,6 +27,12 @@ def add(
     """Append one event in a transaction of its own."""
     with writing(engine) as connection:
         insert(connection, kind, text, study=study, series=series, data=data)
+
+
+def latest(engine: Engine) -> float:
+    """Return the latest time that any event has, epoch s; 0 where there is none."""
+    with reading(engine) as connection:
+        return connection.execute(sa.select(sa.func.max(event.c.at))).scalar_one() or 0.0
 
 
 def insert(

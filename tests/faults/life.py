@@ -17,7 +17,7 @@ from dbos import DBOS
 from deploy.demo.running import wait_for
 from ich_node import node
 from ich_node.infer.predictor import Predictor
-from ich_node.pipeline import analysis, delivery, pauses, reconcile
+from ich_node.pipeline import analysis, delivery, pauses, rebuild, reconcile
 from ich_node.pipeline import engine as durable
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.completion import Completion
@@ -57,7 +57,7 @@ def live(
         Tells whether to stop.
     """
     began = time.time()
-    engine = node.prepare(settings)
+    engine = rebuild.open_whole(settings, lambda: node.prepare(settings), lambda: [])
     jobs = job_port.open_jobs(settings.database_url)
     intake, at_hand = Intake(engine, settings), AtHand()
     audit.audit_all(intake, began)
@@ -80,6 +80,7 @@ def live(
 
     try:
         wait_for(look, _DEADLINE_S, "ended studies")
+        wait_for(lambda: not at_hand.jobs, _DEADLINE_S, "ended jobs")
     finally:
         DBOS.destroy()
         jobs.destroy()

@@ -24,6 +24,7 @@ from pathlib import Path
 import pydicom
 
 from deploy.demo.running import configuration, free_port, wait_for
+from ich_node import logs
 from ich_node.infer.predictor import Predictor, load_predictor
 from ich_node.settings import load_settings
 from ich_node.store.engine import open_engine
@@ -214,6 +215,7 @@ def main() -> int:
     chance, total, moments = random.Random(chosen.seed), Report(chosen.seed), []
     with tempfile.TemporaryDirectory() as name:
         recorded = record(chosen.keep or Path(name), chosen.studies, chosen.slices, chosen.seed)
+        logs.configure("power")
         logging.disable(logging.CRITICAL)  # many lives say the same many times
         predictor = load_predictor(recorded.config.parent / "bundle")
         hasten()

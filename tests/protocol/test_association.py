@@ -31,6 +31,7 @@ from tests.support.peers import (
     listening,
     read_pdu,
     reject,
+    sent,
     small_object,
 )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ich_node import node, notify
+from ich_node.pipeline import duties
 from ich_node.pipeline.at_hand import LIMITS_S, AtHand
 from ich_node.records import Received
 from ich_node.settings import Settings, load_settings
@@ -70,7 +71,7 @@ def test_an_error_in_a_duty_does_not_end_the_duties() -> None:
         over.set()
         threading.Event().wait()  # nothing more: the thread ends with the tests
 
-    node._in_background([node._Duty(0.01, fail)])
+    duties.in_background([duties.Duty(0.01, fail)])
     assert over.wait(10)
 
 
@@ -82,8 +83,8 @@ def test_a_duty_that_failed_is_due_again_soon_however_seldom_it_is() -> None:
         tries.append(1)
         raise OSError(28, "No space left on device")
 
-    duty = node._Duty(math.inf, fail)
-    for now in (0.0, 1.0, node._AGAIN_S - 1, node._AGAIN_S, node._AGAIN_S + 1):
+    duty = duties.Duty(math.inf, fail)
+    for now in (0.0, 1.0, duties.AGAIN_S - 1, duties.AGAIN_S, duties.AGAIN_S + 1):
         duty.look(now)
     assert len(tries) == 2
 
@@ -97,7 +98,7 @@ def test_a_duty_that_fails_on_and_on_is_tried_less_often_until_it_succeeds() -> 
         if not well[0]:
             raise OSError(28, "No space left on device")
 
-    duty = node._Duty(1.0, fail)
+    duty = duties.Duty(1.0, fail)
     for now in map(float, range(100)):
         duty.look(now)
     assert tries == [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 61.0, 91.0]
@@ -109,7 +110,7 @@ def test_a_duty_that_fails_on_and_on_is_tried_less_often_until_it_succeeds() -> 
 
 def test_what_is_waited_for_makes_a_duty_due_at_once() -> None:
     done, wake = threading.Semaphore(0), threading.Event()
-    node._in_background([node._Duty(3600.0, done.release)], wake=wake)
+    duties.in_background([duties.Duty(3600.0, done.release)], wake=wake)
     assert done.acquire(timeout=10)
     wake.set()
     assert done.acquire(timeout=10)
@@ -131,7 +132,7 @@ def test_a_duty_that_waits_is_at_hand_and_the_process_goes_on(
         waits.set()
         go_on.wait(30)
 
-    node._in_background([node._Duty(3600.0, wait)], at_hand)
+    duties.in_background([duties.Duty(3600.0, wait)], at_hand)
     assert waits.wait(10)
     node._until_stopped(1, at_hand)
     overdue = at_hand.overdue(time.monotonic() + LIMITS_S["duty"] + 1)
@@ -143,7 +144,7 @@ def test_a_duty_that_waits_is_at_hand_and_the_process_goes_on(
 
 def test_a_duty_is_done_at_once_and_then_every_period() -> None:
     done: list[float] = []
-    duty = node._Duty(30.0, lambda: done.append(0.0))
+    duty = duties.Duty(30.0, lambda: done.append(0.0))
     for now in (0.0, 10.0, 29.0, 30.0, 31.0, 61.0):
         duty.look(now)
     assert len(done) == 3

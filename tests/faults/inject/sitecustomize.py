@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from ich_node import faults, node, supervise
-from ich_node.pipeline import at_hand, pauses, reconcile
+from ich_node.pipeline import at_hand, duties, pauses, reconcile
 
 RULES = Path(os.environ["TEST_FAULTS"])
 TOLD = json.loads(RULES.read_text())
@@ -47,6 +47,6 @@ if TOLD["patience_s"] is not None:  # hours and half-minutes are too long for a 
     supervise.WATCHDOG_S = TOLD["patience_s"]
     node._BEAT_S = TOLD["patience_s"] / 8
 if TOLD["period_s"] is not None:
-    reconcile.PERIOD_S = node._AGAIN_S = pauses._FIRST_PAUSE_S = TOLD["period_s"]
+    reconcile.PERIOD_S = duties.AGAIN_S = pauses._FIRST_PAUSE_S = TOLD["period_s"]
 if TOLD["limit_s"] is not None:
     at_hand.LIMITS_S = dict.fromkeys(at_hand.LIMITS_S, TOLD["limit_s"])

@@ -117,7 +117,8 @@ def test_the_ends_of_what_grew_since_are_looked_at_again(engine: Engine, jobs: J
         completion._background.submit(lambda: None).result()
     assert len(looker.asked) == 1
     add(engine, 31)
-    completion.look({}, time.time() + 5)
+    for seconds in (5, 10):
+        completion.look({}, time.time() + seconds)
     completion._background.submit(lambda: None).result()
     assert [stacks[0].paths[2] for stacks in looker.asked] == [Path("30.dcm"), Path("31.dcm")]
     assert revisions.receiving(engine)

@@ -186,3 +186,10 @@ def raising(error: Exception) -> Callable[..., None]:
         raise error
 
     return fail
+
+
+def test_a_file_of_the_future_is_on_no_way_to_its_row(intake: Intake, stored: list[Path]) -> None:
+    """The clock was set back since it was written."""
+    forget(intake, stored[0])
+    os.utime(stored[0], (time.time() + 3600.0,) * 2)
+    assert audit_all(intake, before=time.time()) == Found(taken_in=1)

@@ -1,0 +1,106 @@
+"""A database file that is damaged or gone: noticed, kept aside, and never silently begun anew.
+
+What came lies in the spool, and what was built in the folder of results: from these a new database
+is filled, and the same work gives the same objects. The jobs of the engine lie in the same file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from ich_node.store import destinations
+from ich_node.store.engine import Engine, is_damage, writing
+
+# The write-ahead log goes first: without it the file is found damaged again, or as it was.
+_PARTS = ("-wal", "-shm", "")
+ADVICE = (
+    "restart `ich-node serve`: it keeps the file aside and makes another from the spool; "
+    "or stop it and put back a copy"
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong: the file is ``gone``, or damaged as ``text`` says."""
+
+    path: Path
+    gone: bool
+    text: str
+
+
+def look_at(url: str) -> Fault | None:
+    """Look whether the database can be read as a whole; None where it can, or is no file.
+
+    Reads the file once. One that cannot be looked at now (locked, no descriptor) is not damaged.
+    """
+    path = _file_of(url)
+    if path is None:
+        return None
+    if not path.is_file() or path.stat().st_size == 0:
+        return Fault(path, True, "it is not there")
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                return Fault(path, True, "it holds no table")
+            [(said,), *_] = connection.execute("PRAGMA quick_check(1)")
+    except sqlite3.Error as error:
+        return Fault(path, False, str(error)) if is_damage(error) else None
+    return None if said == "ok" else Fault(path, False, " ".join(str(said).split()))
+
+
+def _file_of(url: str) -> Path | None:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        return None
+    return Path(str(parsed.database))
+
+
+def put_aside(path: Path, now: float) -> Path:
+    """Give the file and what belongs to it a dated name; return that of the file.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written.
+    """
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    for part in _PARTS:
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + part).rename(aside.with_name(aside.name + part))
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return aside
+
+
+def keep_holds(damaged: Path, engine: Engine) -> list[str] | None:
+    """Hold the destinations that a damaged database says are held; return their names.
+
+    None where it cannot be read: then nobody knows.
+    """
+    try:
+        names = list(_held(damaged))
+    except sqlite3.Error:
+        return None
+    with writing(engine) as connection:
+        for name in names:
+            destinations.hold(connection, name)
+    return names
+
+
+def _held(damaged: Path) -> Iterator[str]:
+    with closing(sqlite3.connect(f"{damaged.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        yield from (
+            name for (name,) in connection.execute("SELECT destination FROM held_destination")
+        )
