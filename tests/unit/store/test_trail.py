@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from ich_node.records import Received, Sender
-from ich_node.store import events, instances, trail, transfers
+from ich_node.store import events, instances, overview, trail, transfers
 from ich_node.store.engine import DatabaseError, Engine, writing
 from ich_node.store.instances import Entry
 from ich_node.store.tables import event
@@ -94,6 +94,20 @@ def test_who_sent_what_is_told_with_the_first_image_and_at_the_end(
     assert told[1].data == {**vars(SENDER), "classes": {"1.2.840.10008.5.1.4.1.1.2": 2}}
     assert "PACS at 10.1.2.3 sent 2 objects" in told[1].text
     assert len(list(trail.entries(engine, Span(study="9")))) == 2
+
+
+def test_a_study_tells_its_senders_and_not_each_of_their_associations(
+    engine: Engine, received: Make
+) -> None:
+    """Some open one for every image."""
+    for number in range(1, 101):
+        sender = replace(SENDER, association=f"a{number}")
+        instances.add_all(engine, [Entry(received(number), 5, 1.0, sender)])
+    transfers.end(engine)
+    told = overview.show(engine, "1.2")
+    assert told["senders"] == [{"calling_ae": "PACS", "address": "10.1.2.3", "associations": 100}]
+    assert told["events"] == []
+    assert len(list(trail.entries(engine))) == 200
 
 
 def test_a_receiver_that_was_killed_leaves_transfers_that_the_next_one_ends(
