@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
@@ -89,6 +90,10 @@ def test_results_wait_for_a_pacs_that_is_away(
     received = Counter(pydicom.dcmread(path).Modality for path in pacs.received())
     assert received == {"SEG": 1, "SR": 1}
     assert open_to_others(tmp_path / "ich-node-data") == []
+    kinds = [entry["kind"] for entry in json.loads(node.command("audit", "--json").stdout)]
+    expected = ["started", "transfer_begun", "transferred", "inferred", "reported"]
+    expected += ["delivery_postponed", "delivery_stored", "stopped"]
+    assert [kind for kind in dict.fromkeys(kinds) if kind in expected] == expected
 
 
 def test_a_permanent_refusal_stops_and_names_the_object(
