@@ -3,14 +3,18 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
 from ich_node.records import Received, Sender
+from ich_node.store import engine as engine_module
 from ich_node.store import events, instances, overview, trail, transfers
-from ich_node.store.engine import DatabaseError, Engine, writing
+from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine, writing
 from ich_node.store.instances import Entry
 from ich_node.store.tables import event
 from ich_node.store.trail import Span
@@ -18,6 +22,7 @@ from ich_node.store.trail import Span
 Make = Callable[[int], Received]
 SENDER = Sender("a1", "PACS", "10.1.2.3", "pacs")
 YEAR_S = 365 * 86400.0
+MIGRATIONS = Path(engine_module.__file__).parent / "migrations"
 
 
 def kinds(engine: Engine) -> list[str]:
@@ -170,3 +175,23 @@ def test_a_new_place_gets_the_trail_from_the_latest_start_on(engine: Engine) -> 
     assert trail.position(engine, "file") == 1
     trail.advance(engine, "file", 3)
     assert trail.position(engine, "file") == 3
+
+
+def test_a_database_of_an_older_version_keeps_its_story_and_lets_nobody_change_it(
+    url: str,
+) -> None:
+    opened = open_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with writing(opened) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0008")
+        connection.execute(
+            sa.text("INSERT INTO event (at, kind, text) VALUES (1.0, 'complete', 'of old')")
+        )
+    migrate(opened)
+    [entry] = trail.entries(opened)
+    assert (entry.kind, entry.text, entry.data) == ("complete", "of old", {})
+    with pytest.raises(DatabaseError, match="append-only"), writing(opened) as connection:
+        connection.execute(sa.delete(event))
+    opened.dispose()
