@@ -189,6 +189,8 @@ def studies(
         show_patient_id=show_patient_id,
     )
     engine = open_database(load_settings(config))
+    if show_patient_id:
+        trail.asked(engine, "studies --show-patient-id")
     if as_json:
         print_json(overview.studies(engine, chosen))
     elif watch:

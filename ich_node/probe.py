@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydicom.uid import UID
 
@@ -32,6 +33,7 @@ def check(settings: Settings) -> list[CheckItem]:
         _try("database", lambda: _database(settings)),
         _try("model", lambda: _model(settings)),
     ]
+    found += [_try("tls", lambda: _key(Path(settings.tls.key)))] * bool(settings.tls.key)
     found += [_destination(settings, destination) for destination in settings.destinations]
     return found + [_try("audit", lambda: _audit(settings))] * bool(settings.audit.sinks)
 
@@ -48,6 +50,13 @@ def _audit(settings: Settings) -> str:
         waiting = trail.newest(engine) - trail.position(engine, place.sink)
         said.append(f"{place.sink} can be written, {waiting} entries wait")
     return "; ".join(said)
+
+
+def _key(path: Path) -> str:
+    """A key that anybody may read is no secret any more; the group may be the service's own."""
+    if path.stat().st_mode & 0o007:
+        raise OSError(f"tls.key = {path} is open to every user: `chmod o= {path}`, or a new key")
+    return f"{path} is open to no other user"
 
 
 def _destination(settings: Settings, destination: Destination) -> CheckItem:

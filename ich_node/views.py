@@ -174,6 +174,9 @@ def print_story(story: Mapping[str, Any]) -> None:
     """Print a study: each revision with findings, times and deliveries, then the events."""
     _out.print(f"study {story['study_instance_uid']}", soft_wrap=True)
     _out.print(f"from {story['source']}, first image {_time(story['received_at'])} UTC")
+    for who in story["senders"]:
+        where = f"{who['calling_ae']} at {who['address']}"
+        _out.print(f"sent by {where}, {who['associations']} associations", markup=False)
     for series in story["series"]:
         _out.print()
         _out.print(

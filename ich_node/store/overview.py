@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ich_node.errors import StoreError
 from ich_node.states import ARRIVED, DUE, SeriesState
-from ich_node.store import destinations
+from ich_node.store import destinations, transfers
 from ich_node.store.engine import Connection, Engine, reading
 from ich_node.store.tables import delivery, event, instance, result, revision, series, study
 
@@ -190,6 +190,7 @@ def show(engine: Engine, study_instance_uid: str) -> dict[str, Any]:
             "study_instance_uid": study_instance_uid,
             "source": head["source"],
             "received_at": head["first_received_at"],
+            "senders": transfers.senders(connection, study_instance_uid),
             "series": listed,
             "events": _events(connection, study_instance_uid),
         }
@@ -248,6 +249,8 @@ def _events(connection: Connection, study_instance_uid: str) -> list[dict[str, A
     query = (
         sa.select(event.c.at, event.c.kind, event.c.series_instance_uid, event.c.text, event.c.data)
         .where(event.c.study_instance_uid == study_instance_uid)
+        # Some senders open an association for every image: these are counted as `senders`.
+        .where(event.c.kind.not_in((transfers.BEGUN, transfers.ENDED)))
         .order_by(event.c.id)
     )
     return [dict(row) for row in connection.execute(query).mappings()]

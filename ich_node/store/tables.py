@@ -79,7 +79,7 @@ transfer = sa.Table(
     "transfer",
     metadata,
     sa.Column("association", _ASSOCIATION, primary_key=True),
-    sa.Column("study_instance_uid", _UID, primary_key=True),
+    sa.Column("study_instance_uid", _UID, primary_key=True, index=True),
     sa.Column("calling_ae", sa.String(16), nullable=False),
     sa.Column("address", sa.String(45), nullable=False),
     sa.Column("source", sa.String(32), nullable=False),

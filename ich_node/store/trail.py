@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from ich_node import __version__
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
-from ich_node.store.tables import audit_position, audit_pruning, event, study
+from ich_node.store.tables import audit_position, audit_pruning, event, study, transfer
 
 STARTED, STOPPED, ASKED, READ, PRUNED = (
     "started",
@@ -174,6 +174,7 @@ def prune(engine: Engine, days: int, sinks: Sequence[str] = ()) -> int:
         events.insert(connection, PRUNED, text, data={"entries": number, "days": days})
         connection.execute(sa.insert(audit_pruning).values(before=before))
         connection.execute(sa.delete(event).where(old))
+        connection.execute(sa.delete(transfer).where(transfer.c.ended_at < before))
         connection.execute(sa.delete(audit_pruning))
     return number
 
@@ -192,9 +193,9 @@ def position(engine: Engine, sink: str) -> int:
     with reading(engine) as connection:
         query = sa.select(audit_position.c.event_id).where(audit_position.c.sink == sink)
         known = connection.scalar(query)
+        if known is not None:
+            return int(known)
         last = _latest(connection, (STARTED,))
-    if known is not None:
-        return int(known)
     begins = int(last["id"]) - 1 if last is not None else newest(engine)
     with writing(engine) as connection:
         connection.execute(sa.insert(audit_position).values(sink=sink, event_id=begins))

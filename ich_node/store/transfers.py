@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -68,3 +69,15 @@ def _end(connection: Connection, row: sa.RowMapping) -> None:
     text = f"{row['calling_ae']} at {row['address']} sent {sum(classes.values())} objects"
     sender = {name: row[name] for name in ("association", "calling_ae", "address", "source")}
     events.insert(connection, ENDED, text, study=study, data={**sender, "classes": classes})
+
+
+def senders(connection: Connection, study: str) -> list[dict[str, Any]]:
+    """Return who sent images of a study: AE title, address, and in how many associations."""
+    who = (transfer.c.calling_ae, transfer.c.address)
+    query = (
+        sa.select(*who, sa.func.count().label("associations"))
+        .where(transfer.c.study_instance_uid == study)
+        .group_by(*who)
+        .order_by(sa.func.min(transfer.c.began_at))
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]

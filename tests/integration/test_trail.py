@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
@@ -87,3 +88,7 @@ def test_the_trail_tells_what_came_and_went_and_nobody_else_reads_it(
     received = Counter(pydicom.dcmread(path).Modality for path in pacs.received())
     assert received == {"SEG": 1, "SR": 1}
     assert open_to_others(tmp_path / "ich-node-data") == []
+    kinds = [entry["kind"] for entry in json.loads(node.command("audit", "--json").stdout)]
+    expected = ["started", "transfer_begun", "transferred", "inferred", "reported"]
+    expected += ["delivery_postponed", "delivery_stored", "stopped"]
+    assert [kind for kind in dict.fromkeys(kinds) if kind in expected] == expected

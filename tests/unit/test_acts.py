@@ -121,3 +121,27 @@ def test_check_tries_where_audit_messages_go(config: Path, monkeypatch: pytest.M
     config.write_text(f"{CONFIG}[audit]\n{where}")
     said = f"FAIL audit: syslog:127.0.0.1:{closed} cannot be written: "
     assert said in run(config, "check").output
+
+
+def test_whoever_looks_at_patient_ids_is_in_the_audit_trail(config: Path) -> None:
+    def asked() -> list[str]:
+        entries = json.loads(run(config, "audit", "--json").output)
+        return [entry["text"] for entry in entries if entry["kind"] == "asked"]
+
+    run(config, "studies", "--json")
+    assert asked() == []
+    run(config, "studies", "--json", "--show-patient-id")
+    [text] = asked()
+    assert text.startswith("`ich-node studies --show-patient-id` by ")
+
+
+def test_check_tells_of_a_key_that_every_user_may_read(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_model", lambda _settings: "left out")
+    key = config.with_name("node.key")
+    key.write_text("")
+    config.write_text(CONFIG + '[tls]\ncert = "node.pem"\nkey = "node.key"\n')
+    for mode, said in ((0o644, f"FAIL tls: tls.key = {key} is open"), (0o640, "ok   tls: ")):
+        key.chmod(mode)
+        assert said in run(config, "check").output

@@ -3,14 +3,18 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
 from ich_node.records import Received, Sender
-from ich_node.store import events, instances, trail, transfers
-from ich_node.store.engine import DatabaseError, Engine, writing
+from ich_node.store import engine as engine_module
+from ich_node.store import events, instances, overview, trail, transfers
+from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine, writing
 from ich_node.store.instances import Entry
 from ich_node.store.tables import event
 from ich_node.store.trail import Span
@@ -18,6 +22,7 @@ from ich_node.store.trail import Span
 Make = Callable[[int], Received]
 SENDER = Sender("a1", "PACS", "10.1.2.3", "pacs")
 YEAR_S = 365 * 86400.0
+MIGRATIONS = Path(engine_module.__file__).parent / "migrations"
 
 
 def kinds(engine: Engine) -> list[str]:
@@ -96,6 +101,20 @@ def test_who_sent_what_is_told_with_the_first_image_and_at_the_end(
     assert len(list(trail.entries(engine, Span(study="9")))) == 2
 
 
+def test_a_study_tells_its_senders_and_not_each_of_their_associations(
+    engine: Engine, received: Make
+) -> None:
+    """Some open one for every image."""
+    for number in range(1, 101):
+        sender = replace(SENDER, association=f"a{number}")
+        instances.add_all(engine, [Entry(received(number), 5, 1.0, sender)])
+    transfers.end(engine)
+    told = overview.show(engine, "1.2")
+    assert told["senders"] == [{"calling_ae": "PACS", "address": "10.1.2.3", "associations": 100}]
+    assert told["events"] == []
+    assert len(list(trail.entries(engine))) == 200
+
+
 def test_a_receiver_that_was_killed_leaves_transfers_that_the_next_one_ends(
     engine: Engine, received: Make
 ) -> None:
@@ -156,3 +175,23 @@ def test_a_new_place_gets_the_trail_from_the_latest_start_on(engine: Engine) -> 
     assert trail.position(engine, "file") == 1
     trail.advance(engine, "file", 3)
     assert trail.position(engine, "file") == 3
+
+
+def test_a_database_of_an_older_version_keeps_its_story_and_lets_nobody_change_it(
+    url: str,
+) -> None:
+    opened = open_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with writing(opened) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0008")
+        connection.execute(
+            sa.text("INSERT INTO event (at, kind, text) VALUES (1.0, 'complete', 'of old')")
+        )
+    migrate(opened)
+    [entry] = trail.entries(opened)
+    assert (entry.kind, entry.text, entry.data) == ("complete", "of old", {})
+    with pytest.raises(DatabaseError, match="append-only"), writing(opened) as connection:
+        connection.execute(sa.delete(event))
+    opened.dispose()

@@ -31,7 +31,8 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("association", "study_instance_uid", name=op.f("pk_transfer")),
     )
-    op.create_index(op.f("ix_transfer_ended_at"), "transfer", ["ended_at"])
+    for column in ("ended_at", "study_instance_uid"):
+        op.create_index(op.f(f"ix_transfer_{column}"), "transfer", [column])
     op.create_table(
         "audit_pruning",
         sa.Column("before", sa.Float(), nullable=False),
