@@ -16,9 +16,10 @@ $(READY): pyproject.toml constraints.txt training/anatomy.txt
 demo: $(READY)
 	$(BIN)/python -m deploy.demo
 
-## Everything that must hold: style, types, import contracts, tests.
+## Everything that must hold: style, types, import contracts, tests; two files of them at a time.
 test: $(READY) lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not viewer and not alone'
+	$(BIN)/python -m pytest -m alone
 
 lint: $(READY)
 	$(BIN)/ruff check .

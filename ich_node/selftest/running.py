@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 _START_S = 120.0
 _STOP_S = 60.0
+_OWN_PORTS = range(20000, 32768)
 _OF_A_SERVICE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
@@ -40,10 +42,15 @@ class StartedNode:
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback TCP port that nobody uses now.
+
+    It is below those that the system gives to whoever asks for any: none gets it before its user.
+    """
+    while True:
+        port = _OWN_PORTS.start + secrets.randbelow(len(_OWN_PORTS))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(look: Callable[[], T | None], deadline_s: float, what: str) -> T:

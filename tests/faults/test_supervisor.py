@@ -72,6 +72,7 @@ def test_a_database_that_another_program_holds_is_no_hanging(
         assert node.objects(study) == _ONCE
 
 
+@pytest.mark.alone
 def test_a_node_without_work_stops_at_once(
     serving: Callable[[], tuple[Serving, int]], tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ from ich_node.selftest.series import write_series
 from tests.support.orthanc import AE_TITLE, Orthanc
 from tests.support.sender import store
 
+pytestmark = pytest.mark.alone
+
 _QUIET_S = 300.0
 _DEADLINE_S = 60.0
 _ENDED = ("reported", "delivered", "confirmed", "refused", "failed")

@@ -38,6 +38,7 @@ def outcomes(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     return {step["name"]: step["outcome"] for step in json.loads(done.stdout)["steps"]}
 
 
+@pytest.mark.alone
 def test_the_shipped_model_passes_in_under_a_minute(tmp_path: Path) -> None:
     """Whatever the environment says of the site's own folder, port and service manager."""
     config = configuration(tmp_path, 104, [])

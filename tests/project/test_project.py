@@ -49,6 +49,7 @@ def test_commands_for_people_load_no_model(command: list[str], tmp_path: Path) -
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
+@pytest.mark.alone
 def test_studies_starts_in_under_a_second(tmp_path: Path) -> None:
     """The best of five: the machine may be busy, the command may not be slow."""
     (tmp_path / "node.toml").write_text("")
@@ -61,6 +62,8 @@ def test_studies_starts_in_under_a_second(tmp_path: Path) -> None:
             capture_output=True,
         )
         took.append(time.monotonic() - began)
+        if took[-1] < 1.0:
+            break
     print(f"ich-node studies: {min(took):.2f} s")
     assert min(took) < 1.0
 

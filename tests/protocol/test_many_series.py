@@ -75,6 +75,7 @@ def members(node: Listening) -> Counter[str]:
         return Counter(dict(connection.execute(query).all()))
 
 
+@pytest.mark.alone  # its quiet time is short
 def test_10000_images_of_100_interleaved_series_over_8_associations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

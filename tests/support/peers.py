@@ -104,6 +104,7 @@ def pacs(
     classes: Sequence[str],
     syntaxes: Sequence[str] = (ExplicitVRLittleEndian,),
     answer: Callable[[Any], int | Dataset] = lambda _event: 0x0000,
+    at_each_pdu: Callable[[Any], None] = lambda _event: None,
 ) -> Iterator[Pacs]:
     """A PACS that takes these SOP classes in these transfer syntaxes, and answers as it is told."""
     entity = AE(ae_title="PACS")
@@ -118,7 +119,11 @@ def pacs(
     server = entity.start_server(
         ("127.0.0.1", 0),
         block=False,
-        evt_handlers=[(evt.EVT_C_STORE, on_store), (evt.EVT_C_ECHO, lambda _event: 0x0000)],
+        evt_handlers=[
+            (evt.EVT_C_STORE, on_store),
+            (evt.EVT_C_ECHO, lambda _event: 0x0000),
+            (evt.EVT_PDU_RECV, at_each_pdu),
+        ],
     )
     running = Pacs(server.server_address[1])
     try:

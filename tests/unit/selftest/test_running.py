@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ich_node.selftest.running import configuration, wait_for
+from ich_node.selftest.running import configuration, free_port, wait_for
 from ich_node.settings import load_settings
 
 
@@ -32,6 +32,15 @@ def test_names_and_paths_come_through_as_they_are(tmp_path: Path) -> None:
     assert [source.ae_title for source in settings.sources] == ["A B", "C"]
     [destination] = settings.destinations
     assert (destination.ae_title, destination.port) == ('P"ACS', 4321)
+
+
+def test_a_free_port_is_none_that_the_system_gives_to_others() -> None:
+    """Between its choice and its use anybody may ask the system for a port, any port."""
+    told = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if not told.exists():
+        pytest.skip("only Linux tells which ports it gives")
+    low, high = map(int, told.read_text().split())
+    assert not any(low <= free_port() <= high for _ in range(100))
 
 
 def test_what_does_not_come_is_named() -> None:

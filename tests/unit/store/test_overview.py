@@ -250,6 +250,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     opened.dispose()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "arguments",
     [[], ["--state", "delivered"], ["--patient-id", "P1.9999"], ["--json", "--limit", "100"]],
@@ -271,5 +272,7 @@ def test_ten_thousand_studies_are_listed_in_under_a_second(
         )
         took.append(time.monotonic() - began)
         assert "1.9999" in done.stdout
+        if took[-1] < 1.0:
+            break
     print(f"ich-node studies {' '.join(arguments)}: {min(took):.2f} s")
     assert min(took) < 1.0
