@@ -26,15 +26,7 @@ from ich_node.receive.policy import (
     unsupported_version,
 )
 from ich_node.receive.strangers import Stranger, Strangers
-from ich_node.receive.wire import (
-    Broken,
-    Gone,
-    Message,
-    Released,
-    TooSlow,
-    Wire,
-    set_timeout,
-)
+from ich_node.receive.wire import Broken, Gone, Message, Released, TooSlow, Wire, set_timeout
 from ich_node.records import Sender
 from ich_node.settings import Settings, Source
 from ich_node.states import AnnouncementState
@@ -203,7 +195,8 @@ def _establish(
         acceptor.peers.leave()  # a peer that comes again at once finds its place free
         connection.sendall(pdu.release())
     except (Broken, Gone, TooSlow, OSError) as error:
-        acceptor.peers.leave()
+        if not acceptor.stopping.is_set():  # else the process would end before the peer is told
+            acceptor.peers.leave()  # one that does not read must not keep its place meanwhile
         cause, answer = _judge_end(acceptor, wire, error)
         _log.warning("association aborted", calling_ae=request.calling_ae, cause=cause)
         if not answer:

@@ -207,11 +207,16 @@ def test_stopping_lets_an_open_association_end_and_takes_no_new_one(tmp_path: Pa
         assert not stopping.is_alive()
 
 
-def test_stopping_aborts_what_does_not_end(tmp_path: Path) -> None:
-    with listening(tmp_path) as node:
-        association = associate(node.receiver.port)
+def test_stopping_aborts_what_does_not_end_before_the_process_may_end(tmp_path: Path) -> None:
+    with (
+        listening(tmp_path) as node,
+        socket.create_connection(("127.0.0.1", node.receiver.port), 10) as connection,
+    ):
+        connection.sendall(associate_request())
+        assert read_pdu(connection)[0] == 0x02
         node.receiver.stop(0.2)
-        wait_for(lambda: association.is_aborted, 10, "abort")
+        connection.setblocking(False)
+        assert read_pdu(connection)[0] == 0x07
 
 
 def _answers(port: int) -> bool:

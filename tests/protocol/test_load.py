@@ -1,15 +1,17 @@
 """Sixty-four associations at once, in small; `make bench-load` judges the times and the memory."""
 
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from deploy.demo.running import wait_for
-from deploy.load import requests, storm
+from deploy.load import ACCEPTED, ask, requests, send, storm
 from ich_node.receive import scp
+from ich_node.settings import Source
 from ich_node.store.tables import instance
-from tests.support.peers import listening, reject
+from tests.support.peers import SENDER, listening, reject
 from tests.support.series import head_series
 
 
@@ -23,6 +25,22 @@ def test_64_associations_at_once_store_all_and_one_more_waits_for_a_place(tmp_pa
         assert found.let_in
         assert len(node.files()) == len(node.rows(instance)) == 320
         wait_for(lambda: threading.active_count() == before + 1, 10, "end of the threads")
+
+
+def test_a_sender_that_takes_every_place_keeps_no_other_sender_out(tmp_path: Path) -> None:
+    both = (Source(name="noisy", ae_title="NOISY", hosts=("127.0.0.1",)), SENDER)
+    [request, *_others] = requests(head_series(slices=2))
+    with (
+        listening(tmp_path, sources=both, max_associations=8) as node,
+        ExitStack() as up,
+    ):
+        answers = []
+        for _ in range(10):
+            connection, answer = ask(node.receiver.port, "NOISY")
+            up.enter_context(connection)
+            answers.append(answer[0] if answer[0] == ACCEPTED else answer)
+        assert answers == [ACCEPTED] * 7 + [reject(2, 3, 2)] * 3
+        assert send(node.receiver.port, "SENDER", [request], 1) == {0x0000: 1}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,8 @@ def converse(
             connection.sendall(associate_request(peer.calling, peer.called))
             answer = read_pdu(connection)
             connection.sendall(store_request(IMAGE, encoded(IMAGE)))
-            read_pdu(connection)
+            if answer[:1] == ACCEPT:
+                read_pdu(connection)
         return answer
 
     return talk
@@ -191,3 +192,22 @@ def test_who_is_known_is_let_in(
     with listening(tmp_path, sources=SOURCES, tls=settings.tls) as node:
         assert converse(node, peer)[:1] == ACCEPT
         wait_for(lambda: len(node.rows(instance)) == 1, 10, "row of the image")
+
+
+@pytest.mark.openssl
+def test_connections_that_begin_no_tls_make_way_for_who_does(
+    secure: Listening,
+    converse: Callable[[Listening, Peer], bytes],
+    lines: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scp, "_MOST_WAITING", 4)
+    where = ("127.0.0.1", secure.receiver.port)
+    with ExitStack() as opened:
+        silent = [opened.enter_context(socket.create_connection(where, 10)) for _ in range(12)]
+        for one in silent[:8]:
+            assert one.recv(1) == b""
+        assert converse(secure, Peer(calling="NOBODY", shows="ours")) == CALLING
+    wait_for(lambda: not secure.receiver._connections, 10, "end of the connections")
+    crowded = [line for line in lines if line["event"].startswith("too many connections")]
+    assert [line["connections"] for line in crowded] == [4]
