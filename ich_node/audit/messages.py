@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ich_node.audit import vocabulary as v
@@ -31,6 +32,7 @@ from ich_node.settings import Settings
 from ich_node.store.trail import Entry
 
 _STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+_MOST_DETAILS = 50
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def _reported(entry: Entry, by: Reporter) -> Iterable[str]:
     built = entry.data.get("objects") or []
     if built:
         details = {f"{one['kind']} {one['uid']}": f"sha256 {one['sha256']}" for one in built}
-        yield _accessed(entry, by, CREATE, details)
+        yield _accessed(entry, by, CREATE, _some(details))
 
 
 def _results_deleted(entry: Entry, by: Reporter) -> Iterable[str]:
@@ -181,9 +183,17 @@ def _sent(entry: Entry, by: Reporter) -> Iterable[str]:
         about = study(
             entry.study_instance_uid or "",
             Counter(one["sop_class_uid"] for one in meant),
-            {one["uid"]: _status(one) for one in meant},
+            _some({one["uid"]: _status(one) for one in meant}),
         )
         yield build(happened, _to_them(entry, by), by.ae_title, _about(entry, by, about))
+
+
+def _some(details: Mapping[str, str]) -> dict[str, str]:
+    """Return so many details that a message stays within what every server takes (PS3.15 A.6)."""
+    if len(details) <= _MOST_DETAILS:
+        return dict(details)
+    more = f"{len(details) - _MOST_DETAILS} objects more are in the trail"
+    return {**dict(islice(details.items(), _MOST_DETAILS)), "More": more}
 
 
 def _status(one: Mapping[str, Any]) -> str:

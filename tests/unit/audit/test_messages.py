@@ -188,3 +188,14 @@ def test_the_patient_is_named_by_number_only_where_the_site_wants_it_and_never_b
         for text in messages(entry(kind, data), BY):
             names = [one.text for one in root(text).iter("ParticipantObjectName")]
             assert set(names) <= {"withheld", "Security Audit Log"}
+
+
+def test_a_message_of_many_objects_is_no_longer_than_every_server_takes() -> None:
+    """32,768 octets (PS3.15 A.6); captures of a study may be hundreds. Their number is told."""
+    uids = [f"2.25.{10**38 + number}" for number in range(600)]
+    many = [{**TAKEN, "uid": uid, "sha256": "0" * 64} for uid in uids]
+    for kind in ("reported", "delivery_stored"):
+        [text] = messages(entry(kind, {**PEER, "objects": many}), BY)
+        assert len(text.encode()) < 32_000
+        told = details(things(text)["110180"])
+        assert told["More"] == "550 objects more are in the trail"
