@@ -150,7 +150,7 @@ def _monai_part(name: str, version: str, about: str, how: Preprocessing) -> dict
     return {
         "name": name,
         "version": version,
-        "changelog": {version: "first of its kind"},
+        "changelog": {version: "see docs/README.md"},
         "monai_version": "1.6.1",
         "pytorch_version": str(torch.__version__).partition("+")[0],
         "numpy_version": np.__version__,
