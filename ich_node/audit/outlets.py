@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -20,13 +21,19 @@ _TIMEOUT_S = 15.0
 def append(path: Path, lines: Sequence[str]) -> None:
     """Append lines to a file that its owner alone may read, and sync it.
 
-    A line that a crash has cut is ended first: what follows begins its own.
+    A line that a crash has cut is ended first: what follows begins its own. Without lines it is
+    only seen whether it could be: whoever checks may be another user than the node.
 
     Raises
     ------
     OSError
         The disk, or the folder.
     """
+    if not lines:
+        there = next(one for one in (path, *path.absolute().parents) if one.exists())
+        if not os.access(there, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
+        return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(path, "a+b", opener=_private) as file:
         if file.tell():

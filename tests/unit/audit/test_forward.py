@@ -128,6 +128,20 @@ def test_a_line_that_a_crash_has_cut_spoils_no_other(tmp_path: Path) -> None:
     assert path.read_text() == "<Audit\n<a/>\n<b/>\n<c/>\n"
 
 
+def test_whoever_checks_makes_no_file_that_the_node_could_not_write(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "messages.xml"
+    outlets.append(path, [])
+    assert not path.parent.exists()
+
+
+def test_a_file_that_cannot_be_written_is_found_by_a_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)  # root may write everything
+    with pytest.raises(PermissionError, match="denied"):
+        outlets.append(tmp_path / "messages.xml", [])
+
+
 def test_a_new_process_goes_on_where_the_last_one_was(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "messages.xml"
     made(engine, tmp_path, file=str(path)).look()
