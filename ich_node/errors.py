@@ -6,6 +6,7 @@
     ├── ConfigError        a configuration that cannot be used
     ├── SeriesRefused      a series that must not be read, with a Reason
     ├── BundleError        a model bundle that cannot be trusted or loaded
+    ├── DeviceLost         the accelerator answers no more: only a new process reaches it again
     ├── CheckFailed        a built object that contradicts its mask or its source
     └── StoreError         the database or the spool cannot be used
         └── Damaged        the database file is damaged, or was taken away, while it was in use
@@ -84,6 +85,10 @@ class SeriesRefused(IchNodeError):
 
 class BundleError(IchNodeError):
     """A model bundle is missing, altered, or does not fit the network it names."""
+
+
+class DeviceLost(IchNodeError):
+    """The accelerator answers this process no more."""
 
 
 class CheckFailed(IchNodeError):

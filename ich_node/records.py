@@ -286,12 +286,15 @@ class Prediction:
         that is not present has no voxel.
     model
         What gave these numbers.
+    notes
+        What people should know of how they came about.
     """
 
     scores: Mapping[str, ClassScore]
     slice_probabilities: tuple[float, ...]
     labels: npt.NDArray[np.uint8]
     model: ModelIdentity
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

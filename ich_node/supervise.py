@@ -94,7 +94,7 @@ class Child:
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, on_death: OnDeath) -> None:
         self.name = name
-        self.ready = False
+        self.ready = self._was_ready = False
         self.process: subprocess.Popen[bytes] | None = None
         self._command = command
         self._on_death = on_death
@@ -118,7 +118,8 @@ class Child:
         Raises
         ------
         ConfigError
-            It ended with `CANNOT_START`: starting it again is no use.
+            It ended with `CANNOT_START`, and never was ready: starting it again is no use. What was
+            ready before had what it needs, such as a device, and may get it back.
         Damaged
             It ended with `DAMAGED`.
         """
@@ -145,6 +146,7 @@ class Child:
                 message = self._socket.recv(4096).decode(errors="replace").splitlines()
                 self._heard = now
                 self.ready |= READY in message
+                self._was_ready |= self.ready
 
     def _start(self, now: float) -> None:
         self._started = self._heard = now
@@ -162,7 +164,7 @@ class Child:
 
     def _ended(self, pid: int, code: int, now: float) -> None:
         self.process, self.ready = None, False
-        if code == CANNOT_START:
+        if code == CANNOT_START and not self._was_ready:
             raise ConfigError(f"`ich-node {self.name}` cannot start; its message stands above")
         if code == DAMAGED:
             raise Damaged(f"`ich-node {self.name}` found the database damaged")

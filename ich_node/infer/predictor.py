@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ich_node import logs
 from ich_node.codes import CLASSES, SUBTYPES
-from ich_node.errors import ConfigError
+from ich_node.errors import ConfigError, DeviceLost
 from ich_node.infer.bundle import Bundle, load_network, read_bundle
 from ich_node.infer.network import SmartNet, VolumeSegmenter
 from ich_node.infer.preprocess import preprocess, resize
@@ -26,6 +26,10 @@ _log = logs.get(__name__)
 # Slices that go through the slice network at once, and slices of maps through the 3D convolutions.
 _BATCH = 8
 _CHUNK = 32
+# Where the memory of the device is not enough, these parts of them are tried in turn.
+_SHARES = (2, 8)
+# What PyTorch says when a device has failed and its context with it.
+_LOST = ("CUDA error", "cuDNN error")
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,13 @@ class Raw:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A bundle loaded onto a device."""
+    """A bundle loaded onto a device; ``share``: one so many-th of the usual goes there at once."""
 
     bundle: Bundle
     network: SmartNet
     device: torch.device
     bf16: bool
+    share: int = 1
 
     @property
     def identity(self) -> ModelIdentity:
@@ -65,6 +70,9 @@ class Predictor:
     def predict(self, volume: CtVolume) -> Prediction:
         """Read one volume of any size.
 
+        Where the memory of the device is not enough, less goes there at once; at last the volume is
+        read on the CPU. The log and the prediction's notes say so.
+
         Parameters
         ----------
         volume
@@ -74,9 +82,44 @@ class Predictor:
         -------
         Prediction
             On the grid of ``volume.hu``.
+
+        Raises
+        ------
+        DeviceLost
+            The device has failed; this process cannot use it any more.
         """
-        with torch.inference_mode():
-            return self.conclude(self.run(volume.hu), volume.hu.shape)
+        for note, way in self._ways():
+            if note:
+                where = str(self.device)
+                _log.warning("the memory of the device is not enough", device=where, now=note)
+            found = way._try(volume)
+            if found is not None:
+                said = (f"{note}: the memory of {self.device} was not enough",) if note else ()
+                return replace(found, notes=(*found.notes, *said))
+            torch.cuda.empty_cache()
+        raise MemoryError("not even the CPU has the memory for this volume")
+
+    def _try(self, volume: CtVolume) -> Prediction | None:
+        """Return the prediction, or None where the device has not the memory for it."""
+        try:
+            with torch.inference_mode():
+                return self.conclude(self.run(volume.hu), volume.hu.shape)
+        except torch.OutOfMemoryError:
+            return None
+        except RuntimeError as error:
+            if not str(error).startswith(_LOST):
+                raise
+            text = f"{self.device} has failed: {str(error).splitlines()[0]}"
+            raise DeviceLost(text) from error
+
+    def _ways(self) -> Iterator[tuple[str, Predictor]]:
+        """Give ways to read a volume, each with less memory of the device, and how to call it."""
+        yield "", self
+        for share in _SHARES:
+            yield f"read in parts, 1/{share} at once", replace(self, share=share)
+        cpu = torch.device("cpu")
+        bf16 = self.bf16 and _computes_in_bf16(cpu)
+        yield "read on the CPU", Predictor(self.bundle, _on_device(self.bundle, cpu), cpu, bf16)
 
     def conclude(self, raw: Raw, shape: tuple[int, ...]) -> Prediction:
         """Say what the outputs of a volume of this shape mean."""
@@ -95,7 +138,7 @@ class Predictor:
         """Run encoder, decoder and volume classifier over (slice, row, column) in HU."""
         image = torch.from_numpy(preprocess(hu, self.bundle.preprocessing))[:, None]
         features, maps = [], []
-        for part in torch.split(image, _BATCH):
+        for part in torch.split(image, max(1, _BATCH // self.share)):
             with self._precision():
                 part_features, part_maps = self.network.slices(part.to(self.device))
             features.append(part_features.float())
@@ -116,8 +159,9 @@ class Predictor:
         Each chunk is run with the neighbours that reach into it, so that the cut is not seen.
         """
         halo = VolumeSegmenter.HALO
-        for first in range(0, len(maps), _CHUNK):
-            last = min(first + _CHUNK, len(maps))
+        chunked = max(1, _CHUNK // self.share)
+        for first in range(0, len(maps), chunked):
+            last = min(first + chunked, len(maps))
             low, high = max(0, first - halo), min(len(maps), last + halo)
             chunk = maps[low:high].transpose(0, 1)[None].to(self.device)
             with self._precision():
@@ -179,11 +223,14 @@ def load_predictor(bundle: str | Path, device: str = "auto", precision: str = "a
     """
     chosen = _device(device)
     read = read_bundle(bundle)
-    network = load_network(read)
-    for part in (network.encoder, network.seg_decoder):
-        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.segmenter.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    network.to(chosen)
+    try:
+        network = _on_device(read, chosen)
+    except RuntimeError as error:  # there, and of no use
+        if device != "auto" or chosen.type == "cpu":
+            raise
+        _log.error("the device cannot be used; the CPU reads", device=str(chosen), cause=str(error))
+        chosen = torch.device("cpu")
+        network = _on_device(read, chosen)
     bf16 = precision == "bf16" or (precision == "auto" and _computes_in_bf16(chosen))
     torch.backends.cudnn.allow_tf32 = False  # else fp32 on CUDA is not what the result says it is
     predictor = Predictor(read, network, chosen, bf16)
@@ -197,6 +244,14 @@ def load_predictor(bundle: str | Path, device: str = "auto", precision: str = "a
         precision=identity.precision,
     )
     return predictor
+
+
+def _on_device(bundle: Bundle, device: torch.device) -> SmartNet:
+    network = load_network(bundle)
+    for part in (network.encoder, network.seg_decoder):
+        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.segmenter.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network.to(device)
 
 
 def _device(asked: str) -> torch.device:

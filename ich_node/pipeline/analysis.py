@@ -18,7 +18,7 @@ from dbos import DBOS
 from dbos import error as dbos_error
 
 from ich_node import faults, logs
-from ich_node.errors import Reason, SeriesRefused
+from ich_node.errors import DeviceLost, Reason, SeriesRefused
 from ich_node.pipeline import kept, outcome, settle, stages
 from ich_node.pipeline.outcome import Context
 from ich_node.pipeline.pauses import pause_s
@@ -143,6 +143,9 @@ def _step(worker: Worker, key: str, name: str, stage: Callable[[Revision], Timin
     except SeriesRefused as refused:
         said = {"reason": str(refused.reason), "text": refused.text}
         return {"timings_s": {"assemble": time.monotonic() - began}, "refusal": said}
+    except DeviceLost as error:
+        worker.end_process(str(error))
+        raise
     except _PASSING as error:
         _log.error("analysis disturbed, tried again", revision=key, **logs.cause(error))
         raise
@@ -203,7 +206,7 @@ def _infer(worker: Worker, revision: Revision) -> Timings:
     faults.point("infer.done", revision.key)
     model = prediction.model
     how = f"{model.name} {model.version} on {model.device} in {model.precision}"
-    text = f"{how}, {took:.2f} s"
+    text = "; ".join([f"{how}, {took:.2f} s", *prediction.notes])
     _advance(worker, revision, SeriesEvent.INFERRED, text, {"model": vars(model)})
     return {"infer": took}
 
@@ -212,7 +215,10 @@ def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
     volume = _volume(worker, revision)
     # By the slices that are read: a localizer more in the series gives no other result.
     sources = [str(header.SOPInstanceUID) for header in volume.source.headers]
-    folder = worker.results_dir / kept.result_key(sources, worker.predictor.identity, worker.wanted)
+    # What read it may be another than what was to: the memory of the device was not enough.
+    known = worker.predictions.get(revision.key)
+    by = known.model if known is not None else worker.predictor.identity
+    folder = worker.results_dir / kept.result_key(sources, by, worker.wanted)
     context = settle.context_of(worker, revision, timings_s, folder)
 
     def build(part: Path) -> None:

@@ -51,6 +51,7 @@ def analysed(
     model = prediction.model
     return {
         **_frame(Status.ANALYSED, context),
+        "notes": [*context.notes, *prediction.notes],
         "findings": findings,
         "slice_probabilities": [round(p, 6) for p in prediction.slice_probabilities],
         "model": {

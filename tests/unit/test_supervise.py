@@ -229,3 +229,22 @@ def test_sockets_have_a_private_folder_with_a_short_name(tmp_path: Path, length:
         assert list(supervise._folder_for_sockets(chosen.parent).iterdir()) == []
     finally:
         shutil.rmtree(chosen, ignore_errors=True)
+
+
+def test_what_was_ready_before_is_started_again_whatever_it_lacks_now(
+    child: Make, deaths: list[Cause], tmp_path: Path
+) -> None:
+    """A device that is lost while it runs may come back; the receiver goes on meanwhile."""
+    flag = tmp_path / "was-there"
+    one = child(
+        "import pathlib, sys\n"
+        "from ich_node.notify import READY, notify\n"
+        f"flag = pathlib.Path({str(flag)!r})\n"
+        f"if flag.exists(): sys.exit({CANNOT_START})\n"
+        "flag.touch(); notify(READY); sys.exit(1)\n"
+    )
+    one.look(0.0)
+    died(one, 1.0)
+    one.look(20.0)
+    died(one, 21.0)
+    assert deaths == [Cause.CRASH, Cause.CRASH]

@@ -1,6 +1,7 @@
 """Predictions lie on the source grid, say what the bundle's thresholds say, and repeat."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 from torch import nn
 
 from ich_node.codes import CLASSES, SUBTYPES
-from ich_node.errors import ConfigError
+from ich_node.errors import ConfigError, DeviceLost
 from ich_node.infer import predictor as module
 from ich_node.infer.bundle import Bundle
 from ich_node.infer.predictor import Predictor, judge, load_predictor
@@ -260,3 +261,93 @@ def test_auto_takes_the_cpu_where_there_is_no_cuda(folder, monkeypatch):
     """`auto` never fails for want of a GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert load_predictor(folder, "auto").identity.device == "cpu"
+
+
+class Tight(Glass):
+    """A device with the memory for so many slices at once."""
+
+    def __init__(self, slices: int) -> None:
+        super().__init__()
+        self.room = slices
+        self.tried: list[int] = []
+
+    def slices(self, x):
+        self.tried.append(len(x))
+        if len(x) > self.room:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().slices(x)
+
+
+def on_tight(monkeypatch, slices: int) -> tuple[Predictor, Tight]:
+    """A predictor whose own device is tight, and whose CPU is not; both are the CPU in truth."""
+    network = Tight(slices)
+    monkeypatch.setattr(module, "_on_device", lambda *_arguments: Glass())
+    bundle = _bundle(any=_SURE, subdural=_SURE)
+    # The device is one by its name only: what goes there stays.
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_arguments: tensor)
+    monkeypatch.setattr(Predictor, "_precision", lambda _self: nullcontext())
+    return Predictor(bundle, network, torch.device("cuda"), bf16=False), network
+
+
+@pytest.mark.parametrize(
+    ("room", "tried", "note", "device"),
+    [
+        (8, [8, 3], "", "cuda"),
+        (4, [8, 4, 4, 3], "read in parts, 1/2 at once", "cuda"),
+        (1, [8, 4, *[1] * 11], "read in parts, 1/8 at once", "cuda"),
+        (0, [8, 4, 1], "read on the CPU", "cpu"),
+    ],
+)
+def test_where_memory_is_short_less_goes_at_once_and_at_last_the_cpu_reads(
+    monkeypatch, room, tried, note, device
+):
+    """The result says so and names the device that read; its findings are the same."""
+    tight, network = on_tight(monkeypatch, room)
+    volume = _volume(_noise(11, 96, 96))
+    with capture_logs() as said:
+        found = tight.predict(volume)
+    assert network.tried == tried
+    assert [text.split(":")[0] for text in found.notes] == [note] * bool(note)
+    assert found.model.device == device
+    assert [line["now"] for line in said][-1:] == [note] * bool(note)
+    plain = Predictor(tight.bundle, Glass(), torch.device("cpu"), bf16=False).predict(volume)
+    np.testing.assert_array_equal(found.labels, plain.labels)
+    assert found.scores == plain.scores
+
+
+@pytest.mark.parametrize(
+    "text", ["CUDA error: an illegal memory access\nFor debugging ...", "cuDNN error: FAILED"]
+)
+def test_a_device_that_has_failed_is_told_apart_from_errors_of_ours(monkeypatch, text):
+    def fail(error: Exception):
+        def slices(_x):
+            raise error
+
+        network = Glass()
+        network.slices = slices
+        return Predictor(_bundle(), network, torch.device("cpu"), bf16=False)
+
+    with pytest.raises(DeviceLost, match=text.splitlines()[0]) as told:
+        fail(RuntimeError(text)).predict(_volume(_noise(3, 96, 96)))
+    assert "debugging" not in str(told.value)
+    with pytest.raises(RuntimeError, match="shape"):
+        fail(RuntimeError("shape mismatch")).predict(_volume(_noise(3, 96, 96)))
+
+
+def test_a_device_that_is_there_and_cannot_be_used_leaves_the_cpu_to_read(folder, monkeypatch):
+    """Where nobody asked for it by name; who did is told."""
+    on_device = module._on_device
+
+    def broken(read, device):
+        if device.type == "cuda":
+            raise RuntimeError("CUDA error: unknown error")
+        return on_device(read, device)
+
+    monkeypatch.setattr(module, "_on_device", broken)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with capture_logs() as said:
+        assert load_predictor(folder, "auto", "fp32").identity.device == "cpu"
+    assert said[0]["event"] == "the device cannot be used; the CPU reads"
+    with pytest.raises(RuntimeError, match="unknown error"):
+        load_predictor(folder, "cuda", "fp32")

@@ -1,8 +1,10 @@
 """The durable workflow: what may pass is tried again, what does not ends in a state."""
 
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -11,9 +13,10 @@ from dbos import DBOS
 
 from deploy.demo.running import wait_for
 from ich_node import node
-from ich_node.pipeline import analysis, pauses, reconcile
+from ich_node.errors import DeviceLost
+from ich_node.pipeline import analysis, kept, pauses, reconcile
 from ich_node.pipeline import engine as durable
-from ich_node.pipeline.worker import Worker
+from ich_node.pipeline.worker import Worker, end_process
 from ich_node.records import CtVolume, ModelIdentity, Prediction, Received, Wanted
 from ich_node.settings import Settings, load_settings
 from ich_node.states import SeriesState
@@ -52,7 +55,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 @contextmanager
 def working(
-    settings: Settings, predictor: StandIn, wanted: Wanted | None = None
+    settings: Settings,
+    predictor: StandIn,
+    wanted: Wanted | None = None,
+    end_process: Callable[[str], None] = end_process,
 ) -> Iterator[tuple[Engine, str]]:
     """Run a worker on one stored series; give the database and the revision's key."""
     engine = node.prepare(settings)
@@ -65,7 +71,14 @@ def working(
     durable.configure(settings.database_url, executor_id="test")
     analysis.register(
         Worker(
-            "test:1:0", engine, jobs, predictor, settings.results_dir, (), wanted=wanted or Wanted()
+            "test:1:0",
+            engine,
+            jobs,
+            predictor,
+            settings.results_dir,
+            (),
+            wanted=wanted or Wanted(),
+            end_process=end_process,
         )
     )
     durable.launch({job_port.ANALYSE_QUEUE: 1})
@@ -159,6 +172,63 @@ def test_an_error_of_a_file_that_stays_ends_in_a_state_with_its_text(settings: S
         [revision] = story(engine)["series"][0]["revisions"]
     assert "No such file or directory" in revision["reason_text"]
     assert predictor.calls == 5
+
+
+def test_a_lost_device_ends_the_process_and_is_no_failure_of_the_series(
+    settings: Settings,
+) -> None:
+    """Only a new process has the device anew; the series is at hand still, and counted."""
+    lost = DeviceLost("cuda has failed: CUDA error: unknown error")
+    ended, over = list[str](), threading.Event()
+
+    def end(text: str) -> None:
+        ended.append(text)
+        over.wait(_DEADLINE_S)  # a process that ends goes no further
+
+    with working(settings, StandIn(lost), end_process=end) as (engine, key):
+        wait_for(lambda: ended, _DEADLINE_S, "end of the process")
+        assert revisions.state_of(engine, key) is SeriesState.ASSEMBLED
+        assert revisions.begin(engine, key, "test:2:0") == 1
+        over.set()
+        assert ends_as(engine, key, *ENDED) is SeriesState.REPORTED
+    assert ended == [str(lost)]
+
+
+def test_what_was_read_another_way_says_so_and_is_kept_under_its_own_name(
+    settings: Settings,
+) -> None:
+    """Its UIDs tell it from what the configured device would have given."""
+    note = "read on the CPU: the memory of cuda was not enough"
+    with working(settings, OnCpu(note)) as (engine, key):
+        assert ends_as(engine, key, *ENDED) is SeriesState.REPORTED
+        told = story(engine)
+    [revision] = told["series"][0]["revisions"]
+    assert revision["notes"][-1] == note
+    assert revision["model"]["device"] == "cpu"
+    assert [note in item["text"] for item in told["events"] if item["kind"] == "inferred"] == [True]
+    [kept_in] = [path for path in settings.results_dir.iterdir() if path.is_dir()]
+    used = replace(OnCpu.identity, device="cpu")
+    assert kept_in.name == kept.result_key(uids_of(settings), used)
+    assert kept_in.name != kept.result_key(uids_of(settings), OnCpu.identity)
+
+
+class OnCpu(StandIn):
+    """A predictor that is to read on CUDA, and reads on the CPU."""
+
+    identity = replace(StandIn.identity, device="cuda")
+
+    def __init__(self, note: str) -> None:
+        super().__init__()
+        self.note = note
+
+    def predict(self, volume: CtVolume) -> Prediction:
+        by = replace(self.identity, device="cpu")
+        return replace(super().predict(volume), model=by, notes=(self.note,))
+
+
+def uids_of(settings: Settings) -> list[str]:
+    paths = settings.spool_dir.rglob("*.dcm")
+    return [str(pydicom.dcmread(path).SOPInstanceUID) for path in paths]
 
 
 def test_an_error_of_ours_ends_at_once_and_quotes_nobody(settings: Settings) -> None:
