@@ -28,6 +28,18 @@ def is_uid(value: str) -> bool:
     return _UID.fullmatch(value) is not None and ".." not in value and value[0] != "."
 
 
+def sync(path: Path) -> None:
+    """Make a file that lies there last, under its name.
+
+    Raises
+    ------
+    OSError
+        The disk is gone.
+    """
+    _sync(path)
+    _sync(path.parent)
+
+
 def write(path: Path, meta: bytes, data: Buffer) -> str:
     """Write an object so that a power cut leaves all or nothing; return its data's SHA-256.
 
@@ -57,18 +69,6 @@ def write(path: Path, meta: bytes, data: Buffer) -> str:
     _sync(path.parent)
     faults.point("receive.renamed", path.stem)
     return sha256
-
-
-def sync(path: Path) -> None:
-    """Make a file that lies there last, under its name.
-
-    Raises
-    ------
-    OSError
-        The disk is gone.
-    """
-    _sync(path)
-    _sync(path.parent)
 
 
 def _write_all(file: FileIO, data: Buffer) -> None:
