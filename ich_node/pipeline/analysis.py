@@ -100,9 +100,17 @@ def _put_off(worker: Worker, key: str, job: str) -> Iterator[None]:
         attempt, last = attempt_of(job), logs.cause(error.errors[-1])["error"]
         pause = pause_s(attempt)
         text = f"disturbed by {last}; begins anew in {pause:.0f} s"
-        with suppress(IllegalTransition):  # another job of it has come to the end
-            revisions.postpone(worker.engine, worker.jobs, key, attempt, text, pause)
+        _postpone(worker, key, attempt, text, pause)
         _log.error("analysis put off", revision=key, text=text)
+
+
+def _postpone(worker: Worker, key: str, attempt: int, text: str, pause: float) -> None:
+    """Give it another job, unless it has one by now, or has ended."""
+    for item in revisions.unfinished(worker.engine):
+        if (item.key, item.attempt) == (key, attempt):
+            with suppress(IllegalTransition), writing(worker.engine) as connection:
+                event = SeriesEvent.DISTURBED
+                revisions.requeue(connection, worker.jobs, item, text, pause, event)
 
 
 def _ended(step: Callable[[str], Step], key: str) -> Step:

@@ -32,6 +32,18 @@ def is_uid(value: str) -> bool:
     return _UID.fullmatch(value) is not None and ".." not in value and value[0] != "."
 
 
+def sync(path: Path) -> None:
+    """Make a file that lies there last, under its name.
+
+    Raises
+    ------
+    OSError
+        The disk is gone.
+    """
+    _sync(path)
+    _sync(path.parent)
+
+
 def write(path: Path, meta: bytes, data: Buffer) -> str:
     """Write an object so that a power cut leaves all or nothing; return its data's SHA-256.
 
@@ -81,18 +93,6 @@ def scratch(folder: Path, keep_free: float, size: int) -> mmap.mmap:
     with tempfile.TemporaryFile(dir=folder) as file:
         os.posix_fallocate(file.fileno(), 0, size)  # else writing to it could kill the process
         return mmap.mmap(file.fileno(), size)
-
-
-def sync(path: Path) -> None:
-    """Make a file that lies there last, under its name.
-
-    Raises
-    ------
-    OSError
-        The disk is gone.
-    """
-    _sync(path)
-    _sync(path.parent)
 
 
 def _write_all(file: FileIO, data: Buffer) -> None:

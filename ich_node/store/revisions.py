@@ -222,12 +222,7 @@ def apply(
 
 
 # Worth a line even where the state stays.
-_ASKED = (
-    SeriesEvent.REQUEUED,
-    SeriesEvent.DISTURBED,
-    SeriesEvent.WAITS,
-    SeriesEvent.RESEND,
-)
+_ASKED = (SeriesEvent.REQUEUED, SeriesEvent.DISTURBED, SeriesEvent.WAITS, SeriesEvent.RESEND)
 
 
 @dataclass(frozen=True)
@@ -319,29 +314,6 @@ def requeue(
     apply(connection, item.key, event, text, attempt=attempt + 1)
     enqueue_analysis(jobs, connection, item.key, attempt + 1, turn, delay_s)
     return True
-
-
-def postpone(engine: Engine, jobs: Jobs, key: str, attempt: int, text: str, delay_s: float) -> bool:
-    """Let the analysis of a revision begin anew after `delay_s` seconds: the machine disturbed it.
-
-    Parameters
-    ----------
-    attempt
-        Number of the job that was disturbed.
-
-    Returns
-    -------
-    bool
-        False where it has another job by now.
-
-    Raises
-    ------
-    IllegalTransition
-        Its analysis has ended.
-    """
-    with writing(engine) as connection:
-        item = Unfinished(key, attempt)
-        return requeue(connection, jobs, item, text, delay_s, SeriesEvent.DISTURBED)
 
 
 def begin(engine: Engine, key: str, process: str) -> int:

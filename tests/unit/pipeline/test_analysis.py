@@ -157,7 +157,7 @@ def test_what_cannot_be_written_down_either_is_left_to_the_reconciler(
     monkeypatch.setattr(pauses, "_FIRST_PAUSE_S", 0.01)
     full = DatabaseError("", None, sqlite3.OperationalError("database or disk is full"))
     with monkeypatch.context() as patch:
-        patch.setattr(revisions, "postpone", lambda *_arguments: (_ for _ in ()).throw(full))
+        patch.setattr(analysis, "_postpone", lambda *_arguments: (_ for _ in ()).throw(full))
         with working(settings, StandIn(*[full] * 5)) as (engine, key):
             jobs = job_port.open_jobs(settings.database_url)
             wait_for(lambda: reconcile.analyses(engine, jobs), _DEADLINE_S, "series found again")
