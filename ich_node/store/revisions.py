@@ -11,14 +11,11 @@ import sqlalchemy as sa
 from ich_node.errors import StoreError
 from ich_node.records import Revision
 from ich_node.states import SERIES, UNFINISHED, SeriesEvent, SeriesState, after
-from ich_node.store import events
+from ich_node.store import events, turns
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.events import NO_FACTS, Facts
 from ich_node.store.jobs import Jobs, enqueue_analysis
 from ich_node.store.tables import instance, revision, revision_instance, series, study
-
-# Turns of one priority: those of priority 5 begin at 5 times this.
-_TURNS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def _open(
     """Make a revision of all that is stored of a series, and its job."""
     uid, number = row["series_instance_uid"], row["revision"] + 1
     state = after(SERIES, SeriesState(row["state"]), event)
-    key, turn = f"{uid}:{number}", _turn(connection, row)
+    key, turn = f"{uid}:{number}", turns.next_turn(connection, row)
     connection.execute(
         sa.insert(revision).values(
             key=key,
@@ -108,28 +105,6 @@ def _open(
     note(connection, key, event, text)
     enqueue_analysis(jobs, connection, key, attempt=1, turn=turn)
     return key
-
-
-def _turn(connection: Connection, row: sa.RowMapping) -> int:
-    """Return the place in the queue of one more revision of a series.
-
-    The priority of its source counts first. Sources of the same priority take turns: a revision
-    comes after those of its own source, but after no more than one of each other one.
-    """
-    first = row["priority"] * _TURNS
-    of_its_source = sa.case((series.c.source == row["source"], revision.c.turn))
-    query = (
-        sa.select(sa.func.min(revision.c.turn), sa.func.max(of_its_source))
-        .join(series, series.c.series_instance_uid == revision.c.series_instance_uid)
-        .where(
-            revision.c.state == SeriesState.COMPLETE,
-            revision.c.attempt == 1,  # another one may wait for its study: it is no measure
-            revision.c.turn.between(first, first + _TURNS - 1),
-        )
-    )
-    now, last_of_its_source = connection.execute(query).one()
-    turn = max(now or first, first if last_of_its_source is None else last_of_its_source + 1)
-    return int(min(turn, first + _TURNS - 1))
 
 
 def _series_row(connection: Connection, series_instance_uid: str) -> sa.RowMapping:
