@@ -34,10 +34,10 @@ def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait two seconds where it would be minutes."""
+    """Wait four seconds where it would be minutes."""
     for name in ("_CONNECT_S", "_ACSE_S", "_DIMSE_S", "_NETWORK_S"):
-        monkeypatch.setattr(scu, name, 2.0)
-    monkeypatch.setattr(query, "_ANSWER_S", 2.0)
+        monkeypatch.setattr(scu, name, 4.0)
+    monkeypatch.setattr(query, "_ANSWER_S", 4.0)
     monkeypatch.setattr(proof, "_REPORT_S", 20.0)  # a report that is to come here ends it
 
 

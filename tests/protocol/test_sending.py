@@ -319,12 +319,12 @@ def test_a_destination_that_never_answers_an_object_is_tried_again(
     assert verdicts[0].text == "no answer: timed out or connection lost"
 
 
-@pytest.mark.usefixtures("impatient")
 def test_an_object_that_takes_long_to_go_over_is_waited_for(
     objects: list[tuple[str, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as its bytes go on: the time for the answer alone would be too short."""
-    monkeypatch.setattr(scu, "_SLOWEST_BYTES_PER_S", 1 << 17)
+    monkeypatch.setattr(scu, "_DIMSE_S", 0.5)
+    monkeypatch.setattr(scu, "_SLOWEST_BYTES_PER_S", 1 << 10)
     _kind, path = objects[0]
     save(small_object(1, sop_class=SegmentationStorage, EncapsulatedDocument=bytes(1 << 23)), path)
     with pacs(BOTH, at_each_pdu=lambda _event: time.sleep(0.003)) as peer:
