@@ -47,7 +47,7 @@ def look_at(url: str) -> Fault | None:
     if not path.is_file() or path.stat().st_size == 0:
         return Fault(path, True, "it is not there")
     try:
-        with closing(sqlite3.connect(path)) as connection:
+        with closing(sqlite3.connect(path, timeout=1.0)) as connection:
             if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 return Fault(path, True, "it holds no table")
             [(said,), *_] = connection.execute("PRAGMA quick_check(1)")
