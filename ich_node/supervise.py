@@ -242,7 +242,9 @@ def _folder_for_sockets(folder: Path) -> Path:
     """Make a private folder whose sockets have short names, as unix(7) wants them."""
     chosen = folder / "notify"
     if len(str(chosen)) > _LONGEST_FOLDER:
-        return Path(tempfile.mkdtemp(prefix="ich-node-"))
+        usual = Path(tempfile.gettempdir()) / "ich-node-12345678"
+        fits = len(str(usual)) <= _LONGEST_FOLDER
+        return Path(tempfile.mkdtemp(prefix="ich-node-", dir=None if fits else "/tmp"))  # noqa: S108  private
     shutil.rmtree(chosen, ignore_errors=True)  # of one that was killed
     chosen.mkdir(mode=0o700)
     return chosen

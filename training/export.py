@@ -307,7 +307,7 @@ def main() -> None:
     parser.add_argument("--about", type=Path, help="text for the model card")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", default="smartnet-ich")
-    parser.add_argument("--version", default="0.2.0")
+    parser.add_argument("--version", default="0.3.0")
     given = parser.parse_args()
     torch.set_num_threads(1)
     recipe = Recipe.model_validate_json((given.run / "recipe.json").read_text(encoding="utf-8"))

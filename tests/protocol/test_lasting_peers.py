@@ -156,16 +156,7 @@ BROKE = "the connection broke (Connection reset by peer)"
     ],
     ids=[
         *("port probe", "silent", "reset", "half a request", "drips a request", "zeros"),
-        *(
-            "idle",
-            "vanishes",
-            "vanishes in a PDU",
-            "closes",
-            "aborts",
-            "breaks",
-            "stalls in a PDU",
-            "closes in a PDU",
-        ),
+        *("idle", "closes", "aborts", "breaks", "stalls in a PDU", "closes in a PDU"),
         *("aborts in a PDU", "drips an image"),
     ],
 )

@@ -215,11 +215,15 @@ def test_a_supervisor_that_does_not_listen_stops_nobody(
         speak(one, monkeypatch, ALIVE)
 
 
-@pytest.mark.parametrize("length", [10, 150])
-def test_sockets_have_a_private_folder_with_a_short_name(tmp_path: Path, length: int) -> None:
-    """A socket's address has room for about a hundred bytes."""
-    folder = tmp_path / ("x" * length)
+@pytest.mark.parametrize(("length", "temporary"), [(10, 1), (150, 150)])
+def test_sockets_have_a_private_folder_with_a_short_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, temporary: int
+) -> None:
+    """A socket's address has room for about a hundred bytes, wherever TMPDIR points."""
+    folder, other = tmp_path / ("x" * length), tmp_path / ("t" * temporary)
     folder.mkdir()
+    other.mkdir()
+    monkeypatch.setattr(supervise.tempfile, "tempdir", str(other))
     chosen = supervise._folder_for_sockets(folder)
     try:
         assert chosen.stat().st_mode & 0o777 == 0o700

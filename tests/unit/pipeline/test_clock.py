@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from ich_node.pipeline import purge, settle
 from ich_node.pipeline.clock import SetBack, Steady
 from ich_node.pipeline.completion import Completion
 from ich_node.settings import Retention, Settings, Storage
 from ich_node.states import DeliveryEvent, SeriesState
-from ich_node.store import deliveries, events, instances, tables
+from ich_node.store import deliveries, events, instances
 from ich_node.store import jobs as job_port
-from ich_node.store.engine import Engine, writing
+from ich_node.store.engine import Engine
 from ich_node.store.jobs import Jobs
 from tests.unit.pipeline.conftest import KEY, report
 from tests.unit.pipeline.test_completion import SERIES, add, state
@@ -206,9 +205,10 @@ def test_by_a_clock_that_is_believed_the_same_is_deleted(
     assert not path.exists()
 
 
-def test_the_latest_event_is_none_in_a_new_database(engine: Engine) -> None:
+def test_the_latest_event_is_none_in_a_new_database(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert events.latest(engine) == 0.0
+    monkeypatch.setattr(events.time, "time", lambda: 12.0)
     events.add(engine, "test", "first")
-    with writing(engine) as connection:
-        connection.execute(sa.update(tables.event).values(at=12.0))
     assert events.latest(engine) == 12.0
