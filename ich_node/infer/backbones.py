@@ -6,6 +6,7 @@ decoders and heads of SMART-Net are the same for all.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -200,6 +201,16 @@ class InvertedResidual(nn.Module):
         return out + x if self.kept else out
 
 
+def _unrounded(x: Tensor) -> AbstractContextManager[object]:
+    """Keep what reads a slice first in fp32, but for learning.
+
+    It costs a tenth of a study's time. In bf16 as well, masks are another 1 % from those of fp32.
+    """
+    if torch.is_grad_enabled():
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
+
+
 class LiteEncoder(nn.Module):
     """EfficientNet-Lite0 to its 1/16, and a map at full size that it does not have.
 
@@ -228,8 +239,11 @@ class LiteEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Features:
         """Return the maps of the stem and of the four layers."""
-        stem = self.relu(self.bn0(self.conv0(x)))
-        one = self.layer1(self.relu6(self.bn1(self.conv1(2 * x - 1))))  # -1..1, as it was taught
+        with _unrounded(x):
+            stem = self.relu(self.bn0(self.conv0(x)))
+            one = self.layer1(
+                self.relu6(self.bn1(self.conv1(2 * x - 1)))
+            )  # -1..1, as it was taught
         two = self.layer2(one)
         three = self.layer3(two)
         return stem, one, two, three, self.layer4(three)
