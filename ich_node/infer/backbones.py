@@ -241,9 +241,8 @@ class LiteEncoder(nn.Module):
         """Return the maps of the stem and of the four layers."""
         with _unrounded(x):
             stem = self.relu(self.bn0(self.conv0(x)))
-            one = self.layer1(
-                self.relu6(self.bn1(self.conv1(2 * x - 1)))
-            )  # -1..1, as it was taught
+            taught = 2 * x - 1  # the window as -1..1
+            one = self.layer1(self.relu6(self.bn1(self.conv1(taught))))
         two = self.layer2(one)
         three = self.layer3(two)
         return stem, one, two, three, self.layer4(three)
