@@ -194,9 +194,10 @@ def test_shipped_bundle_finds_and_outlines_bleeds():
         for seed, name in zip(TEST_SEEDS[10:20], SUBTYPES * 2, strict=True)
     ]
     assert statistics.mean(row.dice[0] for _, row in bleeding) >= 0.25
-    assert sum(row.present[0] for _, row in bleeding) >= 6
-    named = sum(row.present[index] for index, row in bleeding)
-    assert named >= 5, "subtypes are to be named rightly mostly"
+    found = [(index, row) for index, row in bleeding if row.present[0]]
+    assert len(found) >= 6
+    named = sum(row.present[index] for index, row in found)
+    assert named > len(found) / 2, "what is found is to be named rightly mostly"
     clean = [
         measure_head(predictor, simulate_head(seed, (), matrix=256)).head
         for seed in TEST_SEEDS[20:25]
