@@ -185,8 +185,8 @@ def _establish(
     syntaxes = {one.context_id: one.transfer_syntax for one in decisions if one.result == 0}
     association = _Association(request.calling_ae, source, syntaxes, request.maximum_pdu, sender)
     set_timeout(connection, _NETWORK_TIMEOUT_S)
-    storage = acceptor.settings.storage
-    scratch = partial(spool.scratch, storage.data_dir, storage.min_free_gb * 1e9)
+    data_dir = acceptor.settings.storage.data_dir
+    scratch = partial(spool.scratch, data_dir, acceptor.intake.room)
     wire = Wire(connection, syntaxes, scratch)
     try:
         connection.sendall(pdu.accept(request, decisions, _MAXIMUM_PDU, {services.COMMITMENT}))

@@ -8,13 +8,13 @@ import hashlib
 import mmap
 import os
 import re
-import shutil
 import tempfile
 import threading
 from io import FileIO
 from pathlib import Path
 
 from ich_node import faults
+from ich_node.receive.room import Room
 from ich_node.receive.whole import Buffer
 
 # Linux has it and Python does not: sync_file_range(2), with its flag SYNC_FILE_RANGE_WRITE.
@@ -75,20 +75,20 @@ def write(path: Path, meta: bytes, data: Buffer) -> str:
     return sha256
 
 
-def scratch(folder: Path, keep_free: float, size: int) -> mmap.mmap:
+def scratch(folder: Path, room: Room, size: int) -> mmap.mmap:
     """Return so many bytes of the disk as memory; they are given back when nobody holds them.
 
     Parameters
     ----------
-    keep_free
-        What must stay free on the disk, bytes.
+    size
+        Bytes.
 
     Raises
     ------
     OSError
         There is no room.
     """
-    if shutil.disk_usage(folder).free - size < keep_free:
+    if not room.holds(size):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with tempfile.TemporaryFile(dir=folder) as file:
         os.posix_fallocate(file.fileno(), 0, size)  # else writing to it could kill the process
