@@ -56,7 +56,7 @@ bench-load: $(READY)
 bench-idle: $(READY)
 	$(BIN)/python -m deploy.bench_idle
 
-## 200 kills at random while 100 studies go through; 50 times a full disk; 50 power cuts: the counts
+## 500 kills at random while 300 studies go through; 50 times a full disk; 50 power cuts: the counts
 ## of what was lost or came twice.
 faults: $(READY)
 	$(BIN)/python -m tests.faults.campaign

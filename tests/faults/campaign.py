@@ -1,6 +1,6 @@
 """Kills at random while studies go through: nothing acknowledged is lost, nothing comes twice.
 
-`python -m tests.faults.campaign --kills 200 --studies 100 --seed 1` prints the counts; exit status
+`python -m tests.faults.campaign --kills 500 --studies 300 --seed 1` prints the counts; exit status
 0 only if all that must be none is none. The suite runs a short one.
 """
 
@@ -341,8 +341,8 @@ def _is_there(engine: Engine, uid: str, digest: str) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--studies", type=int, default=100)
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--studies", type=int, default=300)
     parser.add_argument("--slices", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="Work here and leave everything for a look.")

@@ -36,6 +36,7 @@ from ich_node.receive.intake import Incoming, Intake, take
 from ich_node.settings import Selection
 from ich_node.store.engine import migrate, open_engine
 from tests.soak.damage import damaged
+from tests.soak.told import Told
 from tests.support.peers import SENDER, data_of, node_settings
 from tests.support.series import head_series, write
 
@@ -86,7 +87,7 @@ def soak_files(count: int, seed: int, folder: Path) -> Report:
     """Damage so many files, a few of each series, and read them."""
     rng, report, began = random.Random(seed), Report(seed), time.monotonic()
     bases = [_base(folder / "good" / str(index), syntax) for index, syntax in enumerate(_SYNTAXES)]
-    turn = 0
+    told = Told()
     while report.files < count:
         with tempfile.TemporaryDirectory(dir=folder) as fresh, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's, of odd values: one for each fault
@@ -95,7 +96,7 @@ def soak_files(count: int, seed: int, folder: Path) -> Report:
                 if report.files >= count:
                     break
                 _one(rng, report, intake, rng.choice(bases), Path(fresh) / "series")
-                turn += 1
+                told.say(f"{report.files} files, {sum(report.unclear.values())} unclear")
             intake.engine.dispose()
     report.seconds = time.monotonic() - began
     report.rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from deploy.demo.running import configuration, free_port, wait_for
 from tests.soak.damage import damaged
+from tests.soak.told import Told
 from tests.support.peers import (
     ABORT,
     associate,
@@ -53,7 +54,7 @@ class Report:
 
 def soak_pdus(count: int, seed: int, folder: Path) -> Report:
     """Send so many damaged PDUs to a receiver."""
-    report, began, guard = Report(seed), time.monotonic(), threading.Lock()
+    report, began, guard, told = Report(seed), time.monotonic(), threading.Lock(), Told()
     port = free_port()
     folder.mkdir(parents=True)
     config = configuration(folder, port, [])
@@ -76,6 +77,7 @@ def soak_pdus(count: int, seed: int, folder: Path) -> Report:
             while sender.is_alive():
                 sender.join(0.2)
                 _watch(report, process, port)
+                told.say(f"{report.pdus} PDUs, {report.rss_mb:.0f} MB, {len(report.faults)} faults")
         _store_one(report, port)
     report.seconds = time.monotonic() - began
     return report
