@@ -12,6 +12,7 @@ from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag
 
 from ich_node.decoding import Undecodable, stored_values
+from ich_node.store import apart
 
 # What places pixels in the patient or gives them their meaning: other values are another object.
 _GEOMETRY = (
@@ -54,8 +55,8 @@ class Kind(StrEnum):
     """What a second object under a known UID is."""
 
     DUPLICATE = "duplicate"
-    CORRECTION = "header_changed"
-    CONFLICT = "conflict"
+    CORRECTION = apart.CORRECTIONS
+    CONFLICT = apart.CONFLICTS
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 import threading
 import zlib
@@ -270,8 +271,7 @@ def _keep_beside(
 ) -> None:
     root = intake.settings.storage.data_dir / f"{difference.kind}"
     path = root / f"{known.sop_instance_uid}.{sha256[:16]}.dcm"
-    if not path.exists():
-        _write(intake, path, incoming)
+    _put(intake, path, incoming)
     text = (
         f"{known.sop_instance_uid} came again with other {', '.join(difference.keywords)}; "
         f"kept apart as {path.relative_to(intake.settings.storage.data_dir)}"
@@ -284,7 +284,16 @@ def _keep_beside(
         series=known.series_instance_uid,
         data={"keywords": list(difference.keywords)},
     )
+    _put(intake, path, incoming)  # its time may have been over until it came again
     _log.warning(str(difference.kind), text=text)
+
+
+def _put(intake: Intake, path: Path, incoming: Incoming) -> None:
+    """Write a file that is kept apart; one that lies there is kept as long as a new one."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        _write(intake, path, incoming)
 
 
 def _file(incoming: Incoming) -> BytesIO:
