@@ -45,7 +45,7 @@ def look_at(url: str) -> Fault | None:
     path = _file_of(url)
     if path is None:
         return None
-    if not path.is_file() or path.stat().st_size == 0:
+    if not is_there(url):
         return Fault(path, True, "it is not there")
     try:
         with closing(sqlite3.connect(path, timeout=1.0)) as connection:
@@ -55,6 +55,12 @@ def look_at(url: str) -> Fault | None:
     except sqlite3.Error as error:
         return Fault(path, False, str(error)) if is_damage(error) else None
     return None if said == "ok" else Fault(path, False, " ".join(str(said).split()))
+
+
+def is_there(url: str) -> bool:
+    """Tell whether the database is a file that is there, or is no file."""
+    path = _file_of(url)
+    return path is None or (path.is_file() and path.stat().st_size > 0)
 
 
 def _file_of(url: str) -> Path | None:
