@@ -12,10 +12,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.filereader import read_file_meta_info
-
 from ich_node import logs
 from ich_node.errors import StoreError
+from ich_node.receive import spool
 from ich_node.receive.intake import (
     CANNOT_UNDERSTAND,
     OUT_OF_RESOURCES,
@@ -33,8 +32,6 @@ _log = logs.get(__name__)
 
 # A periodic look goes over the series that got an image within this time, s.
 _RECENT_S = 3600.0
-# Preamble, prefix and the element that tells how long the rest of the file meta information is.
-_GROUP_LENGTH_ENDS = 128 + 4 + 12
 # One older than this, s, is read last.
 _OLD_S, _LAST = 86400.0, 9
 # A file younger than this, s, may be on its way to its row.
@@ -68,9 +65,9 @@ def audit_all(intake: Intake, before: float) -> Found:
     StoreError
         The disk or the database did not let all in; the next look goes on.
     """
-    spool = intake.settings.spool_dir
+    folders = intake.settings.spool_dir.glob("*/*")
     known = set(files.series_since(intake.engine, 0.0))
-    on_disk = {(path.parent.name, path.name) for path in spool.glob("*/*") if path.is_dir()}
+    on_disk = {(path.parent.name, path.name) for path in folders if path.is_dir()}
     removed = _remove_parts(intake.settings, before)
     return _audit(intake, sorted(known | on_disk), before, removed)
 
@@ -141,14 +138,13 @@ def _take_in(intake: Intake, path: Path) -> bool:
         It may be another time.
     """
     try:
-        meta = read_file_meta_info(path)
-        begins = _GROUP_LENGTH_ENDS + int(meta.FileMetaInformationGroupLength)
+        meta, data = spool.read(path)
         calling = str(meta.get("SourceApplicationEntityTitle", ""))
         incoming = Incoming(
             sop_class_uid=str(meta.MediaStorageSOPClassUID),
             sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
             transfer_syntax_uid=str(meta.TransferSyntaxUID),
-            data=path.read_bytes()[begins:],
+            data=data,
             source=_source(intake.settings, calling, path),
             calling_ae=calling,
             lies_at=path,

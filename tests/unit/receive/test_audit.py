@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from ich_node.errors import StoreError
-from ich_node.receive import audit
+from ich_node.receive import spool
 from ich_node.receive.audit import Found, audit_all, audit_recent
 from ich_node.receive.intake import Intake, take
 from ich_node.receive.room import Room
@@ -168,7 +168,7 @@ def test_what_cannot_be_entered_now_stays_where_it_lies_and_is_entered_later(
         "below the limit": (Room, "holds", lambda _room, _size: False),
         "no space for the row": (instances, "_insert", raising(ROW_FULL)),
         "database locked": (instances, "standing", raising(LOCKED)),
-        "an error of the disk": (audit, "read_file_meta_info", raising(OSError(5, "I/O error"))),
+        "an error of the disk": (spool, "read_file_meta_info", raising(OSError(5, "I/O error"))),
     }
     if why == "below the limit":  # and the file must be written anew, under another name
         for path in stored:
