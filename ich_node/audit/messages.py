@@ -157,6 +157,14 @@ def _begun(entry: Entry, by: Reporter) -> Iterable[str]:
     yield build(happened, _to_us(entry, by), by.ae_title, _about(entry, by))
 
 
+def _sending(entry: Entry, by: Reporter) -> Iterable[str]:
+    """What is about to leave, to be compared with what then did (PS3.15 A.5.3.3)."""
+    happened = Happened(v.BEGIN_TRANSFERRING, EXECUTE, entry.at)
+    classes = Counter(one["sop_class_uid"] for one in entry.data["objects"])
+    about = study(entry.study_instance_uid or "", classes)
+    yield build(happened, _to_them(entry, by), by.ae_title, _about(entry, by, about))
+
+
 def _transferred(entry: Entry, by: Reporter) -> Iterable[str]:
     happened = Happened(v.INSTANCES_TRANSFERRED, CREATE, entry.at)
     about = study(entry.study_instance_uid or "", entry.data["classes"])
@@ -230,6 +238,7 @@ _KINDS: Mapping[str, Callable[[Entry, Reporter], Iterable[str]]] = {
     "transferred": _transferred,
     "inferred": _inferred,
     "reported": _reported,
+    "delivery_begun": _sending,
     "delivery_stored": _sent,
     "delivery_postponed": _sent,
     "delivery_refused": _sent,

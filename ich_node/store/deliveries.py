@@ -27,6 +27,8 @@ from ich_node.store.events import Facts
 from ich_node.store.jobs import Jobs, enqueue_delivery
 from ich_node.store.tables import delivery
 
+BEGUN = "delivery_begun"
+
 
 @dataclass(frozen=True)
 class DeliveryRow:
@@ -135,6 +137,13 @@ def find(engine: Engine, key: str, destination: str) -> DeliveryRow | None:
     return DeliveryRow(
         state, row["attempt"], row["tries"], stored, row["stored_at"], row["lost"], refused
     )
+
+
+def begin(engine: Engine, key: str, destination: str, facts: Facts) -> None:
+    """Note that the ``objects`` of these facts begin to go to a destination."""
+    text = f"{destination}: {len(facts['objects'])} objects begin to go there"
+    with writing(engine) as connection:
+        revisions.note(connection, key, BEGUN, text, {"destination": destination, **facts})
 
 
 def record(

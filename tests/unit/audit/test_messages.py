@@ -52,6 +52,7 @@ SAMPLES: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
         [("110103", "", "C", "0")],
     ),
     ("reported", {"objects": []}, []),
+    ("delivery_begun", {**PEER, "objects": [TAKEN, REFUSED]}, [("110102", "", "E", "0")]),
     ("delivery_stored", {**PEER, "objects": [TAKEN]}, [("110104", "", "R", "0")]),
     (
         "delivery_refused",
@@ -164,6 +165,19 @@ def test_what_came_names_source_destination_study_patient_and_numbers() -> None:
     counted = about["110180"].find("ParticipantObjectDescription/SOPClass").attrib
     assert counted == {"UID": CT, "NumberOfInstances": "32"}
     assert about["2"].attrib["ParticipantObjectID"] == "P-1"
+
+
+def test_what_begins_to_leave_is_told_as_what_left_is_so_that_the_two_can_be_compared() -> None:
+    """PS3.15 A.5.3.3: the same source, destination and study, and how many of each SOP class."""
+    [begun] = messages(entry("delivery_begun", {**PEER, "objects": [TAKEN]}), BY)
+    [left] = messages(entry("delivery_stored", {**PEER, "objects": [TAKEN]}), BY)
+    who = [[one.attrib for one in parts(text, "ActiveParticipant")] for text in (begun, left)]
+    assert who[0] == who[1]
+    assert [one["UserID"] for one in who[0]] == ["ICH_NODE", "PACS"]
+    assert [one["UserIsRequestor"] for one in who[0]] == ["true", "false"]
+    for text in (begun, left):
+        counted = things(text)["110180"].find("ParticipantObjectDescription/SOPClass").attrib
+        assert counted == {"UID": SEG, "NumberOfInstances": "1"}
 
 
 def test_what_left_tells_the_status_of_each_object_and_why_one_did_not_arrive() -> None:
