@@ -60,6 +60,15 @@ def test_to_a_destination_that_is_away_nothing_begins_to_go(ours: Site) -> None:
     assert "delivery_begun" not in [entry.kind for entry in trail.entries(ours.engine)]
 
 
+def test_each_c_find_for_proof_is_told_also_one_that_proves_nothing(ours: Site) -> None:
+    with archive(finds=True, hidden=True) as there:
+        ours.due(there.port, outputs=("sr",))
+        assert ours.step() is DeliveryState.AWAITING
+        assert ours.step() is DeliveryState.AWAITING
+    assert told(ours, "delivery_asked")["queried"] == ["1.2.3"]
+    assert told(ours, "delivery_stored")["queried"] == []
+
+
 def test_a_refusal_is_told_with_its_status(ours: Site) -> None:
     with pacs([Comprehensive3DSRStorage], answer=lambda _event: 0xA900) as there:
         ours.due(there.port, outputs=("sr",))
