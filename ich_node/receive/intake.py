@@ -15,7 +15,7 @@ from pathlib import Path
 import pydicom
 
 from ich_node import faults, logs
-from ich_node.receive import header, spool
+from ich_node.receive import header, inflate, spool
 from ich_node.receive.compare import Difference, Kind, compare
 from ich_node.receive.room import Room
 from ich_node.receive.together import Together
@@ -32,6 +32,8 @@ _log = logs.get(__name__)
 PREAMBLE = b"\0" * 128 + b"DICM"
 PRODUCT = "ich-node"
 _LOCKS = 1024
+# What is larger is not read into memory to be compared: it counts as different.
+_MOST_COMPARED = 256 << 20
 # PS3.4 B.2.3 and table GG.4-1.
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 WRONG_CLASS, CANNOT_UNDERSTAND, CONFLICT = 0xA900, 0xC000, 0xC001
@@ -141,6 +143,9 @@ def _header(incoming: Incoming) -> Mapping[str, str]:
         return header.read(incoming.data, incoming.transfer_syntax_uid, partial(_meta, incoming))
     except header.Unreadable as error:
         text = f"the data set cannot be read ({type(error.__cause__).__name__})"
+        raise Refused(CANNOT_UNDERSTAND, text) from error
+    except inflate.TooLarge as error:
+        text = f"it inflates to more than {inflate.MOST >> 20} MB; send it not deflated"
         raise Refused(CANNOT_UNDERSTAND, text) from error
     except Cut as error:
         raise Refused(CANNOT_UNDERSTAND, "the data set is cut short; send it again") from error
@@ -259,6 +264,8 @@ def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:
 
 
 def _difference(incoming: Incoming, known: Received) -> Difference:
+    if max(len(incoming.data), known.size) > _MOST_COMPARED:
+        return Difference(Kind.CONFLICT, ("PixelData",))
     try:
         return compare(pydicom.dcmread(known.path), pydicom.dcmread(_file(incoming)))
     except Exception:  # what cannot be compared cannot be called the same
