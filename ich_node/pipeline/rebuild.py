@@ -8,13 +8,11 @@ from collections.abc import Callable, Sequence
 from ich_node import logs
 from ich_node.errors import StoreError
 from ich_node.settings import Settings
-from ich_node.store import events, mending
+from ich_node.store import events, mending, trail
 from ich_node.store.engine import Engine
 from ich_node.store.mending import Fault
 
 _log = logs.get(__name__)
-
-_KIND = "database_rebuilt"
 
 
 def open_whole(
@@ -42,7 +40,7 @@ def open_whole(
     engine, said = _replace(fault, prepare, at_work())
     text = f"{said}; it is made anew from the spool, and everything in it is read and sent again"
     _log.error(text, path=str(fault.path))
-    events.add(engine, _KIND, text)
+    events.add(engine, trail.REBUILT, text)
     return engine
 
 
