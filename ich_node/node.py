@@ -30,7 +30,7 @@ from ich_node.pipeline.duties import Duty, in_background
 from ich_node.pipeline.reconcile import Takeover
 from ich_node.settings import Settings
 from ich_node.store import jobs as job_port
-from ich_node.store import revisions, trail, transfers
+from ich_node.store import mending, revisions, trail, transfers
 from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
 from ich_node.supervise import Cause, supervise
 
@@ -321,10 +321,12 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
                     stopping=stopping,
                     when_ready=when_ready,
                     on_death=partial(_judge, engine),
+                    look=mending.watcher(settings.database_url),
                 )
                 trail.stopped(engine)
                 return
-            except Damaged:
+            except Damaged as error:
+                _log.error("the database is damaged or gone; all start anew", cause=str(error))
                 engine.dispose()
                 if time.monotonic() - mended < _MEND_AGAIN_S:  # the disk itself fails
                     raise

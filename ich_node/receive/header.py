@@ -17,10 +17,23 @@ from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from ich_node.receive import inflate
-from ich_node.receive.whole import LONG_VRS, UNDEFINED, Buffer, Cut, after_items, is_cut
+from ich_node.receive.whole import (
+    LONG_VRS,
+    UNDEFINED,
+    Buffer,
+    Cut,
+    TooMany,
+    after_items,
+    is_cut,
+)
 
 KEYWORDS = (
     "ImageType",
@@ -77,6 +90,8 @@ def read(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> M
         It is none.
     inflate.TooLarge
         It is deflated, and too large for memory.
+    TooMany
+        It has more items than fit into memory.
     """
     return _read_regular(data, transfer_syntax_uid) or _read_any(data, transfer_syntax_uid, meta)
 
@@ -180,13 +195,16 @@ class _Joined:
 
 def _read_any(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> dict[str, str]:
     try:
+        # First: it makes nothing of what it meets, and says what no parser should be given.
+        cut = is_cut(data, transfer_syntax_uid)
         if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-            header = _read_inflated(inflate.beginning(data))
+            begins = inflate.beginning(data)
+            is_cut(begins, ExplicitVRLittleEndian)
+            header = _read_inflated(begins)
         else:
             whole: Any = _Joined(meta(), data)
             header = pydicom.dcmread(whole, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-        cut = is_cut(data, transfer_syntax_uid)
-    except (Cut, inflate.TooLarge):
+    except (Cut, TooMany, inflate.TooLarge):
         raise
     except Exception as error:  # whatever a parser raises
         raise Unreadable from error

@@ -19,6 +19,8 @@ _BUFFER = 1 << 20  # of an association; a CT image fits
 # A larger one lies on the disk, for memory is less, and is given back when its message is done.
 _KEPT_BUFFER = 16 << 20
 _LONGEST_COMMAND = 1 << 16
+# A fragment may be empty; a message of nothing else would never end, and never be slow.
+_MOST_EMPTY = 1000
 # What every message may take, and the least that must come of it in each second beyond that.
 _GRACE_S, _SLOWEST = 60.0, 1024
 
@@ -185,7 +187,7 @@ class Wire:
 
         The one who iterates reads the fragment before asking for the next.
         """
-        flags = 0
+        flags = empty = 0
         while not flags & pdu.IS_LAST:
             if not self._left:
                 self._left = self._next_p_data()
@@ -198,6 +200,9 @@ class Wire:
             if length < 0 or self._left < 0 or context not in self._accepted:
                 raise Broken(pdu.INVALID_PARAMETER)
             if flags & pdu.IS_COMMAND != kind or context_id not in (None, context):
+                raise Broken(pdu.INVALID_PARAMETER)
+            empty += length == 0
+            if empty > _MOST_EMPTY:
                 raise Broken(pdu.INVALID_PARAMETER)
             context_id = context
             yield context, length
