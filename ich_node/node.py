@@ -29,8 +29,8 @@ from ich_node.pipeline.counting import askers
 from ich_node.pipeline.duties import Duty, in_background
 from ich_node.pipeline.reconcile import Takeover
 from ich_node.settings import Settings
+from ich_node.store import begun, trail, transfers
 from ich_node.store import jobs as job_port
-from ich_node.store import revisions, trail, transfers
 from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
 from ich_node.supervise import Cause, supervise
 
@@ -347,7 +347,7 @@ def _judge(engine: Engine, name: str, pid: int, cause: Cause) -> None:
 
 
 def _forgive(engine: Engine, process: str) -> None:
-    for key in revisions.forgive(engine, process, _PARDONS):
+    for key in begun.forgive(engine, process, _PARDONS):
         _log.info("its worker was ended from outside; not held against it", revision=key)
 
 

@@ -12,7 +12,7 @@ from ich_node.pipeline import duties
 from ich_node.pipeline.at_hand import LIMITS_S, AtHand
 from ich_node.records import Received
 from ich_node.settings import Settings, load_settings
-from ich_node.store import instances, overview, revisions
+from ich_node.store import begun, instances, overview, revisions
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import open_engine
 from ich_node.supervise import Cause
@@ -173,9 +173,9 @@ def test_only_a_kill_from_outside_is_forgiven(settings: Settings, cause: Cause, 
         instances.add(engine, series(1), priority=5, quiet_seconds=0.0)
         [found] = revisions.receiving(engine)
         revisions.open_revision(engine, jobs, found, "quiet")
-        revisions.begin(engine, "1.2.3:1", "worker-0:77:a")
+        begun.begin(engine, "1.2.3:1", "worker-0:77:a")
         node._judge(engine, "work", 77, cause)
-        assert revisions.begin(engine, "1.2.3:1", "worker-0:78:b") == died
+        assert begun.begin(engine, "1.2.3:1", "worker-0:78:b") == died
     finally:
         jobs.destroy()
         engine.dispose()
