@@ -10,7 +10,7 @@ import signal
 import time
 from pathlib import Path
 
-from ich_node import faults, node, supervise
+from ich_node import faults, lifetime, supervise
 from ich_node.pipeline import at_hand, duties, pauses, reconcile
 
 RULES = Path(os.environ["TEST_FAULTS"])
@@ -45,7 +45,7 @@ ACTS = {
 faults.install(strike)
 if TOLD["patience_s"] is not None:  # hours and half-minutes are too long for a test
     supervise.WATCHDOG_S = TOLD["patience_s"]
-    node._BEAT_S = TOLD["patience_s"] / 8
+    lifetime._BEAT_S = TOLD["patience_s"] / 8
 if TOLD["period_s"] is not None:
     reconcile.PERIOD_S = duties.AGAIN_S = pauses._FIRST_PAUSE_S = TOLD["period_s"]
 if TOLD["limit_s"] is not None:
