@@ -5,6 +5,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from deploy.demo.running import wait_for
 from ich_node.settings import load_settings
 from ich_node.store.engine import open_engine
@@ -42,6 +44,7 @@ def finish(node: Struck, study: str, times: int) -> None:
     assert node.objects(study) == _ONCE
 
 
+@pytest.mark.timeout(600)
 def test_a_running_node_rebuilds_what_was_overwritten_and_what_was_deleted(
     tmp_path: Path, tiny_bundle: Path
 ) -> None:
