@@ -62,19 +62,20 @@ def print_purge(done: Plan, dry_run: bool) -> None:
     """Print what was deleted, or would be, a line for each study; then what must stay, and why."""
     for item in done.deletions:
         _out.print(
-            f"{item.kind:<9}  {item.study_instance_uid}  {item.files} files: {item.why}",
+            f"{item.kind:<14}  {item.study_instance_uid or '-'}  {item.files} files: {item.why}",
             soft_wrap=True,
         )
     for held in done.bound:
         _out.print(
-            f"[yellow]kept     [/]  {held.study_instance_uid}  {held.files} files: {held.bound}",
+            f"[yellow]{'kept':<14}[/]  {held.study_instance_uid or '-'}  {held.files} files of "
+            f"{held.kind}: {held.bound}",
             soft_wrap=True,
         )
     verb = "to be deleted" if dry_run else "deleted"
     _out.print(
-        f"{len(done.deletions)} {verb}, {done.freed / 1e6:.0f} MB of originals; "
+        f"{len(done.deletions)} {verb}, {done.freed / 1e6:.0f} MB; "
         f"{len(done.bound)} overdue and kept; {done.held / 1e9:.2f} GB "
-        f"{'were held' if done.limit else 'of originals were held'}"
+        f"{'were held' if done.limit else 'of originals and of files kept apart were held'}"
         + (f", {done.limit / 1e9:g} GB allowed" if done.limit else "")
     )
 

@@ -142,6 +142,11 @@ def _results_deleted(entry: Entry, by: Reporter) -> Iterable[str]:
     yield _accessed(entry, by, DELETE, {"Cause": entry.text})
 
 
+def _apart_deleted(entry: Entry, by: Reporter) -> Iterable[str]:
+    """Copies of a database hold the trail; of files that no study owns nothing else can be said."""
+    return (_pruned if entry.study_instance_uid is None else _results_deleted)(entry, by)
+
+
 def _originals_deleted(entry: Entry, by: Reporter) -> Iterable[str]:
     happened = Happened(v.STUDY_DELETED, DELETE, entry.at)
     yield build(happened, [by.itself(requestor=True)], by.ae_title, _about(entry, by))
@@ -237,4 +242,5 @@ _KINDS: Mapping[str, Callable[[Entry, Reporter], Iterable[str]]] = {
     "queried": _queried,
     "originals_deleted": _originals_deleted,
     "results_deleted": _results_deleted,
+    "apart_deleted": _apart_deleted,
 }

@@ -68,6 +68,7 @@ SAMPLES: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
     ("queried", PEER, [("110112", "", "E", "0")]),
     ("originals_deleted", {}, [("110105", "", "D", "0")]),
     ("results_deleted", {}, [("110103", "", "D", "0")]),
+    ("apart_deleted", {"kind": "conflict"}, [("110103", "", "D", "0")]),
     ("assembled", {"slices": 32}, []),
 ]
 
