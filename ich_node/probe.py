@@ -19,7 +19,7 @@ from ich_node.errors import IchNodeError, StoreError
 from ich_node.pipeline import rebuild
 from ich_node.records import CheckItem
 from ich_node.settings import Destination, Settings
-from ich_node.store import deliveries, destinations, mending, trail
+from ich_node.store import commitments, deliveries, destinations, mending, trail
 from ich_node.store.engine import DatabaseError, Engine, is_current, open_engine, writing
 
 _MODEL_TIMEOUT_S = 300
@@ -62,11 +62,12 @@ def _key(path: Path) -> str:
 
 
 def _destination(settings: Settings, destination: Destination) -> CheckItem:
-    """Echo it, and say what it is known not to take, and whether it is held."""
+    """Echo it, and say what it is known not to take, whether it is held, and what is owed to it."""
     ok, text = echo(destination, settings.dicom.ae_title, tls=settings.tls)
     with suppress(IchNodeError, DatabaseError, OSError):  # said of the database itself
         engine = _kept(settings)
-        text += _remembered(engine, destination) if engine is not None else ""
+        if engine is not None:
+            text += _remembered(engine, destination) + _owed(engine, destination)
     return CheckItem(f"destination {destination.name}", ok, text)
 
 
@@ -83,6 +84,17 @@ def _remembered(engine: Engine, destination: Destination) -> str:
             f"`ich-node release --destination {name}`"
         )
     return said
+
+
+def _owed(engine: Engine, destination: Destination) -> str:
+    """Say how many reports of storage commitment it waits for, and until when."""
+    waiting = [one for one in commitments.owed(engine) if one.calling_ae == destination.ae_title]
+    if not waiting:
+        return ""
+    later = [one.next_at for one in waiting if one.next_at is not None]
+    at_once = len(later) < len(waiting)
+    until = "at once" if at_once else f"next tried at {_day(min(later))}"
+    return f"; {len(waiting)} reports of storage commitment are owed to it, {until}"
 
 
 def _day(at: float) -> str:

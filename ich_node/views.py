@@ -187,6 +187,8 @@ def print_story(story: Mapping[str, Any]) -> None:
         )
         for revision in series["revisions"]:
             _print_revision(revision)
+    for owed in story["owed"]:
+        _out.print(_owed(owed), markup=False, soft_wrap=True)
     _out.print()
     for event in story["events"]:
         _out.print(
@@ -194,6 +196,16 @@ def print_story(story: Mapping[str, Any]) -> None:
             soft_wrap=True,
             markup=False,
         )
+
+
+def _owed(owed: Mapping[str, Any]) -> str:
+    tried = f"tried {owed['tries']} times"
+    if owed["next_at"] is not None:
+        tried += f", next at {_time(owed['next_at'])} UTC"
+    who = owed["calling_ae"]
+    if not owed["tries"]:
+        tried = f"not tried yet; that takes a destination with the AE title {who}"
+    return f"owed to {who}: the report of storage commitment {owed['uid']}; {tried}"
 
 
 def _print_revision(revision: Mapping[str, Any]) -> None:

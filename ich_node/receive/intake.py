@@ -15,9 +15,8 @@ from pathlib import Path
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ich_node import faults, logs
-from ich_node.receive import header, spool
+from ich_node.receive import header, inflate, spool
 from ich_node.receive.compare import Difference, Encoded, Kind, compare
-from ich_node.receive.inflated import inflate
 from ich_node.receive.room import Room
 from ich_node.receive.together import Together
 from ich_node.receive.whole import Buffer, Cut
@@ -143,6 +142,9 @@ def _header(incoming: Incoming) -> Mapping[str, str]:
     except header.Unreadable as error:
         text = f"the data set cannot be read ({type(error.__cause__).__name__})"
         raise Refused(CANNOT_UNDERSTAND, text) from error
+    except inflate.TooLarge as error:
+        text = f"it inflates to more than {inflate.MOST >> 20} MB; send it not deflated"
+        raise Refused(CANNOT_UNDERSTAND, text) from error
     except Cut as error:
         raise Refused(CANNOT_UNDERSTAND, "the data set is cut short; send it again") from error
 
@@ -151,7 +153,7 @@ def _plain(intake: Intake, incoming: Incoming) -> Incoming:
     """Return the same, not deflated."""
     if incoming.transfer_syntax_uid != DeflatedExplicitVRLittleEndian:
         return incoming
-    data = inflate(incoming.data, intake.settings.storage.data_dir, intake.room)
+    data = inflate.onto_disk(incoming.data, intake.settings.storage.data_dir, intake.room)
     return replace(incoming, data=data, transfer_syntax_uid=ExplicitVRLittleEndian)
 
 

@@ -15,7 +15,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ich_node.receive import compare, inflated
+from ich_node.receive import compare, inflate
 from ich_node.receive.audit import Found, audit_all
 from ich_node.receive.intake import Intake, take
 from ich_node.store.tables import instance
@@ -117,10 +117,12 @@ def test_a_deflated_object_that_becomes_large(intake: Intake) -> None:
     assert not list(intake.settings.storage.data_dir.glob("header_changed/*"))
 
 
-@pytest.mark.parametrize("size", [0, 1, inflated._CHUNK - 1, inflated._CHUNK, 3 * inflated._CHUNK])
+@pytest.mark.parametrize(
+    "size", [0, 1, inflate._AT_ONCE - 1, inflate._AT_ONCE, 3 * inflate._AT_ONCE]
+)
 def test_inflating_gives_back_what_was_deflated(intake: Intake, size: int) -> None:
     plain = bytes(range(256)) * (size // 256) + bytes(size % 256)
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     data = packer.compress(plain) + packer.flush()
-    found = inflated.inflate(data, intake.settings.storage.data_dir, intake.room)
+    found = inflate.onto_disk(data, intake.settings.storage.data_dir, intake.room)
     assert bytes(found) == plain
