@@ -17,8 +17,14 @@ from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
+from ich_node import bounds
 from ich_node.receive import inflate
 from ich_node.receive.whole import LONG_VRS, UNDEFINED, Buffer, Cut, after_items, is_cut
 
@@ -77,7 +83,11 @@ def read(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> M
         It is none.
     inflate.TooLarge
         It is deflated, and too large for memory.
+    bounds.Excessive
+        It has more elements, or sequences in more others, than can be read.
     """
+    if transfer_syntax_uid != DeflatedExplicitVRLittleEndian:
+        bounds.check(data, transfer_syntax_uid)
     return _read_regular(data, transfer_syntax_uid) or _read_any(data, transfer_syntax_uid, meta)
 
 
@@ -181,12 +191,14 @@ class _Joined:
 def _read_any(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> dict[str, str]:
     try:
         if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-            header = _read_inflated(inflate.beginning(data))
+            beginning = inflate.beginning(data)
+            bounds.check(beginning, ExplicitVRLittleEndian)
+            header = _read_inflated(beginning)
         else:
             whole: Any = _Joined(meta(), data)
             header = pydicom.dcmread(whole, stop_before_pixels=True, specific_tags=list(KEYWORDS))
         cut = is_cut(data, transfer_syntax_uid)
-    except (Cut, inflate.TooLarge):
+    except (Cut, inflate.TooLarge, bounds.Excessive):
         raise
     except Exception as error:  # whatever a parser raises
         raise Unreadable from error

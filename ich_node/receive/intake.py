@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from ich_node import faults, logs
+from ich_node import bounds, faults, logs
 from ich_node.receive import header, inflate, spool
 from ich_node.receive.compare import Difference, Encoded, Kind, compare
 from ich_node.receive.room import Room
@@ -145,6 +145,8 @@ def _header(incoming: Incoming) -> Mapping[str, str]:
     except inflate.TooLarge as error:
         text = f"it inflates to more than {inflate.MOST >> 20} MB; send it not deflated"
         raise Refused(CANNOT_UNDERSTAND, text) from error
+    except bounds.Excessive as error:
+        raise Refused(CANNOT_UNDERSTAND, str(error)) from error
     except Cut as error:
         raise Refused(CANNOT_UNDERSTAND, "the data set is cut short; send it again") from error
 

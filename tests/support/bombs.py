@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from PIL import Image
+from pydicom import Dataset, Sequence
 from pydicom.encaps import generate_frames
 from pydicom.uid import (
     UID,
@@ -58,3 +59,30 @@ def _compressed(syntax: UID, folder: Path) -> bytes:
 def _resized(found: bytes, marker: bytes, rows: int, columns: int) -> bytes:
     at = found.index(marker) + 5
     return found[:at] + struct.pack(">HH", rows, columns) + found[at + 4 :]
+
+
+def nested(levels: int, undefined_length: bool = False) -> Sequence:
+    """Return a sequence of one item, in which lies another, so many in all."""
+    found = Sequence([Dataset()])
+    for _ in range(levels - 1):
+        outer = Dataset()
+        outer.RequestAttributesSequence = found
+        outer["RequestAttributesSequence"].is_undefined_length = undefined_length
+        found = Sequence([outer])
+        outer.is_undefined_length_sequence_item = undefined_length
+    return found
+
+
+def levels(head: bytes, count: int, undefined_length: bool) -> bytes:
+    """Return an encoded sequence of one item with the same in it, so many in all.
+
+    ``head`` is tag, VR and reserved bytes in Explicit VR Little Endian.
+    """
+    if undefined_length:
+        begin = head + b"\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+        return begin * count + b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0" * count
+    found = b""
+    for _ in range(count):
+        item = b"\xfe\xff\x00\xe0" + struct.pack("<L", len(found)) + found
+        found = head + struct.pack("<L", len(item)) + item
+    return found

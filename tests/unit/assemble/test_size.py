@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from pydicom.uid import EnhancedCTImageStorage, JPEG2000Lossless, RLELossless
 
-from ich_node.assemble import pixels
+from ich_node.assemble import pixels, source
 from ich_node.assemble.assemble import assemble
 from ich_node.errors import Reason, SeriesRefused
 from tests.support import bombs, series
@@ -94,3 +94,25 @@ def test_a_code_stream_of_another_size_is_told_with_the_file(tmp_path: Path) -> 
     assert refused.reason is Reason.UNREADABLE
     assert "file 003.dcm" in refused.text
     assert "30000 rows x 30000 columns x 1 samples, its header 72 rows" in refused.text
+
+
+def test_elements_are_counted_over_all_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one file may have is too much of a thousand."""
+    paths = series.write(series.head_series(), tmp_path)
+    monkeypatch.setattr(source, "_MOST_ELEMENTS", 200)
+    refused = refusal(paths)
+    assert refused.reason is Reason.UNREADABLE
+    assert "4 of 12 files have 240 elements already, at most 200 are read" in refused.text
+
+
+def test_a_file_with_more_elements_than_can_be_read_is_named(tmp_path: Path) -> None:
+    """Millions of empty ones, at the end of a file of 16 MB."""
+    paths = series.write(series.head_series(), tmp_path)
+    whole = paths[5].read_bytes()
+    at = whole.index(b"\xe0\x7f\x10\x00OW")
+    paths[5].write_bytes(whole[:at] + b"\x29\x00\x10\x10LO\0\0" * 2_000_000 + whole[at:])
+    refused = refusal(paths)
+    assert refused.reason is Reason.UNREADABLE
+    assert "file 005.dcm cannot be read: it has more than 262144 elements" in refused.text
