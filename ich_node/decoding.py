@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader, RawIOBase
@@ -27,6 +29,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from ich_node import codestream
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -40,13 +44,21 @@ _DECODERS = {
 }
 
 
-# What a decoder in a process of its own may take.
-_CHILD_S = 60.0
+# What a decoder in a process of its own may take, and how many there are at once.
+_CHILD_S, _CHILD_BYTES = 60.0, 2 << 30
+_children = threading.BoundedSemaphore(2)
+# Bytes that the pixels of one object may be once they are decoded: a volume of 1024 slices.
+MOST_BYTES = 512 << 20
+# Bytes of a frame that a process which must live decodes itself: an image of 1024 x 1024 and more
+# is no more. A decoder may take a hundred times as much; larger ones are left to another process,
+# and to none what no detector has.
+_LARGE_FRAME, _MOST_FRAME = 4 << 20, 64 << 20
+_AT_ONCE = 1 << 20  # values
 _PIXELS_OF_UNDEFINED_LENGTH = b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff\xff\xff"  # PS3.5 A.4
 
 
 class Undecodable(Exception):
-    """A decoder gave up; the text is the name of its error."""
+    """A decoder gave up, and the text is the name of its error; or it says why none was asked."""
 
 
 def stored_values(dataset: Dataset) -> npt.NDArray[Any]:
@@ -55,11 +67,14 @@ def stored_values(dataset: Dataset) -> npt.NDArray[Any]:
     Raises
     ------
     Undecodable
-        Whatever the decoder raised.
+        Whatever the decoder raised; or the pixels are more than `MOST_BYTES`, or their code stream
+        is of another size than the header says.
     MemoryError
         The values do not fit into memory.
     """
     with _one_error():
+        _check_size(codestream.frame_size(dataset) * codestream.frames_of(dataset), MOST_BYTES)
+        codestream.check(dataset, dataset.get("PixelData") or b"")
         if plugin := _DECODERS.get(UID(dataset.file_meta.TransferSyntaxUID)):
             dataset.pixel_array_options(decoding_plugin=plugin)
         values: npt.NDArray[Any] = dataset.pixel_array
@@ -69,7 +84,7 @@ def stored_values(dataset: Dataset) -> npt.NDArray[Any]:
 def frame_digests(header: Dataset, pixels: memoryview) -> Iterator[str]:
     """Yield what tells the stored values of each frame; one at a time is in memory.
 
-    For a process that must live: a decoder that may end it runs in another one.
+    For a process that must live: a decoder that may end it, or take much memory, runs in another.
 
     Parameters
     ----------
@@ -86,16 +101,20 @@ def frame_digests(header: Dataset, pixels: memoryview) -> Iterator[str]:
         There is no room for the other process's copy.
     """
     syntax = UID(header.file_meta.TransferSyntaxUID)
-    if syntax.is_encapsulated and syntax not in _DECODERS:
+    with _one_error():
+        size = codestream.frame_size(header)
+        _check_size(size, _MOST_FRAME)
+        if syntax.is_encapsulated:
+            codestream.check(header, _file(pixels))
+    if syntax.is_encapsulated and (syntax not in _DECODERS or size > _LARGE_FRAME):
         yield from _digests_of_a_child(header, pixels)
         return
     with _one_error():
-        source: memoryview | BinaryIO = pixels
-        if syntax.is_encapsulated:
-            source = cast("BinaryIO", BufferedReader(_View(pixels)))
         kind = {"pixel_keyword": "PixelData", "pixel_vr": "OW"}
         frames = get_decoder(syntax).iter_array(
-            source, decoding_plugin=_DECODERS.get(syntax, ""), **as_pixel_options(header, **kind)
+            _file(pixels) if syntax.is_encapsulated else pixels,
+            decoding_plugin=_DECODERS.get(syntax, ""),
+            **as_pixel_options(header, **kind),
         )
         for values, _about in frames:
             yield _digest(values)
@@ -103,7 +122,20 @@ def frame_digests(header: Dataset, pixels: memoryview) -> Iterator[str]:
 
 def _digest(values: npt.NDArray[Any]) -> str:
     """Equal for equal values, whatever their order of bytes and however many those are."""
-    return f"{values.shape} {hashlib.sha256(values.astype('<i8').data).hexdigest()}"
+    found = hashlib.sha256()
+    for at in range(0, values.size, _AT_ONCE):
+        found.update(values.reshape(-1)[at : at + _AT_ONCE].astype("<i8").data)
+    return f"{values.shape} {found.hexdigest()}"
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        text = f"Rows, Columns and frames say {size >> 20} MB, at most {most >> 20} MB are decoded"
+        raise Undecodable(text)
+
+
+def _file(pixels: memoryview) -> BinaryIO:
+    return cast("BinaryIO", BufferedReader(_View(pixels)))
 
 
 class _View(RawIOBase):
@@ -137,6 +169,8 @@ def _one_error() -> Iterator[None]:
         yield
     except (MemoryError, Undecodable):
         raise
+    except codestream.Unsound as error:
+        raise Undecodable(str(error)) from error
     except Exception as error:
         raise Undecodable(type(error).__name__) from error
     except BaseException as error:  # a decoder in Rust panics, and that is no Exception
@@ -154,9 +188,10 @@ def _digests_of_a_child(header: Dataset, pixels: memoryview) -> list[str]:
         file.write(pixels)
         file.seek(0)
         command = [sys.executable, "-m", "ich_node.decoding"]
-        done = subprocess.run(  # noqa: S603  ourselves
-            command, stdin=file, capture_output=True, text=True, timeout=_CHILD_S, check=False
-        )
+        with _children:
+            done = subprocess.run(  # noqa: S603  ourselves
+                command, stdin=file, capture_output=True, text=True, timeout=_CHILD_S, check=False
+            )
     if done.returncode != 0:
         raise Undecodable(f"a decoder ended with status {done.returncode}")
     return done.stdout.splitlines()
@@ -164,7 +199,10 @@ def _digests_of_a_child(header: Dataset, pixels: memoryview) -> list[str]:
 
 def main() -> None:
     """Decode what comes in, in the place of a process that must live."""
-    for values in iter_pixels(cast("BinaryIO", sys.stdin.buffer)):
+    resource.setrlimit(resource.RLIMIT_AS, (_CHILD_BYTES, _CHILD_BYTES))
+    file = cast("BinaryIO", sys.stdin.buffer)
+    syntax = UID(pydicom.dcmread(file, stop_before_pixels=True).file_meta.TransferSyntaxUID)
+    for values in iter_pixels(file, decoding_plugin=_DECODERS.get(syntax, "")):
         print(_digest(values))  # noqa: T201
 
 

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     TOO_FEW_SLICES = "too_few_slices"
     NO_PIXEL_DATA = "no_pixel_data"
     UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
     MULTIFRAME = "multiframe"
     NOT_HU = "not_hu"
     MONOCHROME1 = "monochrome1"

@@ -22,7 +22,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
-from ich_node.assemble.pixels import decoded
+from ich_node.assemble.pixels import check_voxels, decoded
 from ich_node.assemble.source import SourceImage, number, text
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.records import FrameName
@@ -60,9 +60,10 @@ def as_slices(
     Raises
     ------
     SeriesRefused
-        UNREADABLE where pixels cannot be decoded; MULTIFRAME where functional groups do not
-        describe the frames.
+        TOO_LARGE, before anything is decoded; UNREADABLE where pixels cannot be; MULTIFRAME where
+        functional groups do not describe the frames.
     """
+    check_voxels([image for image in images if text(image.dataset, "SOPClassUID") in MULTIFRAME])
     slices: list[SourceImage] = []
     names: dict[str, FrameName] = {}
     for image in images:

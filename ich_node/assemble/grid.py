@@ -7,6 +7,7 @@ uneven.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the name that its own documentation uses
 
-from ich_node.assemble.pixels import AIR_HU
+from ich_node.assemble.pixels import AIR_HU, check_volume
 from ich_node.assemble.stack import STRAIGHT_MM, STRAIGHT_OF_PIXEL, Stack, tolerance_mm
 from ich_node.errors import CheckFailed
 from ich_node.records import CtVolume, Prediction, SourceSlices
@@ -34,7 +35,13 @@ def on_grid(source: SourceSlices, stack: Stack) -> dict[str, Any]:
     -------
     dict
         ``hu``, ``spacing_mm`` and ``origin_mm`` of `CtVolume`.
+
+    Raises
+    ------
+    SeriesRefused
+        TOO_LARGE, before the grid is made.
     """
+    _check_grid(stack.planes, source.hu.shape[1:])
     upright, origin = (source.hu, source.origins_mm[0]) if stack.straight else _upright(source)
     hu = np.empty((stack.planes, *upright.shape[1:]), np.float32)
     for plane, height in zip(hu, stack.step_mm * np.arange(stack.planes), strict=True):
@@ -44,6 +51,12 @@ def on_grid(source: SourceSlices, stack: Stack) -> dict[str, Any]:
         "spacing_mm": (stack.step_mm, *source.pixel_spacing_mm),
         "origin_mm": tuple(float(part) for part in origin),
     }
+
+
+def _check_grid(planes: int, matrix: Sequence[int] | npt.NDArray[np.int_]) -> None:
+    rows, columns = (int(count) for count in matrix)
+    what = f"the {planes} planes of {rows} x {columns} that its geometry asks for"
+    check_volume(planes * rows * columns, what)
 
 
 def _at(hu: npt.NDArray[np.float32], stack: Stack, height: float) -> npt.NDArray[np.float32]:
@@ -74,6 +87,7 @@ def _upright(source: SourceSlices) -> tuple[npt.NDArray[np.float32], npt.NDArray
     # Whole pixels, so that the slice farthest to the front and right stays as it is.
     needed = np.ceil(sideways.max(0) - sideways.min(0) - 1e-6) + sent
     matrix = np.ceil((needed / sent).max() * sent - 1e-6).astype(int)
+    _check_grid(len(source.hu), matrix)
     first = sideways.min(0) - (matrix - needed.astype(int)) // 2
     planes = np.stack(
         [_moved(hu, at, matrix) for hu, at in zip(source.hu, sideways - first, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from ich_node.assemble.source import SourceImage, number, text
 from ich_node.decoding import Undecodable, stored_values
 from ich_node.errors import Reason, SeriesRefused
 
+# A volume of 1024 slices of 512 x 512, or of 256 of 1024 x 1024: 1 GB as HU, and it is held twice.
+MOST_VOXELS = 1 << 28
 # What lies below air is padding outside the reconstructed circle (GE sends -1500, -2000, -3024).
 AIR_HU = -1024.0
 # Nothing in a head, metal included, is as dense as the padding that some scanners send above it.
@@ -34,8 +37,10 @@ def hounsfield(images: Sequence[SourceImage]) -> npt.NDArray[np.float32]:
     Raises
     ------
     SeriesRefused
-        UNREADABLE where pixels cannot be decoded; NOT_HU where values are not Hounsfield units.
+        TOO_LARGE, before anything is decoded; UNREADABLE where pixels cannot be; NOT_HU where
+        values are not Hounsfield units.
     """
+    check_voxels(images)
     first = images[0].dataset
     hu = np.empty((len(images), int(first.Rows), int(first.Columns)), np.float32)
     for plane, image in zip(hu, images, strict=True):
@@ -47,6 +52,37 @@ def hounsfield(images: Sequence[SourceImage]) -> npt.NDArray[np.float32]:
     check_air(hu)
     np.maximum(hu, AIR_HU, out=hu)
     return hu
+
+
+def check_voxels(images: Sequence[SourceImage]) -> None:
+    """All frames together are a volume that fits into memory.
+
+    Raises
+    ------
+    SeriesRefused
+        TOO_LARGE.
+    """
+    keywords = ("NumberOfFrames", "Rows", "Columns")
+    sizes = [tuple(number(image.dataset, name) or 1 for name in keywords) for image in images]
+    slices = sum(size[0] for size in sizes)
+    _, rows, columns = max(sizes, key=math.prod, default=(0, 0, 0))
+    check_volume(sum(map(math.prod, sizes)), f"{slices:g} slices of {rows:g} x {columns:g}")
+
+
+def check_volume(voxels: float, what: str) -> None:
+    """So many voxels fit into memory.
+
+    Raises
+    ------
+    SeriesRefused
+        TOO_LARGE.
+    """
+    if voxels > MOST_VOXELS:
+        raise SeriesRefused(
+            Reason.TOO_LARGE,
+            f"{what} are {voxels / 1e6:.0f} million voxels, at most {MOST_VOXELS / 1e6:.0f} "
+            "million are read; send thicker slices or a smaller matrix",
+        )
 
 
 def _rescale(image: SourceImage) -> tuple[float, float]:

@@ -15,7 +15,11 @@ import pydicom
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 
+from ich_node import bounds
 from ich_node.errors import Reason, SeriesRefused
+
+# Of all files of a series: 1000 in each of 1000. As objects they take a few hundred bytes each.
+_MOST_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +41,28 @@ def read(paths: Sequence[Path]) -> list[SourceImage]:
     Raises
     ------
     SeriesRefused
-        UNREADABLE where a file is not DICOM or breaks off.
+        UNREADABLE where a file is not DICOM or breaks off, or has more elements than can be read.
     """
-    return [SourceImage(path.name, _read(path)) for path in sorted(paths)]
+    images, elements = [], 0
+    for path in sorted(paths):
+        dataset, count = _read(path)
+        images.append(SourceImage(path.name, dataset))
+        elements += count
+        if elements > _MOST_ELEMENTS:
+            raise SeriesRefused(
+                Reason.UNREADABLE,
+                f"{len(images)} of {len(paths)} files have {elements} elements already, at most "
+                f"{_MOST_ELEMENTS} are read; send the series without those that it does not need",
+            )
+    return images
 
 
-def _read(path: Path) -> Dataset:
+def _read(path: Path) -> tuple[Dataset, int]:
     try:
-        return pydicom.dcmread(path)
+        count = bounds.check_file(path)
+        return pydicom.dcmread(path), count
+    except bounds.Excessive as error:
+        wrong = f"cannot be read: {error}"
     except InvalidDicomError:
         wrong = "is not a DICOM file (no DICM prefix, PS3.10 7.1)"
     except OSError as error:

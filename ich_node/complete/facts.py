@@ -33,6 +33,13 @@ _COMPUTED = frozenset(
     {"MPR", "CPR", "MIP", "MINIP", "MAX_IP", "MIN_IP", "PROJECTION IMAGE", "REFORMATTED", "CSA MPR"}
     | {"VRT", "SSD", "3D", "VOLREN", "VOLUME", "SCREEN SAVE", "AVERAGE", "CSAPARALLEL", "RANGE"}
 )
+# Every element that is looked at here.
+KEYWORDS = (
+    *("ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesDate", "AcquisitionDate"),
+    *("StudyDescription", "SeriesDescription", "PatientBirthDate", "PatientAge"),
+    *("ContrastBolusAgent", "BodyPartExamined", "SliceThickness", "ProtocolName"),
+    *("ConvolutionKernel", "SeriesInstanceUID", "ImageOrientationPatient", "NumberOfFrames"),
+)
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 _DAYS_A_YEAR = 365.25
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ich_node import logs
+from ich_node import bounds, logs
 from ich_node.assemble.stack import MAX_MISSING
 from ich_node.complete import choose
 from ich_node.complete.facts import SeriesFacts
-from ich_node.errors import SeriesRefused
+from ich_node.errors import Reason, SeriesRefused
 from ich_node.pipeline import outcome, stages
 from ich_node.pipeline.outcome import Context
 from ich_node.pipeline.stages import Predict
@@ -69,6 +69,8 @@ def analyze_folder(
     series, passed_over = series_of(folder)
     evidence = f"folder: all {sum(map(len, series.values()))} DICOM files, {passed_over} others"
     context = Context("", evidence, {"receive": time.monotonic() - began})
+    if not series and (excessive := _excessive(folder)):
+        return _write(outcome.refused(context, excessive), out)
     if not series:
         text = f"no DICOM file in {folder.name} ({passed_over} files looked at)"
         return _write(outcome.failed(context, outcome.ERROR, text), out)
@@ -146,13 +148,23 @@ def series_of(folder: Path) -> tuple[dict[str, list[Path]], int]:
     for path in sorted(folder.rglob("*")):
         if not path.is_file():
             continue
-        found = stages.header(path)
+        found = stages.header(path, ("SeriesInstanceUID",))
         uid = str(found.get("SeriesInstanceUID", "")) if found is not None else ""
         if uid:
             series.setdefault(uid, []).append(path)
         else:
             passed_over += 1
     return series, passed_over
+
+
+def _excessive(folder: Path) -> Refusal | None:
+    """Return why the first file with more than can be read is not."""
+    for path in sorted(filter(Path.is_file, folder.rglob("*"))):
+        try:
+            bounds.check_file(path)
+        except bounds.Excessive as error:
+            return Refusal(Reason.UNREADABLE, f"file {path.name} cannot be read: {error}")
+    return None
 
 
 def _write(told: dict[str, Any], out: Path) -> dict[str, Any]:

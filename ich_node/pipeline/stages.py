@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 import pydicom
 
-from ich_node import logs
+from ich_node import bounds, logs
 from ich_node.assemble.assemble import assemble
 from ich_node.assemble.contrast import check_contrast
 from ich_node.assemble.grid import onto_source
 from ich_node.assemble.stack import MAX_MISSING
-from ich_node.complete.facts import SeriesFacts, facts_of
+from ich_node.complete.facts import KEYWORDS, SeriesFacts, facts_of
 from ich_node.pipeline import outcome
 from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal, Wanted
@@ -51,10 +51,14 @@ def timed(stage: Callable[[], T]) -> tuple[T, float]:
     return given, time.monotonic() - began
 
 
-def header(path: Path) -> pydicom.Dataset | None:
-    """Return the header of a file, without pixels, or None where it cannot be read as DICOM."""
+def header(path: Path, keywords: Sequence[str] = ()) -> pydicom.Dataset | None:
+    """Return the header of a file, without pixels, or None where it cannot be read as DICOM.
+
+    ``keywords`` name the elements that are wanted; none named, all are.
+    """
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
+        bounds.check_file(path)
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords) or None)
     except Exception:  # whatever a parser raises of damaged bytes
         return None
 
@@ -66,7 +70,7 @@ def headers_of(paths: Sequence[Path]) -> list[pydicom.Dataset]:
 
 def facts_of_files(paths: Sequence[Path], rules: Selection) -> SeriesFacts | None:
     """Return what the headers of one series say; None where no file has one."""
-    headers = headers_of(paths)
+    headers = [found for path in paths if (found := header(path, KEYWORDS)) is not None]
     return facts_of(headers, rules) if headers else None
 
 

@@ -24,13 +24,13 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from ich_node import bounds
 from ich_node.receive import inflate
 from ich_node.receive.whole import (
     LONG_VRS,
     UNDEFINED,
     Buffer,
     Cut,
-    TooMany,
     after_items,
     is_cut,
 )
@@ -90,9 +90,11 @@ def read(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> M
         It is none.
     inflate.TooLarge
         It is deflated, and too large for memory.
-    TooMany
-        It has more items than fit into memory.
+    bounds.Excessive
+        It has more elements, or sequences in more others, than can be read.
     """
+    if transfer_syntax_uid != DeflatedExplicitVRLittleEndian:
+        bounds.check(data, transfer_syntax_uid)
     return _read_regular(data, transfer_syntax_uid) or _read_any(data, transfer_syntax_uid, meta)
 
 
@@ -195,16 +197,15 @@ class _Joined:
 
 def _read_any(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> dict[str, str]:
     try:
-        # First: it makes nothing of what it meets, and says what no parser should be given.
         cut = is_cut(data, transfer_syntax_uid)
         if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
             begins = inflate.beginning(data)
-            is_cut(begins, ExplicitVRLittleEndian)
+            bounds.check(begins, ExplicitVRLittleEndian)
             header = _read_inflated(begins)
         else:
             whole: Any = _Joined(meta(), data)
             header = pydicom.dcmread(whole, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-    except (Cut, TooMany, inflate.TooLarge):
+    except (Cut, inflate.TooLarge, bounds.Excessive):
         raise
     except Exception as error:  # whatever a parser raises
         raise Unreadable from error

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from ich_node import faults, logs
+from ich_node import bounds, faults, logs
 from ich_node.receive import header, inflate, spool
 from ich_node.receive.compare import Difference, Encoded, Kind, compare
 from ich_node.receive.room import Room
 from ich_node.receive.together import Together
-from ich_node.receive.whole import MOST_ITEMS, Buffer, Cut, TooMany
+from ich_node.receive.whole import Buffer, Cut
 from ich_node.records import Placing, Received, Sender
 from ich_node.settings import Settings, Source
 from ich_node.store import events, instances, retention
@@ -145,9 +145,8 @@ def _header(incoming: Incoming) -> Mapping[str, str]:
     except inflate.TooLarge as error:
         text = f"it inflates to more than {inflate.MOST >> 20} MB; send it not deflated"
         raise Refused(CANNOT_UNDERSTAND, text) from error
-    except TooMany as error:
-        text = f"its sequences have more than {MOST_ITEMS} items"
-        raise Refused(CANNOT_UNDERSTAND, text) from error
+    except bounds.Excessive as error:
+        raise Refused(CANNOT_UNDERSTAND, str(error)) from error
     except Cut as error:
         raise Refused(CANNOT_UNDERSTAND, "the data set is cut short; send it again") from error
 

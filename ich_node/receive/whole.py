@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
 
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -26,16 +25,9 @@ Buffer = bytes | memoryview
 class _Coding:
     implicit: bool
     order: str  # of struct: "<" or ">"
-    items: Iterator[int] = field(default_factory=count)  # of all sequences, as they are met
 
 
-# Parsers make an object of each item: a million of eight bytes each would fill a gigabyte. A CT of
-# 20,000 frames has fewer.
-MOST_ITEMS = 200_000
-
-
-class TooMany(Exception):
-    """The sequences of undefined length have more items than `MOST_ITEMS`."""
+_IMPLICIT_LITTLE = _Coding(implicit=True, order="<")
 
 
 class Cut(Exception):
@@ -106,8 +98,6 @@ def is_cut(data: Buffer, transfer_syntax_uid: str) -> bool:
     ------
     RecursionError
         Sequences nested beyond all reason.
-    TooMany
-        More items than any parser should be given.
     """
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         return False
@@ -136,8 +126,6 @@ def after_items(data: Buffer, at: int, *, implicit: bool) -> int:
         It does not end.
     RecursionError
         Sequences nested beyond all reason.
-    TooMany
-        More items than any parser should be given.
     """
     return _items(data, at, _Coding(implicit=implicit, order="<"))
 
@@ -155,19 +143,17 @@ def _after_value(data: Buffer, at: int, vr: bytes, length: int, coding: _Coding)
     if length != UNDEFINED:
         return _skip(data, at, length)
     # What is unknown is implicit inside (PS3.5 6.2.2).
-    return _items(data, at, _Coding(True, "<", coding.items) if vr == b"UN" else coding)
+    return _items(data, at, _IMPLICIT_LITTLE if vr == b"UN" else coding)
 
 
 def _items(data: Buffer, at: int, coding: _Coding) -> int:
     """Follow the items or fragments of a value of undefined length, to behind its delimiter."""
     while True:
-        tag, _vr, length, at = _header(data, at, _Coding(True, coding.order, coding.items))
+        tag, _vr, length, at = _header(data, at, _Coding(True, coding.order))
         if tag == _END_OF_SEQUENCE:
             return at
         if tag != _ITEM:
             raise Cut
-        if next(coding.items) >= MOST_ITEMS:
-            raise TooMany
         at = _skip(data, at, length) if length != UNDEFINED else _elements(data, at, coding)
 
 

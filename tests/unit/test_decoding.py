@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -18,6 +19,7 @@ from pydicom.uid import (
 
 from ich_node import decoding
 from ich_node.decoding import Undecodable, frame_digests, stored_values
+from tests.support import bombs
 from tests.support.series import head_series, pixels, write
 
 SYNTAXES = [RLELossless, JPEGLSLossless, JPEG2000Lossless]
@@ -95,7 +97,9 @@ def test_a_decoder_that_may_end_its_process_runs_in_another(
 
 def test_a_decoder_that_fails_elsewhere_leaves_us_alone(tmp_path: Path) -> None:
     """GDCM alone knows lossless JPEG: where the process must live it runs in another."""
-    header, value = of(two_frames(tmp_path, RLELossless))
-    header.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    header, _value = of(two_frames(tmp_path, RLELossless))
+    header.NumberOfFrames, header.file_meta.TransferSyntaxUID = 1, JPEGLosslessSV1
+    stream = bombs.stream(JPEGLosslessSV1, header.Rows, header.Columns, tmp_path)
+    without_a_table = stream.replace(b"\xff\xc4", b"\xff\xfe")
     with pytest.raises(Undecodable, match="ended with status"):
-        list(frame_digests(header, value))
+        list(frame_digests(header, memoryview(encapsulate([without_a_table]))))

@@ -1,17 +1,21 @@
 """`analyze`: every folder ends with a stated outcome, its objects, and nothing else."""
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.datadict import tag_for_keyword
 
+from ich_node import bounds
 from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.errors import CheckFailed, Reason
 from ich_node.pipeline import stages
 from ich_node.pipeline.folder import analyze_folder
 from ich_node.records import ClassScore, CtVolume, ModelIdentity, Prediction
+from tests.support import bombs
 from tests.support.mutations import BROKEN, PLACED, SOUND
 from tests.support.series import head_series, set_each, write
 from tests.support.validators import dciodvfy_errors
@@ -214,3 +218,38 @@ def test_the_same_folder_again_gives_the_same_objects(tmp_path: Path) -> None:
     second = pydicom.dcmread(tmp_path / "out" / "seg.dcm")
     assert first.SOPInstanceUID == second.SOPInstanceUID
     assert first.PixelData == second.PixelData
+
+
+@pytest.mark.parametrize("undefined_length", [False, True])
+@pytest.mark.parametrize("keyword", ["RequestAttributesSequence", "OtherPatientIDsSequence"])
+def test_sequences_deeper_than_can_be_read_are_refused(
+    tmp_path: Path, keyword: str, undefined_length: bool
+) -> None:
+    """Results would be built from such headers: 2000 levels end a parser, or what copies them."""
+    paths = write(head_series(), tmp_path / "in")
+    for path in paths:
+        deepened(path, keyword, 2000, undefined_length)
+    told = analyze(tmp_path)
+    assert told["status"] == "refused"
+    assert told["reason"] == Reason.UNREADABLE
+    assert "file 000.dcm cannot be read: it has sequences in more than 32" in told["reason_text"]
+
+
+def test_sequences_as_deep_as_are_read_end_in_checked_results(tmp_path: Path) -> None:
+    for path in write(head_series(), tmp_path / "in"):
+        deepened(path, "RequestAttributesSequence", bounds.DEEPEST, False)
+        deepened(path, "OtherPatientIDsSequence", bounds.DEEPEST, True)
+    assert analyze(tmp_path)["status"] == "analysed"
+
+
+def deepened(path: Path, keyword: str, levels: int, undefined_length: bool) -> None:
+    """Put a sequence of so many levels into a file, without a writer that calls itself."""
+    dataset = pydicom.dcmread(path)
+    setattr(dataset, keyword, [])
+    dataset.save_as(path)
+    tag = int(tag_for_keyword(keyword) or 0)
+    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + b"SQ\0\0"
+    whole = path.read_bytes()
+    at = whole.index(head)
+    sequence = bombs.levels(head, levels, undefined_length)
+    path.write_bytes(whole[:at] + sequence + whole[at + 12 :])

@@ -75,22 +75,3 @@ def test_an_unusual_data_set_is_not_copied_to_be_read() -> None:
     assert values["SeriesDescription"] == "M\xe4"
     assert values["StudyInstanceUID"] == "1.2"
     assert Watched.largest < 1 << 20
-
-
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
-@pytest.mark.parametrize("series", ["HEAD", "K\xf6pfe"], ids=["regular", "unusual"])
-def test_more_items_than_any_parser_should_be_given_are_refused(
-    intake: Intake, syntax: str, series: str
-) -> None:
-    """Two megabytes of empty items; the next who reads the file would make an object of each."""
-    image = small_object(SeriesDescription=series, SpecificCharacterSet="ISO_IR 100")
-    item, ends = b"\xfe\xff\x00\xe0\0\0\0\0", b"\xfe\xff\xdd\xe0\0\0\0\0"
-    sequence = b"\x11\x00\x10\x10SQ\0\0\xff\xff\xff\xff" + 200_001 * item + ends
-    data = encoded(image)
-    at = data.find(b"\x20\x00\x0d\x00")
-    data = data[:at] + sequence + data[at:]
-    data = deflated(data) if syntax == DeflatedExplicitVRLittleEndian else data
-    answer = take(intake, incoming(image, syntax, data=data))
-    assert answer.status == CANNOT_UNDERSTAND
-    assert answer.comment == "its sequences have more than 200000 items"
-    assert nothing_kept(intake)

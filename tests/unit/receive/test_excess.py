@@ -1,0 +1,57 @@
+"""More elements or levels than can be read are refused at the door, with a status and a reason."""
+
+import zlib
+
+import pytest
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from ich_node.receive.intake import CANNOT_UNDERSTAND, SUCCESS, Intake, take
+from tests.support import bombs
+from tests.support.peers import encoded, incoming, small_object
+from tests.unit.receive.test_intake import nothing_kept
+
+EXPLICIT = b"\x40\x00\x75\x02SQ\0\0"
+
+
+def sent(intake: Intake, tail: bytes, *, deflate: bool) -> tuple[int, str]:
+    image, syntax = small_object(), ExplicitVRLittleEndian
+    data = encoded(image) + tail
+    if deflate:
+        stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        data = stream.compress(data) + stream.flush()
+        syntax = DeflatedExplicitVRLittleEndian
+    answer = take(intake, incoming(image, syntax, data=data))
+    return answer.status, answer.comment
+
+
+@pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflated"])
+@pytest.mark.parametrize("undefined_length", [False, True], ids=["known", "undefined"])
+def test_sequences_in_too_many_others(
+    intake: Intake, undefined_length: bool, deflate: bool
+) -> None:
+    tail = bombs.levels(EXPLICIT, 2000, undefined_length)
+    told = (CANNOT_UNDERSTAND, "it has sequences in more than 32 others")
+    assert sent(intake, tail, deflate=deflate) == told
+    assert nothing_kept(intake)
+    assert sent(intake, bombs.levels(EXPLICIT, 32, undefined_length), deflate=deflate)[0] == SUCCESS
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_sequences_in_too_many_others_in_other_encodings(intake: Intake, syntax: str) -> None:
+    image = small_object(RequestAttributesSequence=bombs.nested(40))
+    answer = take(intake, incoming(image, syntax))
+    assert answer.comment == "it has sequences in more than 32 others"
+    assert nothing_kept(intake)
+
+
+@pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflated"])
+def test_millions_of_empty_elements(intake: Intake, deflate: bool) -> None:
+    tail = b"\x41\x00\x10\x10LO\0\0" * 2_000_000
+    told = (CANNOT_UNDERSTAND, "it has more than 262144 elements")
+    assert sent(intake, tail, deflate=deflate) == told
+    assert nothing_kept(intake)
