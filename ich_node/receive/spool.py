@@ -10,6 +10,8 @@ import os
 import re
 import tempfile
 import threading
+from collections.abc import Callable
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -22,6 +24,7 @@ _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
 if _sync_file_range is not None:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 _WRITE = 2
+_PIECE = 1 << 20  # bytes; a CT image is one
 _UID = re.compile(r"[0-9.]{1,64}")
 # One thread at a time makes folders: else another could see a folder that is not yet synced.
 _making = threading.Lock()
@@ -61,9 +64,7 @@ def write(path: Path, meta: bytes, data: Buffer) -> str:
     try:
         with open(part, "wb", buffering=0, opener=_private) as file:
             _write_all(file, meta)
-            _write_all(file, data)
-            _begin_writing(file.fileno())
-            sha256 = hashlib.sha256(data).hexdigest()  # while the disk writes
+            sha256 = digest(data, partial(_write_begun, file))
             os.fsync(file.fileno())
         faults.point("receive.written", path.stem)
         part.rename(path)
@@ -73,6 +74,31 @@ def write(path: Path, meta: bytes, data: Buffer) -> str:
     _sync(path.parent)
     faults.point("receive.renamed", path.stem)
     return sha256
+
+
+def digest(data: Buffer, first: Callable[[memoryview], None] = lambda _piece: None) -> str:
+    """Return the SHA-256 of data, piece by piece: what lies on the disk never is in memory whole.
+
+    Parameters
+    ----------
+    first
+        Is given each piece before it is read.
+    """
+    found = hashlib.sha256()
+    view = memoryview(data)
+    for at in range(0, len(view), _PIECE):
+        piece = view[at : at + _PIECE]
+        first(piece)
+        found.update(piece)
+        forget(data)
+    return found.hexdigest()
+
+
+def forget(data: Buffer | mmap.mmap) -> None:
+    """Let what `scratch` gave count no more as memory of this process, until it is read again."""
+    whole = data.obj if isinstance(data, memoryview) else data
+    if isinstance(whole, mmap.mmap) and len(whole) > _PIECE:
+        whole.madvise(mmap.MADV_DONTNEED)
 
 
 def scratch(folder: Path, room: Room, size: int) -> mmap.mmap:
@@ -93,6 +119,12 @@ def scratch(folder: Path, room: Room, size: int) -> mmap.mmap:
     with tempfile.TemporaryFile(dir=folder) as file:
         os.posix_fallocate(file.fileno(), 0, size)  # else writing to it could kill the process
         return mmap.mmap(file.fileno(), size)
+
+
+def _write_begun(file: FileIO, data: Buffer) -> None:
+    """Write, and let the disk begin with it while other work is done."""
+    _write_all(file, data)
+    _begin_writing(file.fileno())
 
 
 def _write_all(file: FileIO, data: Buffer) -> None:
