@@ -157,7 +157,7 @@ def _ask(
 @json_option
 @clear_errors
 def purge(dry_run: bool, config: Path | None, as_json: bool) -> None:
-    """Delete what has outlived [retention]: originals, then results; rows stay.
+    """Delete what has outlived [retention]: originals, what is kept apart, results; rows stay.
 
     The daemon does the same every hour. What is unread, unsent or not confirmed is never deleted.
     """

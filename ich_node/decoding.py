@@ -1,19 +1,24 @@
 """Pixels of what others sent, by whatever decoder pydicom finds: one kind of error.
 
-`python -m ich_node.decoding` reads a DICOM file from its input and writes its values (.npy).
+`python -m ich_node.decoding` takes a DICOM file as its input and writes a line for each frame.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import sys
-from io import BytesIO
-from typing import Any
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader, RawIOBase
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom import Dataset
+from pydicom.pixels import as_pixel_options, get_decoder, iter_pixels
 from pydicom.uid import (
     UID,
     JPEG2000TransferSyntaxes,
@@ -21,6 +26,9 @@ from pydicom.uid import (
     JPEGLSTransferSyntaxes,
     RLELossless,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 # pydicom tries every decoder it finds, GDCM's among them, which ends the process where a code
 # stream of JPEG 2000 or JPEG-LS is damaged. These report an error.
@@ -34,20 +42,15 @@ _DECODERS = {
 
 # What a decoder in a process of its own may take.
 _CHILD_S = 60.0
+_PIXELS_OF_UNDEFINED_LENGTH = b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff\xff\xff"  # PS3.5 A.4
 
 
 class Undecodable(Exception):
     """A decoder gave up; the text is the name of its error."""
 
 
-def stored_values(dataset: Dataset, *, at_any_price: bool = True) -> npt.NDArray[Any]:
+def stored_values(dataset: Dataset) -> npt.NDArray[Any]:
     """Return the stored values as pydicom shapes them: (row, column), (frame, row, column) or so.
-
-    Parameters
-    ----------
-    at_any_price
-        Here too by a decoder that may end the process; one that must live says no, and such a
-        decoder runs in a process of its own.
 
     Raises
     ------
@@ -56,8 +59,82 @@ def stored_values(dataset: Dataset, *, at_any_price: bool = True) -> npt.NDArray
     MemoryError
         The values do not fit into memory.
     """
+    with _one_error():
+        if plugin := _DECODERS.get(UID(dataset.file_meta.TransferSyntaxUID)):
+            dataset.pixel_array_options(decoding_plugin=plugin)
+        values: npt.NDArray[Any] = dataset.pixel_array
+        return values
+
+
+def frame_digests(header: Dataset, pixels: memoryview) -> Iterator[str]:
+    """Yield what tells the stored values of each frame; one at a time is in memory.
+
+    For a process that must live: a decoder that may end it runs in another one.
+
+    Parameters
+    ----------
+    header
+        The data set without its pixels, with its file meta information.
+    pixels
+        The value of Pixel Data (7FE0,0010) as it is encoded.
+
+    Raises
+    ------
+    Undecodable, MemoryError
+        As `stored_values`.
+    OSError
+        There is no room for the other process's copy.
+    """
+    syntax = UID(header.file_meta.TransferSyntaxUID)
+    if syntax.is_encapsulated and syntax not in _DECODERS:
+        yield from _digests_of_a_child(header, pixels)
+        return
+    with _one_error():
+        source: memoryview | BinaryIO = pixels
+        if syntax.is_encapsulated:
+            source = cast("BinaryIO", BufferedReader(_View(pixels)))
+        kind = {"pixel_keyword": "PixelData", "pixel_vr": "OW"}
+        frames = get_decoder(syntax).iter_array(
+            source, decoding_plugin=_DECODERS.get(syntax, ""), **as_pixel_options(header, **kind)
+        )
+        for values, _about in frames:
+            yield _digest(values)
+
+
+def _digest(values: npt.NDArray[Any]) -> str:
+    """Equal for equal values, whatever their order of bytes and however many those are."""
+    return f"{values.shape} {hashlib.sha256(values.astype('<i8').data).hexdigest()}"
+
+
+class _View(RawIOBase):
+    """Memory as a file, which is not copied."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view, self._at = view, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._view)}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        target = memoryview(buffer)
+        some = self._view[self._at : self._at + len(target)]
+        target[: len(some)] = some
+        self._at += len(some)
+        return len(some)
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
     try:
-        return _decoded(dataset, at_any_price)
+        yield
     except (MemoryError, Undecodable):
         raise
     except Exception as error:
@@ -68,34 +145,27 @@ def stored_values(dataset: Dataset, *, at_any_price: bool = True) -> npt.NDArray
         raise Undecodable(type(error).__name__) from error
 
 
-def _decoded(dataset: Dataset, at_any_price: bool) -> npt.NDArray[Any]:
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    if syntax in _DECODERS:
-        dataset.pixel_array_options(decoding_plugin=_DECODERS[syntax])
-    elif syntax.is_encapsulated and not at_any_price:
-        return _in_a_child(dataset)
-    values: npt.NDArray[Any] = dataset.pixel_array
-    return values
-
-
-def _in_a_child(dataset: Dataset) -> npt.NDArray[Any]:
-    whole = BytesIO()
-    dataset.save_as(whole, enforce_file_format=True)
-    command = [sys.executable, "-m", "ich_node.decoding"]
-    done = subprocess.run(  # noqa: S603  ourselves
-        command, input=whole.getvalue(), capture_output=True, timeout=_CHILD_S, check=False
-    )
+def _digests_of_a_child(header: Dataset, pixels: memoryview) -> list[str]:
+    about = header.group_dataset(0x0028)
+    about.file_meta = header.file_meta
+    with tempfile.TemporaryFile() as file:
+        pydicom.dcmwrite(file, about, enforce_file_format=True)
+        file.write(_PIXELS_OF_UNDEFINED_LENGTH)
+        file.write(pixels)
+        file.seek(0)
+        command = [sys.executable, "-m", "ich_node.decoding"]
+        done = subprocess.run(  # noqa: S603  ourselves
+            command, stdin=file, capture_output=True, text=True, timeout=_CHILD_S, check=False
+        )
     if done.returncode != 0:
         raise Undecodable(f"a decoder ended with status {done.returncode}")
-    values: npt.NDArray[Any] = np.load(BytesIO(done.stdout), allow_pickle=False)
-    return values
+    return done.stdout.splitlines()
 
 
 def main() -> None:
     """Decode what comes in, in the place of a process that must live."""
-    values = BytesIO()
-    np.save(values, stored_values(pydicom.dcmread(BytesIO(sys.stdin.buffer.read()))))
-    sys.stdout.buffer.write(values.getvalue())
+    for values in iter_pixels(cast("BinaryIO", sys.stdin.buffer)):
+        print(_digest(values))  # noqa: T201
 
 
 if __name__ == "__main__":

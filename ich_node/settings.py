@@ -212,7 +212,7 @@ class Tls(_Section):
 
 
 class Retention(_Section):
-    """Days since the last image came, and since results were built; 0: no limit."""
+    """Days since images (or what is kept apart) came, since results were built; 0: no limit."""
 
     originals_days: Annotated[int, Field(ge=0)] = 30
     results_days: Annotated[int, Field(ge=0)] = 0

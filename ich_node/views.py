@@ -62,19 +62,20 @@ def print_purge(done: Plan, dry_run: bool) -> None:
     """Print what was deleted, or would be, a line for each study; then what must stay, and why."""
     for item in done.deletions:
         _out.print(
-            f"{item.kind:<9}  {item.study_instance_uid}  {item.files} files: {item.why}",
+            f"{item.kind:<14}  {item.study_instance_uid or '-'}  {item.files} files: {item.why}",
             soft_wrap=True,
         )
     for held in done.bound:
         _out.print(
-            f"[yellow]kept     [/]  {held.study_instance_uid}  {held.files} files: {held.bound}",
+            f"[yellow]{'kept':<14}[/]  {held.study_instance_uid or '-'}  {held.files} files of "
+            f"{held.kind}: {held.bound}",
             soft_wrap=True,
         )
     verb = "to be deleted" if dry_run else "deleted"
     _out.print(
-        f"{len(done.deletions)} {verb}, {done.freed / 1e6:.0f} MB of originals; "
+        f"{len(done.deletions)} {verb}, {done.freed / 1e6:.0f} MB; "
         f"{len(done.bound)} overdue and kept; {done.held / 1e9:.2f} GB "
-        f"{'were held' if done.limit else 'of originals were held'}"
+        f"{'were held' if done.limit else 'of originals and of files kept apart were held'}"
         + (f", {done.limit / 1e9:g} GB allowed" if done.limit else "")
     )
 
@@ -186,6 +187,8 @@ def print_story(story: Mapping[str, Any]) -> None:
         )
         for revision in series["revisions"]:
             _print_revision(revision)
+    for owed in story["owed"]:
+        _out.print(_owed(owed), markup=False, soft_wrap=True)
     _out.print()
     for event in story["events"]:
         _out.print(
@@ -193,6 +196,16 @@ def print_story(story: Mapping[str, Any]) -> None:
             soft_wrap=True,
             markup=False,
         )
+
+
+def _owed(owed: Mapping[str, Any]) -> str:
+    tried = f"tried {owed['tries']} times"
+    if owed["next_at"] is not None:
+        tried += f", next at {_time(owed['next_at'])} UTC"
+    who = owed["calling_ae"]
+    if not owed["tries"]:
+        tried = f"not tried yet; that takes a destination with the AE title {who}"
+    return f"owed to {who}: the report of storage commitment {owed['uid']}; {tried}"
 
 
 def _print_revision(revision: Mapping[str, Any]) -> None:

@@ -102,12 +102,16 @@ def forwarder(engine: Engine, settings: Settings) -> Forwarder:
     ConfigError
         A file of `[tls]` cannot be used.
     """
+    return Forwarder(engine, reporter(settings, socket.gethostname()), places(settings))
+
+
+def places(settings: Settings) -> list[Outlet]:
+    """Return the places of `[audit]`; as `forwarder`."""
     host = socket.gethostname()
     put = {"file": _to_file, "syslog": _to_syslog}
-    places = [
+    return [
         Outlet(sink, put[sink.split(":", 1)[0]](settings, host)) for sink in settings.audit.sinks
     ]
-    return Forwarder(engine, reporter(settings, host), places)
 
 
 def _to_file(settings: Settings, _host: str) -> Callable[[Sequence[Message]], None]:

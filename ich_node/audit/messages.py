@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from pydicom import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import ImplicitVRLittleEndian
+
 from ich_node.audit import vocabulary as v
 from ich_node.audit.message import (
     CREATE,
@@ -31,6 +36,8 @@ from ich_node.audit.vocabulary import Code
 from ich_node.settings import Settings
 from ich_node.store.trail import Entry
 
+# How an attempt of a delivery can end.
+_OUTCOMES = ("stored", "postponed", "refused", "asked", "confirmed", "lost", "unprovable")
 _STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 _MOST_DETAILS = 50
 
@@ -142,6 +149,11 @@ def _results_deleted(entry: Entry, by: Reporter) -> Iterable[str]:
     yield _accessed(entry, by, DELETE, {"Cause": entry.text})
 
 
+def _apart_deleted(entry: Entry, by: Reporter) -> Iterable[str]:
+    """Copies of a database hold the trail; of files that no study owns nothing else can be said."""
+    return (_pruned if entry.study_instance_uid is None else _results_deleted)(entry, by)
+
+
 def _originals_deleted(entry: Entry, by: Reporter) -> Iterable[str]:
     happened = Happened(v.STUDY_DELETED, DELETE, entry.at)
     yield build(happened, [by.itself(requestor=True)], by.ae_title, _about(entry, by))
@@ -155,6 +167,14 @@ def _read(entry: Entry, by: Reporter) -> Iterable[str]:
 def _begun(entry: Entry, by: Reporter) -> Iterable[str]:
     happened = Happened(v.BEGIN_TRANSFERRING, EXECUTE, entry.at)
     yield build(happened, _to_us(entry, by), by.ae_title, _about(entry, by))
+
+
+def _sending(entry: Entry, by: Reporter) -> Iterable[str]:
+    """What is about to leave, to be compared with what then did (PS3.15 A.5.3.3)."""
+    happened = Happened(v.BEGIN_TRANSFERRING, EXECUTE, entry.at)
+    classes = Counter(one["sop_class_uid"] for one in entry.data["objects"])
+    about = study(entry.study_instance_uid or "", classes)
+    yield build(happened, _to_them(entry, by), by.ae_title, _about(entry, by, about))
 
 
 def _transferred(entry: Entry, by: Reporter) -> Iterable[str]:
@@ -208,15 +228,38 @@ def _to_them(entry: Entry, by: Reporter) -> list[Participant]:
     ]
 
 
+def _ended(entry: Entry, by: Reporter) -> Iterable[str]:
+    """An attempt of a delivery: what it sent, and what it asked for to have it proven."""
+    yield from _sent(entry, by)
+    # An entry of an older version says only that C-FIND confirmed.
+    unnamed = [""] if entry.data.get("proof") == "C-FIND" else []
+    for series in entry.data.get("queried", unnamed):
+        yield _query(entry, by, "IMAGE", str(series))
+
+
 def _queried(entry: Entry, by: Reporter) -> Iterable[str]:
-    """C-FIND for the number of instances, or for what a destination holds of its results."""
-    if entry.kind != "queried" and entry.data.get("proof") != "C-FIND":
-        return
+    """C-FIND for the number of instances of a series."""
+    yield _query(entry, by, "SERIES", entry.series_instance_uid or "")
+
+
+def _query(entry: Entry, by: Reporter, level: str, series: str) -> str:
     happened = Happened(v.QUERY, EXECUTE, entry.at)
-    keys = f"StudyInstanceUID={entry.study_instance_uid}"
-    keys += f"; SeriesInstanceUID={entry.series_instance_uid}" if entry.series_instance_uid else ""
-    asked = Thing(_STUDY_ROOT_FIND, v.SOP_CLASS_UID, query=keys.encode())
-    yield build(happened, _to_them(entry, by), by.ae_title, [asked])
+    keys = identifier(level, entry.study_instance_uid or "", series)
+    syntax = {"TransferSyntax": str(ImplicitVRLittleEndian)}
+    asked = Thing(_STUDY_ROOT_FIND, v.SOP_CLASS_UID, query=keys, details=syntax)
+    return build(happened, _to_them(entry, by), by.ae_title, [asked])
+
+
+def identifier(level: str, study_instance_uid: str, series_instance_uid: str) -> bytes:
+    """Return the keys of a C-FIND as the data set that asks them, in Implicit VR Little Endian."""
+    keys = Dataset()
+    keys.QueryRetrieveLevel = level
+    keys.StudyInstanceUID = study_instance_uid
+    keys.SeriesInstanceUID = series_instance_uid
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR, buffer.is_little_endian = True, True
+    write_dataset(buffer, keys)
+    return bytes(buffer.getvalue())
 
 
 _KINDS: Mapping[str, Callable[[Entry, Reporter], Iterable[str]]] = {
@@ -230,11 +273,10 @@ _KINDS: Mapping[str, Callable[[Entry, Reporter], Iterable[str]]] = {
     "transferred": _transferred,
     "inferred": _inferred,
     "reported": _reported,
-    "delivery_stored": _sent,
-    "delivery_postponed": _sent,
-    "delivery_refused": _sent,
-    "delivery_confirmed": _queried,
+    "delivery_begun": _sending,
+    **{f"delivery_{event}": _ended for event in _OUTCOMES},
     "queried": _queried,
     "originals_deleted": _originals_deleted,
     "results_deleted": _results_deleted,
+    "apart_deleted": _apart_deleted,
 }

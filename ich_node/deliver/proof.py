@@ -64,6 +64,8 @@ class Look:
         It found none of the series, and another of the study: what it does not list is not there.
     text
         What was said, for the administrator.
+    queried
+        Series Instance UIDs that C-FIND was asked for, answered or not.
     """
 
     fault: str = ""
@@ -72,6 +74,7 @@ class Look:
     found: frozenset[str] | None = None
     lists_study: bool = False
     text: str = ""
+    queried: tuple[str, ...] = ()
 
     @property
     def nothing_offered(self) -> bool:
@@ -139,7 +142,7 @@ def look(
     seen = converse(commitment, query)
     if seen.unanswered:  # some abort at a request from an AE title that they do not know
         listed = converse(query)
-        return replace(seen, found=listed.found, lists_study=listed.lists_study)
+        return _with_found(seen, listed)
     return seen
 
 
@@ -193,10 +196,15 @@ def _ask(
         if asked.asked:
             reported.wait(_REPORT_S)
         if asked.asked or asked.unanswered or not queried or seen.found is not None:
-            return replace(asked, found=seen.found, lists_study=seen.lists_study)
+            return _with_found(asked, seen)
         seen = _find(association, objects)
         return replace(seen, fault=seen.fault or asked.fault)
     return _find(association, objects) if queried and seen.found is None else seen
+
+
+def _with_found(seen: Look, listed: Look) -> Look:
+    """Return a look with what C-FIND brought in another."""
+    return replace(seen, found=listed.found, lists_study=listed.lists_study, queried=listed.queried)
 
 
 def _commit(
@@ -244,10 +252,12 @@ def _find(association: Any, objects: Sequence[Stored]) -> Look:  # noqa: ANN401
     """
     found: set[str] = set()
     lists_study = False
+    asked_for = dict.fromkeys(
+        (item.study_instance_uid, item.series_instance_uid) for item in objects
+    )
+    queried = tuple(series for _study, series in asked_for)
     try:
-        for study, series in dict.fromkeys(
-            (item.study_instance_uid, item.series_instance_uid) for item in objects
-        ):
+        for study, series in asked_for:
             found |= _listed(association, study, series, "")
         for item in objects:
             if item.sop_instance_uid not in found:
@@ -260,8 +270,9 @@ def _find(association: Any, objects: Sequence[Stored]) -> Look:  # noqa: ANN401
         if not found:
             lists_study = _lists_others(association, objects)
     except QueryFailed as error:
-        return Look(fault=str(error))
-    return Look(found=frozenset(found), lists_study=lists_study, text="C-FIND was asked")
+        return Look(fault=str(error), queried=queried)
+    text = "C-FIND was asked"
+    return Look(found=frozenset(found), lists_study=lists_study, text=text, queried=queried)
 
 
 def _lists_others(association: Any, objects: Sequence[Stored]) -> bool:  # noqa: ANN401

@@ -6,7 +6,7 @@ mode is switched on for the process: a file's bytes go out as they lie on disk, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +35,7 @@ _LONGEST_S = 2700.0
 
 
 @dataclass(frozen=True)
-class _Object:
+class Outgoing:
     """One file to send."""
 
     kind: str
@@ -64,6 +64,7 @@ def send(
     instead: Sequence[tuple[str, Path]] = (),
     *,
     tls: Tls | None = None,
+    begin: Callable[[Sequence[Outgoing]], None] = lambda _objects: None,
 ) -> list[Verdict]:
     """Send files to a destination by C-STORE in one association.
 
@@ -82,6 +83,9 @@ def send(
         What goes, after these, where the SOP class of one of them is not accepted.
     tls
         Our certificate and whom to trust, for a destination with TLS.
+    begin
+        Called with the objects when there is an association, before the first of them goes; what
+        it raises ends the association.
 
     Returns
     -------
@@ -102,28 +106,30 @@ def send(
     if isinstance(association, NoAssociation):
         return _none_sent(association, read, spare)
     with deadline.within(association, _LONGEST_S):
-        verdicts = _send_all(association, read, spare)
+        verdicts = _send_all(association, read, spare, begin)
     deadline.release(association)
     return verdicts
 
 
 def _send_all(
     association: Any,  # noqa: ANN401
-    read: Sequence[_Object],
-    spare: Sequence[_Object],
+    read: Sequence[Outgoing],
+    spare: Sequence[Outgoing],
+    begin: Callable[[Sequence[Outgoing]], None],
 ) -> list[Verdict]:
     try:
+        begin(read)
         verdicts = [_send_one(association, item) for item in read]
         if any(verdict.class_refused and verdict.kind in SHOWN_BY_CAPTURES for verdict in verdicts):
             verdicts += [_send_one(association, item) for item in spare]
         return verdicts
-    except BaseException:  # a file of ours: the peer must not wait for the rest of it
+    except BaseException:  # a file or the database of ours: the peer must not wait for the rest
         deadline.abort(association)
         raise
 
 
 def _none_sent(
-    why: NoAssociation, read: Sequence[_Object], spare: Sequence[_Object]
+    why: NoAssociation, read: Sequence[Outgoing], spare: Sequence[Outgoing]
 ) -> list[Verdict]:
     """Return the verdicts where there is no association; one that takes nothing takes no spare."""
     refused = not why.transient
@@ -131,7 +137,7 @@ def _none_sent(
     return [_unsent(item, why.text, why.transient, class_refused=refused) for item in items]
 
 
-def _propose(entity: AE, items: Sequence[_Object]) -> None:
+def _propose(entity: AE, items: Sequence[Outgoing]) -> None:
     for sop_class, syntax in dict.fromkeys((o.sop_class_uid, o.transfer_syntax_uid) for o in items):
         entity.add_requested_context(sop_class, syntax)
         if syntax == ExplicitVRLittleEndian:
@@ -224,9 +230,9 @@ def _wake(event: Any) -> None:  # noqa: ANN401
     event.assoc.dimse.msg_queue.put((None, None))
 
 
-def _read(kind: str, path: Path) -> _Object:
+def _read(kind: str, path: Path) -> Outgoing:
     meta = pydicom.filereader.read_file_meta_info(path)
-    return _Object(
+    return Outgoing(
         kind,
         path,
         str(meta.MediaStorageSOPClassUID),
@@ -255,7 +261,7 @@ def _why_not(association: Any, destination: Destination) -> NoAssociation:  # no
     )
 
 
-def _send_one(association: Any, item: _Object) -> Verdict:  # noqa: ANN401
+def _send_one(association: Any, item: Outgoing) -> Verdict:  # noqa: ANN401
     if not association.is_established:
         return _unsent(item, "the association ended before this object", transient=True)
     accepted = {
@@ -283,14 +289,14 @@ def _send_one(association: Any, item: _Object) -> Verdict:  # noqa: ANN401
     return _judge(item, status)
 
 
-def _payload(item: _Object, accepted: set[str]) -> Path | pydicom.FileDataset:
+def _payload(item: Outgoing, accepted: set[str]) -> Path | pydicom.FileDataset:
     """Return the file, or its data set for pynetdicom to encode as Implicit VR Little Endian."""
     if item.transfer_syntax_uid in accepted:
         return item.path
     return pydicom.dcmread(item.path)
 
 
-def _judge(item: _Object, status: Any) -> Verdict:  # noqa: ANN401
+def _judge(item: Outgoing, status: Any) -> Verdict:  # noqa: ANN401
     if "Status" not in status:
         return _unsent(item, "no answer: timed out or connection lost", transient=True)
     code = int(status.Status)
@@ -307,7 +313,7 @@ def _judge(item: _Object, status: Any) -> Verdict:  # noqa: ANN401
     )
 
 
-def _unsent(item: _Object, text: str, transient: bool, *, class_refused: bool = False) -> Verdict:
+def _unsent(item: Outgoing, text: str, transient: bool, *, class_refused: bool = False) -> Verdict:
     return Verdict(
         item.kind,
         item.sop_instance_uid,

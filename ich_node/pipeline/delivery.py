@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from dbos import DBOS
 from pydicom.errors import InvalidDicomError
 
 from ich_node import faults, logs
-from ich_node.deliver.scu import SHOWN_BY_CAPTURES, send
+from ich_node.deliver.scu import SHOWN_BY_CAPTURES, Outgoing, send
 from ich_node.errors import CheckFailed
 from ich_node.pipeline import proof
 from ich_node.pipeline.at_hand import AtHand
@@ -138,8 +139,21 @@ def _send(
     )
     verdicts: list[Verdict] = []
     if first:
-        verdicts = send(destination, deliverer.calling_ae, first, instead, tls=deliverer.tls)
+        begin = partial(_begin, deliverer.engine, key, destination)
+        verdicts = send(
+            destination, deliverer.calling_ae, first, instead, tls=deliverer.tls, begin=begin
+        )
     return step_down(verdicts, destination.fallback, bool(captures))
+
+
+def _begin(engine: Engine, key: str, destination: Destination, objects: Sequence[Outgoing]) -> None:
+    """Enter in the trail what is about to go to a destination that has answered."""
+    about = [
+        {"kind": one.kind, "sop_class_uid": one.sop_class_uid, "uid": one.sop_instance_uid}
+        for one in objects
+    ]
+    facts = {**_peer(destination), "objects": about}
+    deliveries.begin(engine, key, destination.name, facts)
 
 
 def _object(item: results.KeptResult) -> tuple[str, Path]:

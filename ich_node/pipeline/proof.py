@@ -81,10 +81,11 @@ def attempt(
     faults.point("prove.asked", key)
     told = read_reports(row, proofs.of_delivery(engine, key, destination.name))
     if told is not None:
-        return told
+        return replace(told, queried=seen.queried)
     age_s = time.time() - (row.stored_at or 0.0)
     required = destination.commitment == "require"
     ended = judge(row, seen, requests=len(asked) + 1, age_s=age_s, required=required)
+    ended = replace(ended, queried=seen.queried)
     goes_on = ended.event in (DeliveryEvent.CONFIRMED, DeliveryEvent.ASKED)
     return ended if goes_on else replace(ended, blind=True)
 

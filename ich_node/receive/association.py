@@ -23,6 +23,7 @@ from ich_node.receive.policy import (
     judge,
     no_room,
     too_many,
+    too_short,
     unsupported_version,
 )
 from ich_node.receive.strangers import Stranger, Strangers
@@ -153,6 +154,8 @@ def _judge(acceptor: Acceptor, request: pdu.Request, address: str) -> Source | R
     """Apply the policy; a source that is let in has its place among the peers."""
     if not request.protocol_version & 1:
         return unsupported_version(request.protocol_version)
+    if 0 < request.maximum_pdu < pdu.SHORTEST_MAXIMUM:
+        return too_short(request.maximum_pdu, pdu.SHORTEST_MAXIMUM)
     try:
         verdict = judge(request.called_ae, request.calling_ae, address, acceptor.settings)
         if isinstance(verdict, Source) and _lacks_room(acceptor, request):
@@ -277,6 +280,8 @@ def _serve(acceptor: Acceptor, association: _Association, message: Message) -> b
     engine, syntax = acceptor.intake.engine, association.syntaxes[message.context_id]
     try:
         served = services.serve(engine, message, syntax, association.calling_ae)
+        if served.status == services.RESOURCE_LIMITATION:
+            _log.warning("a list of instances is too long", calling_ae=association.calling_ae)
         if served.owes is None:
             return _respond(association, message, served.status)
         truth = commitments.commitment(engine, served.owes)
@@ -333,7 +338,8 @@ def _store(acceptor: Acceptor, association: _Association, message: Message) -> A
             "object refused",
             status=f"{answer.status:04X}H",
             cause=answer.comment,
-            sop_instance_uid=sop_instance_uid,
+            # A peer may write anything there, a name too.
+            sop_instance_uid=sop_instance_uid if spool.is_uid(sop_instance_uid) else "no UID",
             calling_ae=association.calling_ae,
         )
     return answer

@@ -7,14 +7,14 @@ the same object sent again mends it.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.filereader import read_file_meta_info
-
 from ich_node import logs
 from ich_node.errors import StoreError
+from ich_node.receive import spool
 from ich_node.receive.intake import (
     CANNOT_UNDERSTAND,
     OUT_OF_RESOURCES,
@@ -25,15 +25,13 @@ from ich_node.receive.intake import (
     take,
 )
 from ich_node.settings import Settings, Source
-from ich_node.store import files
-from ich_node.store.engine import may_pass
+from ich_node.store import apart, events, files
+from ich_node.store.engine import may_pass, writing
 
 _log = logs.get(__name__)
 
 # A periodic look goes over the series that got an image within this time, s.
 _RECENT_S = 3600.0
-# Preamble, prefix and the element that tells how long the rest of the file meta information is.
-_GROUP_LENGTH_ENDS = 128 + 4 + 12
 # One older than this, s, is read last.
 _OLD_S, _LAST = 86400.0, 9
 # A file younger than this, s, may be on its way to its row.
@@ -67,10 +65,10 @@ def audit_all(intake: Intake, before: float) -> Found:
     StoreError
         The disk or the database did not let all in; the next look goes on.
     """
-    spool = intake.settings.spool_dir
+    folders = intake.settings.spool_dir.glob("*/*")
     known = set(files.series_since(intake.engine, 0.0))
-    on_disk = {(path.parent.name, path.name) for path in spool.glob("*/*") if path.is_dir()}
-    removed = _remove_parts(spool, before)
+    on_disk = {(path.parent.name, path.name) for path in folders if path.is_dir()}
+    removed = _remove_parts(intake.settings, before)
     return _audit(intake, sorted(known | on_disk), before, removed)
 
 
@@ -120,9 +118,12 @@ def _is_older(path: Path, before: float) -> bool:
         return False
 
 
-def _remove_parts(spool: Path, before: float) -> int:
+def _remove_parts(settings: Settings, before: float) -> int:
     """Remove what a crash left half-written; nobody was told that it is stored."""
-    old = [path for path in spool.glob("*/*/*.part") if _is_older(path, before)]
+    parts = list(settings.spool_dir.glob("*/*/*.part"))
+    for folder in (apart.CORRECTIONS, apart.CONFLICTS):
+        parts += (settings.storage.data_dir / folder).glob("*.part")
+    old = [path for path in parts if _is_older(path, before)]
     for path in old:
         path.unlink(missing_ok=True)
     return len(old)
@@ -137,14 +138,13 @@ def _take_in(intake: Intake, path: Path) -> bool:
         It may be another time.
     """
     try:
-        meta = read_file_meta_info(path)
-        begins = _GROUP_LENGTH_ENDS + int(meta.FileMetaInformationGroupLength)
+        meta, data = spool.read(path)
         calling = str(meta.get("SourceApplicationEntityTitle", ""))
         incoming = Incoming(
             sop_class_uid=str(meta.MediaStorageSOPClassUID),
             sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
             transfer_syntax_uid=str(meta.TransferSyntaxUID),
-            data=path.read_bytes()[begins:],
+            data=data,
             source=_source(intake.settings, calling, path),
             calling_ae=calling,
             lies_at=path,
@@ -158,11 +158,33 @@ def _take_in(intake: Intake, path: Path) -> bool:
         raise _NotNow
     cause = answer.comment if answer.status != SUCCESS else ""
     if cause:
-        aside = intake.settings.storage.data_dir / "unreadable" / path.name
-        aside.parent.mkdir(mode=0o700, exist_ok=True)
-        path.rename(aside)
-        _log.error("a file of the spool is no object; put aside", path=str(aside), cause=cause)
+        _put_aside(intake, path, cause)
     return not cause
+
+
+def _put_aside(intake: Intake, path: Path, cause: str) -> None:
+    """Keep a file apart from now on, in folders of its study and series as in the spool.
+
+    Raises
+    ------
+    _NotNow
+        It may be another time.
+    """
+    root = intake.settings.storage.data_dir
+    aside = root / apart.UNREADABLE / path.relative_to(intake.settings.spool_dir)
+    said = f"a file of the spool is no object ({cause}); kept apart as {aside.relative_to(root)}"
+    study, series = path.parts[-3:-1]
+    try:
+        with writing(intake.engine) as connection:
+            events.insert(connection, "unreadable", said, study=study, series=series)
+            aside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.utime(path)  # its time begins now, however long it lay in the spool
+            path.rename(aside)
+    except Exception as error:
+        if may_pass(error):
+            raise _NotNow from error
+        raise
+    _log.error("a file of the spool is no object; put aside", path=str(aside), cause=cause)
 
 
 def _source(settings: Settings, calling_ae: str, path: Path) -> Source:

@@ -121,4 +121,5 @@ def _even(text: str, padding: bytes) -> bytes:
 
 
 def _element(element: int, value: bytes) -> bytes:
+    value += b"\0" * (len(value) % 2)  # what is echoed may lack its padding
     return _ELEMENT.pack(0, element, len(value)) + value

@@ -47,6 +47,7 @@ from ich_node.receive.pdu import (
     Context,
     Decision,
 )
+from ich_node.receive.spool import is_uid
 
 VERIFICATION = "1.2.840.10008.1.1"
 # Their data sets are read and written here, uncompressed.
@@ -119,8 +120,8 @@ def brings_objects(contexts: Iterable[Context]) -> bool:
 
 
 def _decide(context: Context) -> Decision:
-    offered = context.transfer_syntaxes
-    if not context.abstract_syntax or context.abstract_syntax in _OTHER_SERVICES:
+    offered = tuple(uid for uid in context.transfer_syntaxes if is_uid(uid))
+    if not is_uid(context.abstract_syntax) or context.abstract_syntax in _OTHER_SERVICES:
         return Decision(context.context_id, NO_ABSTRACT_SYNTAX, ImplicitVRLittleEndian)
     if not offered:
         return Decision(context.context_id, NO_TRANSFER_SYNTAX, ImplicitVRLittleEndian)

@@ -10,13 +10,16 @@ import re
 import struct
 from collections.abc import Callable, Mapping
 from io import BytesIO
+from typing import Any
 
 import pydicom
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from ich_node.receive import inflate
 from ich_node.receive.whole import LONG_VRS, UNDEFINED, Buffer, Cut, after_items, is_cut
 
 KEYWORDS = (
@@ -41,6 +44,7 @@ _WANTED = {
     int(tag_for_keyword(keyword) or 0): (keyword, dictionary_VR(keyword).encode())
     for keyword in KEYWORDS
 }
+_PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _BEFORE_ALL = 0x0007FFFF  # groups of command sets and of file meta information
 _EXPLICIT, _IMPLICIT, _LENGTH = struct.Struct("<HH2sH"), struct.Struct("<HHL"), struct.Struct("<L")
 # One value in plain ASCII, which every character set reads alike, padded as the VR wants it.
@@ -71,6 +75,8 @@ def read(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> M
         The data set ends inside an element.
     Unreadable
         It is none.
+    inflate.TooLarge
+        It is deflated, and too large for memory.
     """
     return _read_regular(data, transfer_syntax_uid) or _read_any(data, transfer_syntax_uid, meta)
 
@@ -147,15 +153,56 @@ def _walk_implicit(data: Buffer) -> dict[str, bytes] | None:
     return found if at == end else None
 
 
+class _Joined:
+    """Meta information and data set as one file, which is not copied: it may be on the disk."""
+
+    def __init__(self, *parts: Buffer) -> None:
+        self._parts = parts
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        found, begins = [], 0
+        end = self._at + size if size >= 0 else sum(len(part) for part in self._parts)
+        for part in self._parts:
+            found.append(bytes(part[max(0, self._at - begins) : max(0, end - begins)]))
+            begins += len(part)
+        self._at += sum(len(piece) for piece in found)
+        return b"".join(found)
+
+    def seek(self, to: int, whence: int = 0) -> int:
+        ends = (0, self._at, sum(len(part) for part in self._parts))
+        self._at = ends[whence] + to
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
 def _read_any(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> dict[str, str]:
     try:
-        header = pydicom.dcmread(BytesIO(b"".join((meta(), data))), stop_before_pixels=True)
+        if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+            header = _read_inflated(inflate.beginning(data))
+        else:
+            whole: Any = _Joined(meta(), data)
+            header = pydicom.dcmread(whole, stop_before_pixels=True, specific_tags=list(KEYWORDS))
         cut = is_cut(data, transfer_syntax_uid)
+    except (Cut, inflate.TooLarge):
+        raise
     except Exception as error:  # whatever a parser raises
         raise Unreadable from error
     if cut:
         raise Cut
     return {keyword: _text(header, keyword) for keyword in KEYWORDS}
+
+
+def _read_inflated(data: bytes) -> Dataset:
+    return read_dataset(
+        BytesIO(data),
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, _vr, _length: tag in _PIXELS,
+        specific_tags=[int(tag) for tag in _WANTED],
+    )
 
 
 def _text(header: Dataset, keyword: str) -> str:

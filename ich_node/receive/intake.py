@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
-import pydicom
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ich_node import faults, logs
-from ich_node.receive import header, spool
-from ich_node.receive.compare import Difference, Kind, compare
+from ich_node.receive import header, inflate, spool
+from ich_node.receive.compare import Difference, Encoded, Kind, compare
 from ich_node.receive.room import Room
 from ich_node.receive.together import Together
 from ich_node.receive.whole import Buffer, Cut
 from ich_node.records import Placing, Received, Sender
 from ich_node.settings import Settings, Source
 from ich_node.store import events, instances, retention
-from ich_node.store.engine import Engine
+from ich_node.store.engine import Engine, may_pass
 from ich_node.store.instances import Entry, Standing
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -141,8 +141,19 @@ def _header(incoming: Incoming) -> Mapping[str, str]:
     except header.Unreadable as error:
         text = f"the data set cannot be read ({type(error.__cause__).__name__})"
         raise Refused(CANNOT_UNDERSTAND, text) from error
+    except inflate.TooLarge as error:
+        text = f"it inflates to more than {inflate.MOST >> 20} MB; send it not deflated"
+        raise Refused(CANNOT_UNDERSTAND, text) from error
     except Cut as error:
         raise Refused(CANNOT_UNDERSTAND, "the data set is cut short; send it again") from error
+
+
+def _plain(intake: Intake, incoming: Incoming) -> Incoming:
+    """Return the same, not deflated."""
+    if incoming.transfer_syntax_uid != DeflatedExplicitVRLittleEndian:
+        return incoming
+    data = inflate.onto_disk(incoming.data, intake.settings.storage.data_dir, intake.room)
+    return replace(incoming, data=data, transfer_syntax_uid=ExplicitVRLittleEndian)
 
 
 def _check(incoming: Incoming, values: Mapping[str, str]) -> None:
@@ -248,7 +259,7 @@ def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:
             retention.come_again(intake.engine, known.sop_instance_uid)
             _write(intake, known.path, incoming)
         return success
-    difference = _difference(incoming, known)
+    difference = _difference(intake, incoming, known)
     if difference.kind is Kind.DUPLICATE:
         return success
     _keep_beside(intake, incoming, known, difference, sha256)
@@ -257,11 +268,27 @@ def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:
     return Answer(CONFLICT, _short(f"UID known with other {', '.join(difference.keywords)}"))
 
 
-def _difference(incoming: Incoming, known: Received) -> Difference:
+def _difference(intake: Intake, incoming: Incoming, known: Received) -> Difference:
+    """Compare an object with the one that is kept.
+
+    Raises
+    ------
+    OSError
+        The disk; another time it succeeds.
+    """
     try:
-        return compare(pydicom.dcmread(known.path), pydicom.dcmread(_file(incoming)))
-    except Exception:  # what cannot be compared cannot be called the same
+        _meta_of_kept, data = spool.read(known.path)
+        kept = replace(incoming, data=data, transfer_syntax_uid=known.transfer_syntax_uid)
+        return compare(_encoded(intake, kept), _encoded(intake, incoming))
+    except Exception as error:  # what cannot be compared cannot be called the same
+        if may_pass(error):
+            raise
         return Difference(Kind.CONFLICT, ("PixelData",))
+
+
+def _encoded(intake: Intake, incoming: Incoming) -> Encoded:
+    plain = _plain(intake, incoming)
+    return Encoded(_meta(plain), memoryview(plain.data), plain.transfer_syntax_uid)
 
 
 def _keep_beside(
@@ -269,8 +296,7 @@ def _keep_beside(
 ) -> None:
     root = intake.settings.storage.data_dir / f"{difference.kind}"
     path = root / f"{known.sop_instance_uid}.{sha256[:16]}.dcm"
-    if not path.exists():
-        _write(intake, path, incoming)
+    _put(intake, path, incoming)
     text = (
         f"{known.sop_instance_uid} came again with other {', '.join(difference.keywords)}; "
         f"kept apart as {path.relative_to(intake.settings.storage.data_dir)}"
@@ -283,11 +309,16 @@ def _keep_beside(
         series=known.series_instance_uid,
         data={"keywords": list(difference.keywords)},
     )
+    _put(intake, path, incoming)  # its time may have been over until it came again
     _log.warning(str(difference.kind), text=text)
 
 
-def _file(incoming: Incoming) -> BytesIO:
-    return BytesIO(b"".join((_meta(incoming), incoming.data)))
+def _put(intake: Intake, path: Path, incoming: Incoming) -> None:
+    """Write a file that is kept apart; one that lies there is kept as long as a new one."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        _write(intake, path, incoming)
 
 
 def _meta(incoming: Incoming) -> bytes:

@@ -14,6 +14,7 @@ TYPES = range(A_ASSOCIATE_RQ, A_ABORT + 1)  # there are no others
 HEAD = struct.Struct(">BxL")  # type and length, which every PDU begins with
 PDV_HEAD = struct.Struct(">LBB")  # length, context ID, message control header (PS3.8 9.3.5.1, E.2)
 IS_COMMAND, IS_LAST = 0b01, 0b10
+SHORTEST_MAXIMUM = PDV_HEAD.size + 2  # of a peer that can read any fragment at all
 
 # Source and reason of an A-ABORT (PS3.8 table 9-26); a user gives no reason.
 BY_USER, BY_PROVIDER = 0, 2
@@ -75,7 +76,7 @@ def decode_request(body: bytes) -> Request:
     Raises
     ------
     Malformed
-        An item is cut short.
+        An item is cut short, or two contexts have one ID (PS3.8 9.3.2.2).
     """
     if len(body) < _FIXED.size:
         raise Malformed
@@ -87,6 +88,8 @@ def decode_request(body: bytes) -> Request:
             contexts.append(_context(value))
         elif kind == _USER:
             maximum, roles = _maximum(value), _roles(value)
+    if len({one.context_id for one in contexts}) != len(contexts):
+        raise Malformed
     return Request(version, _text(called), _text(calling), tuple(contexts), maximum, roles)
 
 
@@ -116,7 +119,9 @@ def _roles(user_information: bytes) -> dict[str, bytes]:
         if kind == _ROLE:
             if len(value) < 4 or len(value) != 4 + int.from_bytes(value[:2], "big"):
                 raise Malformed
-            found[_text(value[2:-2])] = value
+            uid = _text(value[2:-2])  # without its padding, which could be of any length
+            name = uid.encode("ascii", "replace")
+            found[uid] = len(name).to_bytes(2, "big") + name + value[-2:]
     return found
 
 
@@ -195,13 +200,13 @@ def message(context_id: int, command_set: bytes, data: bytes, maximum_pdu: int) 
 def _fragments(context_id: int, content: bytes, kind: int, maximum_pdu: int) -> bytes:
     room = maximum_pdu - PDV_HEAD.size if maximum_pdu else len(content)
     piece = max(2, room // 2 * 2)  # a fragment has an even length
-    pdus = b""
+    pdus = []
     for at in range(0, len(content), piece):
         last = IS_LAST if at + piece >= len(content) else 0
         fragment = content[at : at + piece]
         head = PDV_HEAD.pack(len(fragment) + 2, context_id, kind | last)
-        pdus += _pdu(P_DATA_TF, head + fragment)
-    return pdus
+        pdus.append(_pdu(P_DATA_TF, head + fragment))
+    return b"".join(pdus)
 
 
 def _title(text: str) -> bytes:

@@ -78,6 +78,12 @@ def unsupported_version(version: int) -> Rejection:
     return Rejection(PERMANENT, BY_ACSE, VERSION_NOT_SUPPORTED, cause)
 
 
+def too_short(maximum_pdu: int, shortest: int) -> Rejection:
+    """Return the rejection of a peer that reads no PDU that could carry an answer."""
+    cause = f"it reads PDUs of {maximum_pdu} bytes at most, expected 0 (any) or {shortest} and more"
+    return Rejection(PERMANENT, BY_SERVICE_USER, NO_REASON, cause)
+
+
 def cannot_judge(error: Exception) -> Rejection:
     """Return the rejection of a request that could not be judged: nobody slips in by a fault."""
     cause = f"the request could not be judged ({type(error).__name__})"

@@ -8,6 +8,7 @@ performed procedure steps (annex F) are taken for their lists of instances.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -39,6 +40,12 @@ REQUESTS = frozenset(
 SUCCESS, INVALID_VALUE, PROCESSING_FAILURE = 0x0000, 0x0106, 0x0110
 DUPLICATE_INSTANCE, NO_SUCH_INSTANCE, CLASS_CONFLICT = 0x0111, 0x0112, 0x0119
 MISSING_ATTRIBUTE, NO_SUCH_ACTION, DUPLICATE_TRANSACTION = 0x0120, 0x0123, 0x0131
+RESOURCE_LIMITATION = 0x0213
+# A list of some 30,000 instances, bytes. Read, it takes many times as much memory, and one that is
+# nothing but empty items hundreds of times: so few at once are enough.
+_LONGEST_LIST, _MOST_ITEMS = 4 << 20, 50_000
+_ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # in either byte order
+_reading = threading.Lock()
 _STATES = {
     "IN PROGRESS": AnnouncementState.IN_PROGRESS,
     "COMPLETED": AnnouncementState.COMPLETED,
@@ -80,16 +87,21 @@ def serve(engine: Engine, message: Message, transfer_syntax_uid: str, calling_ae
     if service is None:
         return Served(command.UNRECOGNISED_OPERATION)
     try:
-        return service(engine, message.command, _decode(message, transfer_syntax_uid), calling_ae)
+        with _reading:
+            dataset = _decode(message, transfer_syntax_uid)
+            return service(engine, message.command, dataset, calling_ae)
     except _Wrong as wrong:
         return Served(wrong.status)
 
 
 def _decode(message: Message, transfer_syntax_uid: str) -> Dataset:
-    syntax = UID(transfer_syntax_uid)
+    if not message.fits or len(message.data) > _LONGEST_LIST:
+        raise _Wrong(RESOURCE_LIMITATION)
+    syntax, data = UID(transfer_syntax_uid), bytes(message.data)
+    if max(data.count(tag) for tag in _ITEM_TAGS) > _MOST_ITEMS:
+        raise _Wrong(RESOURCE_LIMITATION)
     try:
-        data = BytesIO(bytes(message.data))
-        return read_dataset(data, syntax.is_implicit_VR, syntax.is_little_endian)
+        return read_dataset(BytesIO(data), syntax.is_implicit_VR, syntax.is_little_endian)
     except Exception as error:  # whatever a parser raises
         raise _Wrong(PROCESSING_FAILURE) from error
 

@@ -15,6 +15,9 @@ from functools import partial
 from io import FileIO
 from pathlib import Path
 
+from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_file_meta_info
+
 from ich_node import faults
 from ich_node.receive.room import Room
 from ich_node.receive.whole import Buffer
@@ -25,6 +28,8 @@ if _sync_file_range is not None:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 _WRITE = 2
 _PIECE = 1 << 20  # bytes; a CT image is one
+# Preamble, prefix and the element that tells how long the rest of the file meta information is.
+_GROUP_LENGTH_ENDS = 128 + 4 + 12
 _UID = re.compile(r"[0-9.]{1,64}")
 # One thread at a time makes folders: else another could see a folder that is not yet synced.
 _making = threading.Lock()
@@ -115,7 +120,7 @@ def scratch(folder: Path, room: Room, size: int) -> mmap.mmap:
         There is no room.
     """
     if not room.holds(size):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise no_room()
     with tempfile.TemporaryFile(dir=folder) as file:
         os.posix_fallocate(file.fileno(), 0, size)  # else writing to it could kill the process
         return mmap.mmap(file.fileno(), size)
@@ -125,6 +130,33 @@ def _write_begun(file: FileIO, data: Buffer) -> None:
     """Write, and let the disk begin with it while other work is done."""
     _write_all(file, data)
     _begin_writing(file.fileno())
+
+
+def no_room() -> OSError:
+    """Return the error of a disk that is full."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def read(path: Path) -> tuple[FileMetaDataset, memoryview]:
+    """Return the file meta information of a file of ours, and its data set, which is not copied.
+
+    It is memory that the system reads from the disk when it is looked at. All of it is read once
+    before: where the disk has errors, that says so; such memory would end the process.
+
+    Raises
+    ------
+    OSError
+        The disk.
+    Exception
+        It is no DICOM file; whatever a parser raises.
+    """
+    meta = read_file_meta_info(path)
+    begins = _GROUP_LENGTH_ENDS + int(meta.FileMetaInformationGroupLength)
+    with path.open("rb", buffering=0) as file:
+        while file.read(_PIECE):
+            pass
+        whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return meta, whole[begins:]
 
 
 def _write_all(file: FileIO, data: Buffer) -> None:

@@ -1,8 +1,9 @@
-"""Is an encoded data set whole? Element lengths are followed; no value is read."""
+"""Is an encoded data set whole, and where in it lies what? No value is read or copied."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydicom.uid import (
@@ -33,6 +34,53 @@ class Cut(Exception):
     """The data set ends inside an element."""
 
 
+@dataclass(frozen=True)
+class Span:
+    """Where an element of a data set lies: where it begins, where its value does, and its end.
+
+    ``vr`` is empty where it is not written; ``nested`` where the value is a sequence of items, as
+    encapsulated pixels are too (PS3.5 A.4).
+    """
+
+    tag: int
+    vr: bytes
+    begins: int
+    value: int
+    ends: int
+    nested: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes, those of tag, VR and length included."""
+        return self.ends - self.begins
+
+
+def spans(data: Buffer, transfer_syntax_uid: str) -> Iterator[Span]:
+    """Return where each element of a data set lies; those inside of sequences are part of them.
+
+    Parameters
+    ----------
+    data
+        As for `is_cut`; not deflated.
+
+    Raises
+    ------
+    Cut
+        It ends inside of one.
+    RecursionError
+        Sequences nested beyond all reason.
+    """
+    coding = _coding(data, transfer_syntax_uid)
+    at = 0
+    while bytes(data[at : at + 8]).strip(b"\0"):
+        tag, vr, length, value = _header(data, at, coding)
+        ends = _after_value(data, value, vr, length, coding)
+        first = bytes(data[value : value + 4])
+        nested = vr == b"SQ" or struct.pack(f"{coding.order}HH", 0xFFFE, 0xE000) == first
+        yield Span(tag, vr, at, value, ends, nested)
+        at = ends
+
+
 def is_cut(data: Buffer, transfer_syntax_uid: str) -> bool:
     """Tell whether a data set ends inside an element, a sequence or a fragment (PS3.5 7.1, A.4).
 
@@ -53,16 +101,20 @@ def is_cut(data: Buffer, transfer_syntax_uid: str) -> bool:
     """
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         return False
-    implicit = transfer_syntax_uid == ImplicitVRLittleEndian
-    coding = _Coding(
-        implicit=implicit and not bytes(data[4:6]).isupper(),  # some send explicit VRs all the same
-        order=">" if transfer_syntax_uid == ExplicitVRBigEndian else "<",
-    )
     try:
-        _elements(data, 0, coding)
+        for _ in spans(data, transfer_syntax_uid):
+            pass
     except Cut:
         return True
     return False
+
+
+def _coding(data: Buffer, transfer_syntax_uid: str) -> _Coding:
+    implicit = transfer_syntax_uid == ImplicitVRLittleEndian
+    return _Coding(
+        implicit=implicit and not bytes(data[4:6]).isupper(),  # some send explicit VRs all the same
+        order=">" if transfer_syntax_uid == ExplicitVRBigEndian else "<",
+    )
 
 
 def after_items(data: Buffer, at: int, *, implicit: bool) -> int:
@@ -78,17 +130,19 @@ def after_items(data: Buffer, at: int, *, implicit: bool) -> int:
     return _items(data, at, _Coding(implicit=implicit, order="<"))
 
 
-def _elements(data: Buffer, at: int, coding: _Coding, end: int | None = None) -> int:
-    """Follow elements from `at` to the end of the data, or of an item of undefined length."""
-    while end is not None or bytes(data[at : at + 8]).strip(b"\0"):
+def _elements(data: Buffer, at: int, coding: _Coding) -> int:
+    """Follow the elements of an item of undefined length, to behind its delimiter."""
+    while True:
         tag, vr, length, at = _header(data, at, coding)
-        if tag == end:
+        if tag == _END_OF_ITEM:
             return at
-        if length != UNDEFINED:
-            at = _skip(data, at, length)
-        else:
-            at = _items(data, at, _IMPLICIT_LITTLE if vr == b"UN" else coding)
-    return at
+        at = _after_value(data, at, vr, length, coding)
+
+
+def _after_value(data: Buffer, at: int, vr: bytes, length: int, coding: _Coding) -> int:
+    if length != UNDEFINED:
+        return _skip(data, at, length)
+    return _items(data, at, _IMPLICIT_LITTLE if vr == b"UN" else coding)
 
 
 def _items(data: Buffer, at: int, coding: _Coding) -> int:
@@ -99,10 +153,7 @@ def _items(data: Buffer, at: int, coding: _Coding) -> int:
             return at
         if tag != _ITEM:
             raise Cut
-        if length != UNDEFINED:
-            at = _skip(data, at, length)
-        else:
-            at = _elements(data, at, coding, end=_END_OF_ITEM)
+        at = _skip(data, at, length) if length != UNDEFINED else _elements(data, at, coding)
 
 
 def _header(data: Buffer, at: int, coding: _Coding) -> tuple[int, bytes, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from pydicom import Dataset
 from ich_node.records import Referenced
 from ich_node.states import AnnouncementState
 from ich_node.store import events
-from ich_node.store.engine import Engine, reading, writing
+from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.tables import announced, announcement, instance
 
 # PS3.4 J.3.3.1: event types, and failure reasons (C.14.1.1).
@@ -97,8 +97,27 @@ def commitment(engine: Engine, uid: str) -> Commitment:
     return Commitment(uid, calling_ae, tuple(stored), tuple(missing), tuple(conflicting))
 
 
-def owed(engine: Engine) -> list[tuple[str, str]]:
-    """Return UID and calling AE title of each commitment that waits for a report of its own."""
+@dataclass(frozen=True)
+class Owed:
+    """A commitment whose report waits for an association of ours, tried ``tries`` times.
+
+    ``next_at`` is when it is tried next, epoch s; None: at once.
+    """
+
+    uid: str
+    calling_ae: str
+    tries: int
+    next_at: float | None
+
+
+def owed(engine: Engine) -> list[Owed]:
+    """Return each commitment that waits for a report of its own, whether due or not."""
+    with reading(engine) as connection:
+        return owed_in(connection)
+
+
+def owed_in(connection: Connection, study: str | None = None) -> list[Owed]:
+    """Return the same as `owed`, in a transaction; of a study, those that list an image of it."""
     now = time.time()
     due = sa.or_(
         announcement.c.state == AnnouncementState.OWED,
@@ -107,11 +126,40 @@ def owed(engine: Engine) -> list[tuple[str, str]]:
             announcement.c.received_at < now - _DEAD_S,
         ),
     )
-    query = sa.select(announcement.c.uid, announcement.c.calling_ae).where(
-        due, announcement.c.received_at > now - OWED_S
-    )
-    with reading(engine) as connection:
-        return [(uid, calling_ae) for uid, calling_ae in connection.execute(query)]
+    columns = (announcement.c[name] for name in ("uid", "calling_ae", "tries", "next_at"))
+    query = sa.select(*columns).where(due, announcement.c.received_at > now - OWED_S)
+    if study is not None:
+        listed = (
+            sa.select(announced.c.announcement_uid)
+            .join(instance, instance.c.sop_instance_uid == announced.c.sop_instance_uid)
+            .where(instance.c.study_instance_uid == study)
+        )
+        query = query.where(announcement.c.uid.in_(listed))
+    rows = connection.execute(query.order_by(announcement.c.received_at)).mappings()
+    return [Owed(**row) for row in rows]
+
+
+def postpone(engine: Engine, next_at: Mapping[str, float], text: str) -> None:
+    """Note why reports could not be given, and when each is tried next (epoch s, by UID)."""
+    with writing(engine) as connection:
+        for uid, at in next_at.items():
+            connection.execute(
+                sa.update(announcement)
+                .where(
+                    announcement.c.uid == uid,
+                    announcement.c.state != AnnouncementState.REPORTED,
+                )
+                .values(state=AnnouncementState.OWED, tries=announcement.c.tries + 1, next_at=at)
+            )
+        events.insert(connection, "commitment", text, data={"uids": list(next_at)})
+
+
+def hasten(engine: Engine, uids: Sequence[str]) -> None:
+    """Let reports be tried at once: who waits for them is there again."""
+    with writing(engine) as connection:
+        connection.execute(
+            sa.update(announcement).where(announcement.c.uid.in_(uids)).values(next_at=None)
+        )
 
 
 def after_report(status: int) -> AnnouncementState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +26,8 @@ from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.events import Facts
 from ich_node.store.jobs import Jobs, enqueue_delivery
 from ich_node.store.tables import delivery
+
+BEGUN = "delivery_begun"
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Ended:
     holds nothing any more. ``next_in_s`` are the seconds until the next attempt, None where there
     is none; ``proof`` says what confirms the delivery. ``read`` are the Transaction UIDs of the
     reports that this was decided from; ``blind`` says that there was none, so that one which has
-    come meanwhile is read first. ``peer`` says
-    for the trail where it was sent to.
+    come meanwhile is read first. For the trail ``peer`` says where it was sent to, and ``queried``
+    of which series it was asked by C-FIND.
     """
 
     event: DeliveryEvent
@@ -68,6 +70,7 @@ class Ended:
     read: Collection[str] = ()
     blind: bool = False
     peer: Facts = field(default_factory=dict)
+    queried: Collection[str] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -82,7 +85,8 @@ class Ended:
             }
             for one in self.verdicts
         ]
-        return {**self.peer, "objects": answers, "proof": self.proof}
+        asked = list(self.queried)
+        return {**self.peer, "objects": answers, "proof": self.proof, "queried": asked}
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,13 @@ def find(engine: Engine, key: str, destination: str) -> DeliveryRow | None:
     )
 
 
+def begin(engine: Engine, key: str, destination: str, facts: Facts) -> None:
+    """Note that the ``objects`` of these facts begin to go to a destination."""
+    text = f"{destination}: {len(facts['objects'])} objects begin to go there"
+    with writing(engine) as connection:
+        revisions.note(connection, key, BEGUN, text, {"destination": destination, **facts})
+
+
 def record(
     engine: Engine, jobs: Jobs, key: str, destination: str, attempt: int, ended: Ended
 ) -> DeliveryState | None:
@@ -154,7 +165,7 @@ def record(
         if row["attempt"] != attempt:
             return None
         if ended.blind and proofs.is_reported(connection, key, destination):
-            ended = _READ_FIRST
+            ended = replace(_READ_FIRST, peer=ended.peer, queried=ended.queried)
         values = _values(row, ended)
         state = _change(connection, row, ended.event, ended.text, ended.facts, **values)
         proofs.spend(connection, ended.read)

@@ -18,6 +18,7 @@ __all__ = [
     "Connection",
     "DatabaseError",
     "Engine",
+    "is_current",
     "is_damage",
     "may_pass",
     "migrate",
@@ -120,6 +121,27 @@ def _reader(engine: Engine) -> Engine:
 def writing(engine: Engine) -> AbstractContextManager[Connection]:
     """Open a transaction that writes; it commits when the block ends without an error."""
     return engine.begin()
+
+
+def is_current(engine: Engine) -> bool:
+    """Tell whether the tables are of this version's schema; if not they are of an earlier one.
+
+    Raises
+    ------
+    StoreError
+        They belong to a newer version.
+    """
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    with reading(engine) as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    known = [script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()]
+    if found is not None and found not in known:
+        raise StoreError(
+            f"the database is of a newer version (schema {found}, this one knows up to {known[0]})"
+        )
+    return found == known[0]
 
 
 def migrate(engine: Engine) -> None:

@@ -21,6 +21,7 @@ from ich_node.store.engine import Engine, is_damage, writing
 
 # The write-ahead log goes first: without it the file is found damaged again, or as it was.
 _PARTS = ("-wal", "-shm", "")
+_DAMAGED, _STAMP = ".damaged-", "%Y%m%dT%H%M%SZ"
 ADVICE = (
     "restart `ich-node serve`: it keeps the file aside and makes another from the spool; "
     "or stop it and put back a copy"
@@ -44,7 +45,7 @@ def look_at(url: str) -> Fault | None:
     path = _file_of(url)
     if path is None:
         return None
-    if not path.is_file() or path.stat().st_size == 0:
+    if not is_there(url):
         return Fault(path, True, "it is not there")
     try:
         with closing(sqlite3.connect(path, timeout=1.0)) as connection:
@@ -54,6 +55,12 @@ def look_at(url: str) -> Fault | None:
     except sqlite3.Error as error:
         return Fault(path, False, str(error)) if is_damage(error) else None
     return None if said == "ok" else Fault(path, False, " ".join(str(said).split()))
+
+
+def is_there(url: str) -> bool:
+    """Tell whether the database is a file that is there, or is no file."""
+    path = _file_of(url)
+    return path is None or (path.is_file() and path.stat().st_size > 0)
 
 
 def _file_of(url: str) -> Path | None:
@@ -71,8 +78,8 @@ def put_aside(path: Path, now: float) -> Path:
     OSError
         The folder cannot be written.
     """
-    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    stamp = datetime.fromtimestamp(now, UTC).strftime(_STAMP)
+    aside = path.with_name(f"{path.name}{_DAMAGED}{stamp}")
     for part in _PARTS:
         with suppress(FileNotFoundError):
             path.with_name(path.name + part).rename(aside.with_name(aside.name + part))
@@ -82,6 +89,18 @@ def put_aside(path: Path, now: float) -> Path:
     finally:
         os.close(descriptor)
     return aside
+
+
+def put_by(url: str) -> list[tuple[Path, float]]:
+    """Return the files that `put_aside` named, and when it did, epoch s; the oldest first."""
+    path = _file_of(url)
+    found = []
+    for part in path.parent.glob(f"{path.name}{_DAMAGED}*") if path is not None else ():
+        stamp = part.name.split(_DAMAGED)[1][: len("20260131T083000Z")]
+        with suppress(ValueError):  # somebody else's name
+            at = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+            found.append((part, at.timestamp()))
+    return sorted(found, key=lambda item: item[1])
 
 
 def keep_holds(damaged: Path, engine: Engine) -> list[str] | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from ich_node.errors import StoreError
 from ich_node.states import ARRIVED, DUE, SeriesState
-from ich_node.store import destinations, transfers
+from ich_node.store import commitments, destinations, transfers
 from ich_node.store.engine import Connection, Engine, reading
 from ich_node.store.tables import delivery, event, instance, result, revision, series, study
 
@@ -171,6 +171,8 @@ def _deliveries_by_series(
 def show(engine: Engine, study_instance_uid: str) -> dict[str, Any]:
     """Return the whole story of one study: series, revisions, deliveries, events.
 
+    ``owed`` are the reports of storage commitment that somebody waits for.
+
     Raises
     ------
     StoreError
@@ -192,6 +194,7 @@ def show(engine: Engine, study_instance_uid: str) -> dict[str, Any]:
             "received_at": head["first_received_at"],
             "senders": transfers.senders(connection, study_instance_uid),
             "series": listed,
+            "owed": [asdict(one) for one in commitments.owed_in(connection, study_instance_uid)],
             "events": _events(connection, study_instance_uid),
         }
 

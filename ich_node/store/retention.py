@@ -23,6 +23,7 @@ from ich_node.store.tables import (
     series,
 )
 
+ORIGINALS, RESULTS = "originals", "results"
 # Of these nothing came yet that a destination could hold.
 _UNREAD = (SeriesState.RECEIVING, *UNFINISHED, SeriesState.FAILED)
 _ARRIVED = (DeliveryState.DELIVERED, DeliveryState.CONFIRMED)
@@ -34,16 +35,19 @@ class Holding:
 
     Parameters
     ----------
+    kind
+        ``originals``, ``results``, or the folder of what is kept apart.
     study_instance_uid
         Its name.
     at
-        When the last image came, or the last results were built; seconds since the epoch.
+        When the last of it came, or was built; seconds since the epoch.
     files, size
         How many files there are, and their bytes (results: 0, the rows do not say).
     bound
         Why it must stay, for people; empty where it may go.
     """
 
+    kind: str
     study_instance_uid: str
     at: float
     files: int
@@ -69,7 +73,7 @@ def originals(engine: Engine, destinations: Collection[str]) -> list[Holding]:
         .where(instance.c.deleted_at.is_(None))
         .group_by(instance.c.study_instance_uid)
     )
-    return _holdings(engine, kept, destinations)
+    return _holdings(engine, ORIGINALS, kept, destinations)
 
 
 def results(engine: Engine, destinations: Collection[str]) -> list[Holding]:
@@ -87,19 +91,24 @@ def results(engine: Engine, destinations: Collection[str]) -> list[Holding]:
         .where(result.c.deleted_at.is_(None), series.c.study_instance_uid.not_in(with_images))
         .group_by(series.c.study_instance_uid)
     )
-    return _holdings(engine, kept, destinations)
+    return _holdings(engine, RESULTS, kept, destinations)
 
 
 def _holdings(
-    engine: Engine, kept: sa.Select[tuple[str, float, int, int]], destinations: Collection[str]
+    engine: Engine,
+    kind: str,
+    kept: sa.Select[tuple[str, float, int, int]],
+    destinations: Collection[str],
 ) -> list[Holding]:
     with reading(engine) as connection:
         rows = connection.execute(kept.order_by("at")).all()
-        bound = _bound(connection, destinations)
-    return [Holding(row.uid, row.at, row.files, row.size, bound.get(row.uid, "")) for row in rows]
+        held = bound(connection, destinations)
+    return [
+        Holding(kind, row.uid, row.at, row.files, row.size, held.get(row.uid, "")) for row in rows
+    ]
 
 
-def _bound(
+def bound(
     connection: Connection, destinations: Collection[str], study: str | None = None
 ) -> dict[str, str]:
     """Return why studies must be kept as they are, by their UID; only those that must."""
@@ -137,7 +146,7 @@ def delete_originals(engine: Engine, destinations: Collection[str], study: str, 
         How many there were; 0 where something has come up since that keeps them.
     """
     with writing(engine) as connection:
-        if not _may_go(connection, destinations, study):
+        if not may_go(connection, destinations, study):
             return 0
         paths = _mark(connection, instance, instance.c.study_instance_uid == study)
         for path in paths:
@@ -161,7 +170,7 @@ def delete_results(engine: Engine, destinations: Collection[str], study: str, te
         .where(series.c.study_instance_uid == study)
     )
     with writing(engine) as connection:
-        if not _may_go(connection, destinations, study):
+        if not may_go(connection, destinations, study):
             return 0
         paths = _mark(connection, result, result.c.revision_key.in_(keys))
         for folder in {path.parent for path in paths}:
@@ -170,11 +179,11 @@ def delete_results(engine: Engine, destinations: Collection[str], study: str, te
     return len(paths)
 
 
-def _may_go(connection: Connection, destinations: Collection[str], study: str) -> bool:
+def may_go(connection: Connection, destinations: Collection[str], study: str) -> bool:
     """Tell whether nothing binds a study; until the transaction ends nothing new can come to it."""
     locked = sa.select(series.c.state).where(series.c.study_instance_uid == study)
     connection.execute(locked.with_for_update())
-    return not _bound(connection, destinations, study)
+    return not bound(connection, destinations, study)
 
 
 def _mark(connection: Connection, table: sa.Table, chosen: sa.ColumnElement[bool]) -> list[Path]:

@@ -202,6 +202,9 @@ announcement = sa.Table(
     sa.Column("state", sa.String(16), nullable=False, index=True),
     sa.Column("calling_ae", sa.String(16), nullable=False),
     sa.Column("received_at", sa.Float, nullable=False, index=True),
+    # How often its report was tried in associations of ours, and when it is tried next.
+    sa.Column("tries", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("next_at", sa.Float),
 )
 
 announced = sa.Table(

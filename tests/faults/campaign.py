@@ -278,8 +278,7 @@ def campaign(folder: Path, kills: int, studies: int, slices: int, seed: int) -> 
         over.set()
         flapping.join()
         engine = open_engine(load_settings(config).database_url)
-        with suppress(TimeoutError):
-            wait_for(lambda: _all_ended(engine, studies), _LAST_S, "ended studies")
+        _wait_for_the_rest(engine, studies)
         serving.stop()
         _count(report, engine, made, sent, pacs)
         engine.dispose()
@@ -298,13 +297,26 @@ def _tell(line: str) -> None:
         sys.stderr.write(line)
 
 
-def _all_ended(engine: Engine, studies: int) -> bool:
-    try:
-        listed = overview.studies(engine)
-    except DatabaseError:  # busy
-        return False
-    states = [series["state"] for study in listed for series in study["series"]]
-    return len(states) == studies and set(states) <= {"delivered", "failed", "refused"}
+def _wait_for_the_rest(engine: Engine, studies: int) -> None:
+    """Return when every study has ended, or nothing has changed for a while: then it is stuck."""
+    states: Counter[str] = Counter()
+
+    def moved() -> bool:
+        before = states.copy()
+        with suppress(DatabaseError):  # busy
+            listed = overview.studies(engine)
+            states.clear()
+            states.update(series["state"] for study in listed for series in study["series"])
+        return states != before or _all_ended(states, studies)
+
+    with suppress(TimeoutError):
+        while not _all_ended(states, studies):
+            wait_for(moved, _LAST_S, "another ended study")
+            _tell(f"\r{dict(states)}")
+
+
+def _all_ended(states: Counter[str], studies: int) -> bool:
+    return states.total() == studies and set(states) <= {"delivered", "failed", "refused"}
 
 
 def _count(

@@ -90,5 +90,5 @@ def test_the_trail_tells_what_came_and_went_and_nobody_else_reads_it(
     assert open_to_others(tmp_path / "ich-node-data") == []
     kinds = [entry["kind"] for entry in json.loads(node.command("audit", "--json").stdout)]
     expected = ["started", "transfer_begun", "transferred", "inferred", "reported"]
-    expected += ["delivery_postponed", "delivery_stored", "stopped"]
+    expected += ["delivery_postponed", "delivery_begun", "delivery_stored", "stopped"]
     assert [kind for kind in dict.fromkeys(kinds) if kind in expected] == expected

@@ -25,6 +25,7 @@ from pynetdicom.sop_class import (
 )
 
 from deploy.demo.running import wait_for
+from ich_node.pipeline import commitment as commitment_stage
 from ich_node.pipeline.commitment import report_owed
 from ich_node.records import Expected
 from ich_node.states import AnnouncementState
@@ -233,6 +234,13 @@ def modality(reports: "queue.Queue[Any]", *statuses: int) -> Iterator[int]:
         entity.shutdown()
 
 
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be reported is due again at once."""
+    monkeypatch.setattr(commitment_stage, "pause_s", lambda _tries: 0.0)
+
+
+@pytest.mark.usefixtures("no_pauses")
 def test_a_report_that_was_not_taken_comes_in_an_association_of_ours(node: Listening) -> None:
     """The peer is found among the destinations by its AE title."""
     stored(node)
@@ -254,6 +262,7 @@ def test_a_report_that_was_not_taken_comes_in_an_association_of_ours(node: Liste
     assert commitments.owed(node.engine) == []
 
 
+@pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize(
     ("status", "then"), [(0x0110, "owed"), (0x0213, "owed"), (0x0115, "declined")]
 )

@@ -8,13 +8,16 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
 
-from ich_node.decoding import Undecodable, stored_values
+from ich_node import decoding
+from ich_node.decoding import Undecodable, frame_digests, stored_values
 from tests.support.series import head_series, pixels, write
 
 SYNTAXES = [RLELossless, JPEGLSLossless, JPEG2000Lossless]
@@ -54,10 +57,45 @@ print(sorted(ends))
     assert "'refused'" in done.stdout
 
 
+def of(path: Path) -> tuple[pydicom.Dataset, memoryview]:
+    """Return a data set without its pixels, and these as they are encoded."""
+    dataset = pydicom.dcmread(path)
+    value = memoryview(dataset.PixelData)
+    del dataset.PixelData
+    return dataset, value
+
+
+def two_frames(folder: Path, syntax: str) -> Path:
+    [dataset] = head_series(1, 1)
+    values = np.stack([pixels(dataset), pixels(dataset) // 2])
+    dataset.NumberOfFrames = 2
+    dataset.PixelData = values.tobytes()
+    [path] = write([dataset], folder, syntax)
+    return path
+
+
+@pytest.mark.parametrize("syntax", [*SYNTAXES, ExplicitVRBigEndian], ids=lambda uid: uid.name)
+def test_equal_frames_have_equal_digests_whatever_their_encoding(
+    tmp_path: Path, syntax: str
+) -> None:
+    plain = list(frame_digests(*of(two_frames(tmp_path / "plain", ExplicitVRLittleEndian))))
+    assert len(set(plain)) == 2
+    assert list(frame_digests(*of(two_frames(tmp_path / "other", syntax)))) == plain
+
+
+def test_a_decoder_that_may_end_its_process_runs_in_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = of(two_frames(tmp_path, RLELossless))
+    here = list(frame_digests(*found))
+    monkeypatch.setattr(decoding, "_DECODERS", {})
+    monkeypatch.setattr(decoding, "get_decoder", None)
+    assert list(frame_digests(*found)) == here
+
+
 def test_a_decoder_that_fails_elsewhere_leaves_us_alone(tmp_path: Path) -> None:
     """GDCM alone knows lossless JPEG: where the process must live it runs in another."""
-    [path] = write(head_series(1, 1), tmp_path, RLELossless)
-    dataset = pydicom.dcmread(path)
-    dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    header, value = of(two_frames(tmp_path, RLELossless))
+    header.file_meta.TransferSyntaxUID = JPEGLosslessSV1
     with pytest.raises(Undecodable, match="ended with status"):
-        stored_values(dataset, at_any_price=False)
+        list(frame_digests(header, value))

@@ -3,10 +3,12 @@
 import base64
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.filereader import read_dataset
 
 from ich_node.audit.messages import _KINDS, Reporter, messages
 from ich_node.store.trail import Entry
@@ -52,6 +54,7 @@ SAMPLES: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
         [("110103", "", "C", "0")],
     ),
     ("reported", {"objects": []}, []),
+    ("delivery_begun", {**PEER, "objects": [TAKEN, REFUSED]}, [("110102", "", "E", "0")]),
     ("delivery_stored", {**PEER, "objects": [TAKEN]}, [("110104", "", "R", "0")]),
     (
         "delivery_refused",
@@ -63,11 +66,22 @@ SAMPLES: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
         {**PEER, "objects": [{**REFUSED, "status": None}]},
         [("110104", "", "R", "4")],
     ),
+    *[
+        (kind, {**PEER, "objects": [], "queried": ["1.5", "1.6"]}, [("110112", "", "E", "0")] * 2)
+        for kind in (
+            "delivery_asked",
+            "delivery_confirmed",
+            "delivery_lost",
+            "delivery_unprovable",
+            "delivery_refused",
+        )
+    ],
+    ("delivery_confirmed", {**PEER, "objects": [], "queried": []}, []),
     ("delivery_confirmed", {**PEER, "objects": [], "proof": "C-FIND"}, [("110112", "", "E", "0")]),
-    ("delivery_confirmed", {**PEER, "objects": [], "proof": "storage commitment"}, []),
     ("queried", PEER, [("110112", "", "E", "0")]),
     ("originals_deleted", {}, [("110105", "", "D", "0")]),
     ("results_deleted", {}, [("110103", "", "D", "0")]),
+    ("apart_deleted", {"kind": "conflict"}, [("110103", "", "D", "0")]),
     ("assembled", {"slices": 32}, []),
 ]
 
@@ -166,12 +180,40 @@ def test_what_came_names_source_destination_study_patient_and_numbers() -> None:
     assert about["2"].attrib["ParticipantObjectID"] == "P-1"
 
 
+def test_what_begins_to_leave_is_told_as_what_left_is_so_that_the_two_can_be_compared() -> None:
+    """PS3.15 A.5.3.3: the same source, destination and study, and how many of each SOP class."""
+    [begun] = messages(entry("delivery_begun", {**PEER, "objects": [TAKEN]}), BY)
+    [left] = messages(entry("delivery_stored", {**PEER, "objects": [TAKEN]}), BY)
+    who = [[one.attrib for one in parts(text, "ActiveParticipant")] for text in (begun, left)]
+    assert who[0] == who[1]
+    assert [one["UserID"] for one in who[0]] == ["ICH_NODE", "PACS"]
+    assert [one["UserIsRequestor"] for one in who[0]] == ["true", "false"]
+    for text in (begun, left):
+        counted = things(text)["110180"].find("ParticipantObjectDescription/SOPClass").attrib
+        assert counted == {"UID": SEG, "NumberOfInstances": "1"}
+
+
 def test_what_left_tells_the_status_of_each_object_and_why_one_did_not_arrive() -> None:
     taken, refused = messages(entry("delivery_refused", {**PEER, "objects": [TAKEN, REFUSED]}), BY)
     assert details(things(taken)["110180"]) == {"1.9": "0000H"}
     assert details(things(refused)["110180"]) == {"1.8": "A900H"}
     [event] = parts(refused, "EventIdentification")
     assert event.find("EventOutcomeDescription").text == "said & <done>"
+
+
+@pytest.mark.parametrize(
+    ("kind", "level", "series"),
+    [("queried", "SERIES", "1.2.3"), ("delivery_asked", "IMAGE", "1.5")],
+)
+def test_a_query_is_told_as_the_data_set_that_asks_it(kind: str, level: str, series: str) -> None:
+    """PS3.15 A.5.3.10: with the UID of its transfer syntax."""
+    [text] = messages(entry(kind, {**PEER, "objects": [], "queried": ["1.5"]}), BY)
+    asked = things(text)["110181"]
+    keys = base64.b64decode(asked.find("ParticipantObjectQuery").text)
+    found = read_dataset(BytesIO(keys), is_implicit_VR=True, is_little_endian=True)
+    assert details(asked) == {"TransferSyntax": "1.2.840.10008.1.2"}
+    assert (found.QueryRetrieveLevel, found.StudyInstanceUID) == (level, "1.2")
+    assert found.SeriesInstanceUID == series
 
 
 def test_the_model_is_named_with_its_hash() -> None:

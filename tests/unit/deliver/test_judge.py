@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 
-from ich_node.deliver.scu import _judge, _Object
+from ich_node.deliver.scu import Outgoing, _judge
 
-SEG = _Object(
+SEG = Outgoing(
     "seg", Path("seg.dcm"), "1.2.840.10008.5.1.4.1.1.66.4", "1.2.3", "1.2.840.10008.1.2.1"
 )
 

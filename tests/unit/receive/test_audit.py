@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from ich_node.errors import StoreError
-from ich_node.receive import audit
+from ich_node.receive import spool
 from ich_node.receive.audit import Found, audit_all, audit_recent
 from ich_node.receive.intake import Intake, take
 from ich_node.receive.room import Room
@@ -91,6 +91,18 @@ def test_half_written_parts_go_and_fresh_ones_stay(intake: Intake, stored: list[
     assert (old.exists(), fresh.exists()) == (False, True)
 
 
+def test_half_written_parts_of_what_is_kept_apart_go_too(intake: Intake) -> None:
+    parts = [
+        intake.settings.storage.data_dir / folder / "1.2.3.1.0123456789abcdef.dcm.part"
+        for folder in ("conflict", "header_changed")
+    ]
+    for part in parts:
+        part.parent.mkdir()
+        part.write_bytes(b"half")
+        os.utime(part, (time.time() - 60.0,) * 2)
+    assert audit_all(intake, before=time.time() - 30.0) == Found(removed=2)
+
+
 def test_a_row_without_its_file_is_shown_once_and_mended_by_sending_again(
     intake: Intake, stored: list[Path]
 ) -> None:
@@ -131,11 +143,15 @@ def test_what_is_no_object_is_put_aside_and_does_not_stop_the_rest(
 ) -> None:
     alien = stored[0].with_name("9.9.dcm")
     alien.write_bytes(b"no DICOM at all")
+    os.utime(alien, (0.0, 0.0))
     forget(intake, stored[1])
     assert audit_all(intake, later()) == Found(taken_in=1)
-    aside = intake.settings.storage.data_dir / "unreadable" / "9.9.dcm"
+    aside = intake.settings.storage.data_dir / "unreadable" / "1.2" / "1.2.3" / "9.9.dcm"
     assert aside.read_bytes() == b"no DICOM at all"
+    assert time.time() - aside.stat().st_mtime < 3600  # by which `[retention]` goes
     assert str(aside) in capsys.readouterr().out
+    [told] = rows(intake, event)
+    assert (told["kind"], told["study_instance_uid"]) == ("unreadable", "1.2")
     assert audit_all(intake, later()) == Found()
 
 
@@ -152,7 +168,7 @@ def test_what_cannot_be_entered_now_stays_where_it_lies_and_is_entered_later(
         "below the limit": (Room, "holds", lambda _room, _size: False),
         "no space for the row": (instances, "_insert", raising(ROW_FULL)),
         "database locked": (instances, "standing", raising(LOCKED)),
-        "an error of the disk": (audit, "read_file_meta_info", raising(OSError(5, "I/O error"))),
+        "an error of the disk": (spool, "read_file_meta_info", raising(OSError(5, "I/O error"))),
     }
     if why == "below the limit":  # and the file must be written anew, under another name
         for path in stored:

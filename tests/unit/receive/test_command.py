@@ -51,6 +51,13 @@ def test_a_success_has_no_comment() -> None:
     assert "ErrorComment" not in read
 
 
+def test_what_is_echoed_without_its_padding_gets_it() -> None:
+    """PS3.5 7.1.1: every value has an even length, whatever the request did."""
+    request = {command.COMMAND_FIELD: b"\1\0", command.MESSAGE_ID: b"\7\0"}
+    answer = command.respond(request | {command.AFFECTED_SOP_INSTANCE: b"1.2.3"}, 0)
+    assert command.decode(answer)[command.AFFECTED_SOP_INSTANCE] == b"1.2.3\0"
+
+
 def test_a_uid_that_is_no_ascii_is_none() -> None:
     assert command.uid({command.AFFECTED_SOP_CLASS: b"1.\xff"}, command.AFFECTED_SOP_CLASS) == ""
 

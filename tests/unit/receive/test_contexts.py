@@ -83,6 +83,14 @@ def test_a_context_without_encoding_is_not_accepted() -> None:
     assert result(CTImageStorage)[0] == NO_TRANSFER_SYNTAX
 
 
+@pytest.mark.parametrize("wrong", ["", "\ufffd" * 30_000, "1.2.3; DROP", "1" * 65, "../../etc"])
+def test_what_is_no_uid_is_no_class_and_no_encoding(wrong: str) -> None:
+    """It would stand in the answer, in file names and in the meta information of files."""
+    assert result(CTImageStorage, wrong)[0] == NO_TRANSFER_SYNTAX
+    assert result(CTImageStorage, wrong, JPEG_XL) == (ACCEPTED, JPEG_XL)
+    assert result(wrong, ImplicitVRLittleEndian)[0] == NO_ABSTRACT_SYNTAX
+
+
 def test_answers_come_in_the_order_of_the_ids() -> None:
     contexts = [Context(one, EnhancedSRStorage, (JPEG_XL,)) for one in (5, 1, 3)]
     assert [decision.context_id for decision in decide(contexts)] == [1, 3, 5]

@@ -1,7 +1,9 @@
 """What is answered to one object, and what is then on disk and in the database."""
 
+import os
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from pynetdicom.dsutils import encode
 
 from ich_node.receive.intake import Incoming, Intake, take
 from ich_node.settings import Storage
-from ich_node.store import instances
+from ich_node.store import events, instances
 from ich_node.store.tables import event, instance, series, study
 from tests.support.peers import encoded, incoming, small_object
 from tests.support.series import pixels, set_pixels
@@ -138,6 +140,36 @@ def test_other_pixels_under_a_known_uid_are_refused_and_kept_apart(
     assert pydicom.dcmread(apart[0]).PixelData == image.PixelData
     assert Path(rows(intake, instance)[0]["path"]).read_bytes() == first
     assert [row["kind"] for row in rows(intake, event)] == ["conflict"]
+
+
+def test_what_is_kept_apart_and_comes_again_is_kept_as_long_as_if_it_were_new(
+    intake: Intake, image: Dataset
+) -> None:
+    take(intake, incoming(image))
+    image.PatientID = "CORRECTED"
+    take(intake, incoming(image))
+    [beside] = [path for path in files(intake) if "header_changed" in path.parts]
+    os.utime(beside, (0.0, 0.0))
+    take(intake, incoming(image))
+    assert time.time() - beside.stat().st_mtime < 3600
+
+
+def test_what_is_kept_apart_and_was_deleted_as_it_came_again_is_there_when_it_is_answered(
+    intake: Intake, image: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(intake, incoming(image))
+    image.PatientID = "CORRECTED"
+    take(intake, incoming(image))
+    [beside] = [path for path in files(intake) if "header_changed" in path.parts]
+    add = events.add
+
+    def delete_and_add(*args: Any, **values: Any) -> None:
+        beside.unlink()
+        add(*args, **values)
+
+    monkeypatch.setattr(events, "add", delete_and_add)
+    assert take(intake, incoming(image)).status == SUCCESS
+    assert beside.exists()
 
 
 @pytest.mark.parametrize(

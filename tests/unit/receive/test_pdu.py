@@ -1,6 +1,7 @@
 """PDUs as pynetdicom reads and writes them (PS3.8 9.3), and bytes that are none."""
 
 import contextlib
+import struct
 
 import pytest
 from hypothesis import given
@@ -84,6 +85,26 @@ def test_a_role_whose_uid_is_longer_than_its_item_is_malformed() -> None:
     assert body.count(length + uid) == 1
     with pytest.raises(pdu.Malformed):
         pdu.decode_request(body.replace(length + uid, b"\0\xff" + uid))
+
+
+def test_two_contexts_of_one_id_are_malformed() -> None:
+    """PS3.8 9.3.2.2: else nobody could tell in which encoding an object comes."""
+    context = struct.pack(">BxHBxxx", 0x20, 4, 7)
+    assert len(pdu.decode_request(REQUEST[6:] + context).contexts) > 0
+    with pytest.raises(pdu.Malformed):
+        pdu.decode_request(REQUEST[6:] + 2 * context)
+
+
+def test_a_role_is_answered_without_what_pads_its_uid() -> None:
+    """Sixty thousand zeros would fit into the request, and not into the answer."""
+    uid = COMMITMENT.encode() + bytes(60_000)
+    role = len(uid).to_bytes(2, "big") + uid + b"\0\1"
+    item = struct.pack(">BxH", 0x54, len(role)) + role
+    user = struct.pack(">BxH", 0x50, len(item)) + item
+    request = pdu.decode_request(REQUEST[6:] + user)
+    read = A_ASSOCIATE_AC()
+    read.decode(pdu.accept(request, [], 131072, {COMMITMENT}))
+    assert set(read.user_information.role_selection) == {COMMITMENT}
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60, 67, 90, len(REQUEST) - 7])

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from ich_node.records import Announcement, Expected, Received, Referenced
 from ich_node.states import AnnouncementState
 from ich_node.store import announcements, commitments, instances
+from ich_node.store.commitments import Owed
 from ich_node.store.engine import Engine, writing
 from ich_node.store.tables import announcement
 from tests.unit.store.conftest import FIRST
@@ -115,7 +116,7 @@ def test_an_answer_is_owed_until_it_was_given_or_a_day_has_passed(engine: Engine
     announcements.keep(engine, listing(range(1, 3), COMMITMENT, ASKED))
     assert commitments.owed(engine) == []  # its association is there
     commitments.settle(engine, ["9.1"], AnnouncementState.OWED)
-    assert commitments.owed(engine) == [("9.1", "SENDER")]
+    assert commitments.owed(engine) == [Owed("9.1", "SENDER", 0, None)]
     commitments.settle(engine, ["9.1"], AnnouncementState.REPORTED)
     commitments.settle(engine, ["9.1"], AnnouncementState.OWED)
     assert commitments.owed(engine) == []

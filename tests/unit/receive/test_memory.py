@@ -1,0 +1,128 @@
+"""What a large object costs in memory: a few megabytes, however large it is."""
+
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+import sqlalchemy as sa
+from pydicom import Dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
+
+from ich_node.receive import compare, inflate
+from ich_node.receive.audit import Found, audit_all
+from ich_node.receive.intake import Intake, take
+from ich_node.store.tables import instance
+from tests.support.peers import incoming, small_object
+
+SUCCESS, CANNOT_UNDERSTAND, CONFLICT = 0x0000, 0xC000, 0xC001
+FRAMES, MB = 96, 1 << 20  # of half a megabyte
+BOUND = 12 * MB
+T = TypeVar("T")
+
+
+def large(**values: object) -> Dataset:
+    """An object of 48 MB."""
+    image = small_object(
+        Rows=512,
+        Columns=512,
+        NumberOfFrames=FRAMES,
+        SamplesPerPixel=1,
+        PhotometricInterpretation="MONOCHROME2",
+        BitsAllocated=16,
+        BitsStored=16,
+        HighBit=15,
+        PixelRepresentation=0,
+        **values,
+    )
+    image.PixelData = b"".join(bytes([n, 0]) * (512 * 512) for n in range(FRAMES))
+    image["PixelData"].VR = "OW"
+    return image
+
+
+def costing(do: Callable[[], T]) -> tuple[T, int]:
+    """Return what it gives, and the most memory it had, bytes."""
+    tracemalloc.start()
+    try:
+        done = do()
+        return done, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless])
+def test_an_object_that_comes_again_with_another_header(intake: Intake, syntax: str) -> None:
+    take(intake, incoming(large()))
+    again = incoming(large(PatientID="CORRECTED"), syntax)
+    answer, cost = costing(lambda: take(intake, again))
+    assert answer.status == SUCCESS
+    assert cost < BOUND
+    folder = intake.settings.storage.data_dir
+    assert len(list(folder.glob("header_changed/*"))) == 1
+
+
+def test_an_object_that_comes_again_with_other_pixels(intake: Intake) -> None:
+    take(intake, incoming(large()))
+    image = large()
+    image.PixelData = image.PixelData[:-2] + b"\1\1"
+    again = incoming(image)
+    answer, cost = costing(lambda: take(intake, again))
+    assert answer.status == CONFLICT
+    assert cost < BOUND
+
+
+@pytest.mark.parametrize("keyword", ["EncapsulatedDocument", "FloatPixelData"])
+def test_an_object_whose_large_value_is_no_pixels(intake: Intake, keyword: str) -> None:
+    image = small_object()
+    setattr(image, keyword, b"7" * (48 * MB))
+    take(intake, incoming(image))
+    setattr(image, keyword, b"7" * (48 * MB - 1) + b"8")
+    again = incoming(image)
+    answer, cost = costing(lambda: take(intake, again))
+    assert answer.status == (SUCCESS if keyword == "EncapsulatedDocument" else CONFLICT)
+    assert cost < BOUND
+
+
+def test_what_has_too_many_elements_to_compare_is_not_the_same(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "_MOST", 100)
+    take(intake, incoming(small_object()))
+    assert take(intake, incoming(small_object(), ImplicitVRLittleEndian)).status == CONFLICT
+
+
+def test_a_file_of_the_spool_that_is_taken_in(intake: Intake) -> None:
+    take(intake, incoming(large()))
+    with intake.engine.begin() as connection:
+        connection.execute(sa.delete(instance))
+    found, cost = costing(lambda: audit_all(intake, 2e9))
+    assert found == Found(taken_in=1)
+    assert cost < BOUND
+
+
+def test_a_deflated_object_that_becomes_large(intake: Intake) -> None:
+    sent = incoming(large(), DeflatedExplicitVRLittleEndian)
+    assert len(sent.data) < MB
+    assert take(intake, sent).status == SUCCESS
+    again = incoming(large(), ImplicitVRLittleEndian)
+    answer, cost = costing(lambda: take(intake, again))
+    assert answer.status == SUCCESS
+    assert cost < BOUND
+    assert not list(intake.settings.storage.data_dir.glob("header_changed/*"))
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, inflate._AT_ONCE - 1, inflate._AT_ONCE, 3 * inflate._AT_ONCE]
+)
+def test_inflating_gives_back_what_was_deflated(intake: Intake, size: int) -> None:
+    plain = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    data = packer.compress(plain) + packer.flush()
+    found = inflate.onto_disk(data, intake.settings.storage.data_dir, intake.room)
+    assert bytes(found) == plain
