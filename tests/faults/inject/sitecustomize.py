@@ -35,11 +35,22 @@ def _claim(path: str) -> bool:
     return True
 
 
+def _lose_device() -> None:
+    """From now on nothing that is computed in this process succeeds, as on a GPU that failed."""
+    from ich_node.infer.predictor import Predictor
+
+    def run(*_: object) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure\nCompile with ... to debug.")
+
+    Predictor.run = run
+
+
 ACTS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "kill_group": lambda: os.killpg(0, signal.SIGKILL),
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "crash": os.abort,
+    "lose_device": _lose_device,
     "hang": lambda: time.sleep(3600),
 }
 faults.install(strike)
