@@ -24,6 +24,9 @@ _PATIENT, _REPORT, _SECURITY = "1", "3", "13"
 _APPLICATION_SERVER = "4"
 # What XML 1.0 cannot hold: an AE title comes from whoever calls.
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
+# Of any text, so that a message stays within what every server takes (PS3.15 A.6); of a Patient ID
+# what its VR allows, which is LO.
+_MOST_CHARACTERS, _MOST_OF_A_NUMBER = 1024, 64
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def study(
 
 def patient(number: str) -> Thing:
     """Return a patient by Patient ID (0010,0020); never by name."""
-    return Thing(number, vocabulary.PATIENT_NUMBER, type=_PERSON, role=_PATIENT)
+    return Thing(number[:_MOST_OF_A_NUMBER], vocabulary.PATIENT_NUMBER, type=_PERSON, role=_PATIENT)
 
 
 def log(uri: str) -> Thing:
@@ -156,7 +159,7 @@ def _thing(root: ET.Element, thing: Thing) -> None:
     else:
         ET.SubElement(found, "ParticipantObjectQuery").text = _base64(thing.query)
     for name, value in thing.details.items():
-        pair = {"type": name, "value": _base64(value.encode(errors="replace"))}
+        pair = {"type": name, "value": _base64(value[:_MOST_CHARACTERS].encode(errors="replace"))}
         ET.SubElement(found, "ParticipantObjectDetail", pair)
     if thing.classes:
         described = ET.SubElement(found, "ParticipantObjectDescription")
@@ -179,4 +182,4 @@ def _base64(value: bytes) -> str:
 
 
 def _clean(text: str) -> str:
-    return " ".join(_NOT_XML.sub("?", text).split())
+    return " ".join(_NOT_XML.sub("?", text[:_MOST_CHARACTERS]).split())

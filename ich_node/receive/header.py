@@ -15,6 +15,7 @@ from typing import Any
 import pydicom
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import (
@@ -57,6 +58,11 @@ _WANTED = {
     int(tag_for_keyword(keyword) or 0): (keyword, dictionary_VR(keyword).encode())
     for keyword in KEYWORDS
 }
+# Characters that are kept of a value: what its VR allows (PS3.5 6.2), and of numbers, which many
+# write longer, four times as much. A longer number is none.
+_MOST = {"LO": 64, "CS": 16, "DA": 8, "IS": 48, "DS": 64}
+_MOST_VALUES = 16
+_LONGEST = 1 << 16  # bytes of an element that are looked at
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _BEFORE_ALL = 0x0007FFFF  # groups of command sets and of file meta information
 _EXPLICIT, _IMPLICIT, _LENGTH = struct.Struct("<HH2sH"), struct.Struct("<HHL"), struct.Struct("<L")
@@ -73,7 +79,7 @@ class Unreadable(Exception):
 
 
 def read(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> Mapping[str, str]:
-    """Return the values of `KEYWORDS`; empty where one is missing or damaged.
+    """Return the values of `KEYWORDS`; empty where one is missing or damaged, cut where too long.
 
     Parameters
     ----------
@@ -95,7 +101,18 @@ def read(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> M
     """
     if transfer_syntax_uid != DeflatedExplicitVRLittleEndian:
         bounds.check(data, transfer_syntax_uid)
-    return _read_regular(data, transfer_syntax_uid) or _read_any(data, transfer_syntax_uid, meta)
+    values = _read_regular(data, transfer_syntax_uid)
+    values = values or _read_any(data, transfer_syntax_uid, meta)
+    return {keyword: _cut(keyword, text) for keyword, text in values.items()}
+
+
+def _cut(keyword: str, text: str) -> str:
+    """Return so much of a value as a database should hold of it; a UID is held against its rule."""
+    vr = dictionary_VR(keyword)
+    most = _MOST.get(vr, _LONGEST) * (_MOST_VALUES if keyword in _OF_SEVERAL else 1)
+    if len(text) <= most:
+        return text
+    return "" if vr in ("IS", "DS") else text[:most]
 
 
 def _read_regular(data: Buffer, transfer_syntax_uid: str) -> dict[str, str] | None:
@@ -145,7 +162,7 @@ def _walk_explicit(data: Buffer) -> dict[str, bytes] | None:
             keyword, expected = _WANTED[tag]
             if vr != expected:
                 return None
-            found[keyword] = bytes(data[at : at + length])
+            found[keyword] = bytes(data[at : at + min(length, _LONGEST)])
         at += length
     return found if at == end else None
 
@@ -165,7 +182,7 @@ def _walk_implicit(data: Buffer) -> dict[str, bytes] | None:
             at = after_items(data, at, implicit=True)
             continue
         if tag in _WANTED:
-            found[_WANTED[tag][0]] = bytes(data[at : at + length])
+            found[_WANTED[tag][0]] = bytes(data[at : at + min(length, _LONGEST)])
         at += length
     return found if at == end else None
 
@@ -227,6 +244,9 @@ def _read_inflated(data: bytes) -> Dataset:
 def _text(header: Dataset, keyword: str) -> str:
     """Return a value as text that every database takes; empty where it is missing or damaged."""
     try:
+        raw = header.get_item(keyword)
+        if isinstance(raw, RawDataElement) and raw.value and len(raw.value) > _LONGEST:
+            header[raw.tag] = raw._replace(value=raw.value[:_LONGEST], length=_LONGEST)
         value = header.get(keyword)
     except Exception:  # whatever a damaged element raises when it is decoded
         return ""

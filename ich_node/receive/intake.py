@@ -31,6 +31,7 @@ _log = logs.get(__name__)
 PREAMBLE = b"\0" * 128 + b"DICM"
 PRODUCT = "ich-node"
 _LOCKS = 1024
+_MOST_NAMED = 20  # of the elements that differ
 # PS3.4 B.2.3 and table GG.4-1.
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 WRONG_CLASS, CANNOT_UNDERSTAND, CONFLICT = 0xA900, 0xC000, 0xC001
@@ -299,8 +300,11 @@ def _keep_beside(
     root = intake.settings.storage.data_dir / f"{difference.kind}"
     path = root / f"{known.sop_instance_uid}.{sha256[:16]}.dcm"
     _put(intake, path, incoming)
+    keywords = difference.keywords[:_MOST_NAMED]
+    rest = len(difference.keywords) - len(keywords)
+    more = f" and {rest} elements more" if rest else ""
     text = (
-        f"{known.sop_instance_uid} came again with other {', '.join(difference.keywords)}; "
+        f"{known.sop_instance_uid} came again with other {', '.join(keywords)}{more}; "
         f"kept apart as {path.relative_to(intake.settings.storage.data_dir)}"
     )
     events.add(
@@ -309,7 +313,7 @@ def _keep_beside(
         text,
         study=known.study_instance_uid,
         series=known.series_instance_uid,
-        data={"keywords": list(difference.keywords)},
+        data={"keywords": list(keywords)},
     )
     _put(intake, path, incoming)  # its time may have been over until it came again
     _log.warning(str(difference.kind), text=text)

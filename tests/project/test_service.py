@@ -28,3 +28,9 @@ def test_a_configuration_that_cannot_be_used_is_not_started_again() -> None:
     text = UNIT.read_text()
     assert "RestartPreventExitStatus=2" in text
     assert "UMask=0077" in text
+
+
+def test_memory_has_a_limit_that_ends_one_process_and_not_the_service() -> None:
+    text = UNIT.read_text()
+    assert re.search(r"^MemoryMax=\d+(%|G)$", text, re.MULTILINE)
+    assert "OOMPolicy=continue" in text

@@ -10,6 +10,16 @@ from typing import Any
 import pytest
 from pydicom.filereader import read_dataset
 
+from ich_node.audit import vocabulary as v
+from ich_node.audit.message import (
+    EXECUTE,
+    MINOR_FAILURE,
+    Happened,
+    Participant,
+    build,
+    node,
+    patient,
+)
 from ich_node.audit.messages import _KINDS, Reporter, messages
 from ich_node.store.trail import Entry
 
@@ -242,3 +252,13 @@ def test_a_message_of_many_objects_is_no_longer_than_every_server_takes() -> Non
         assert len(text.encode()) < 32_000
         told = details(things(text)["110180"])
         assert told["More"] == "550 objects more are in the trail"
+
+
+def test_no_value_makes_a_message_longer_than_a_server_takes() -> None:
+    """A trail may hold what came before values were cut."""
+    long = "X" * (1 << 20)
+    at = node(long, long)
+    happened = Happened(v.SECURITY_ALERT, EXECUTE, 0.0, outcome=MINOR_FAILURE, text=long)
+    [told] = [build(happened, [Participant(long, address=long)], long, [at, patient(long)])]
+    assert len(told) < 10_000
+    assert f'"{"X" * 64}"' in told
