@@ -333,7 +333,7 @@ def _store(acceptor: Acceptor, association: _Association, message: Message) -> A
             "object refused",
             status=f"{answer.status:04X}H",
             cause=answer.comment,
-            sop_instance_uid=sop_instance_uid,
+            sop_instance_uid=sop_instance_uid if spool.is_uid(sop_instance_uid) else "none",
             calling_ae=association.calling_ae,
         )
     return answer
