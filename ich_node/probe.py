@@ -15,7 +15,7 @@ from pydicom.uid import UID
 from ich_node import node
 from ich_node.audit import forward
 from ich_node.deliver.scu import echo
-from ich_node.errors import IchNodeError, StoreError
+from ich_node.errors import IchNodeError, StoreError, without_secrets
 from ich_node.pipeline import rebuild
 from ich_node.records import CheckItem
 from ich_node.settings import Destination, Settings
@@ -119,7 +119,7 @@ def _database(settings: Settings) -> str:
     if said := rebuild.told(settings):
         raise StoreError(said)
     engine = node.prepare(settings)
-    return f"{engine.url.render_as_string(hide_password=True)} is up to date"
+    return f"{without_secrets(engine.url.render_as_string())} is up to date"
 
 
 def _model(settings: Settings) -> str:
