@@ -135,6 +135,7 @@ def test_what_is_no_object_is_put_aside_and_does_not_stop_the_rest(
     assert audit_all(intake, later()) == Found(taken_in=1)
     aside = intake.settings.storage.data_dir / "unreadable" / "9.9.dcm"
     assert aside.read_bytes() == b"no DICOM at all"
+    assert aside.parent.stat().st_mode & 0o777 == 0o700
     assert str(aside) in capsys.readouterr().out
     assert audit_all(intake, later()) == Found()
 
