@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.running import configuration, free_port
+from deploy.demo.running import configuration, free_port, wait_for
 from ich_node import node
 from ich_node.errors import Damaged, StoreError
 from ich_node.infer.predictor import load_predictor
@@ -22,6 +22,8 @@ from ich_node.store import destinations, instances, mending
 from ich_node.store.engine import DatabaseError, Engine, may_pass, open_engine, reading, writing
 from tests.faults import campaign, life
 from tests.faults.campaign import FlappingPacs, Sent
+from tests.soak.pdus import answers
+from tests.support.modes import open_to_others
 from tests.support.peers import SENDER, incoming, small_object
 from tests.support.series import head_series, write
 
@@ -224,6 +226,22 @@ def test_a_process_that_finds_the_database_damaged_ends_with_a_status_of_its_own
     done = subprocess.run([sys.executable, "-c", code, settings.database_url], capture_output=True)
     assert done.returncode == 3
     assert b"restart `ich-node serve`" in done.stdout + done.stderr
+
+
+def test_a_damaged_database_kept_aside_is_its_owners_alone(tmp_path: Path) -> None:
+    """As the commands make it, whatever the account lets others do by default."""
+    port = free_port()
+    config = configuration(tmp_path, port, [])
+    data = load_settings(config).storage.data_dir
+    for damaged in (False, True):
+        if damaged:
+            cut_header(data / "ich-node.sqlite")
+        command = [sys.executable, "-m", "ich_node", "receive", "--config", str(config)]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, umask=0) as receiver:
+            wait_for(lambda: answers(port), 60, "answer of the receiver")
+            receiver.terminate()
+    assert len(list(data.glob("*.damaged-*Z"))) == 1
+    assert open_to_others(data) == []
 
 
 def test_commands_say_what_to_do(settings: Settings, database: Path, tmp_path: Path) -> None:
