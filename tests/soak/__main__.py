@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +25,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         wire = soak_pdus(given.pdus, given.seed, Path(folder) / "wire")
         print(f"PDUs:  {vars(wire)}", flush=True)
-        read = soak_files(given.files, given.seed, Path(folder))
+        read = soak_files(given.files, given.seed, Path(folder), os.cpu_count() or 1)
         print(f"files: {vars(read)}")
     well = not (wire.faults or read.unclear) and max(wire.rss_mb, read.rss_mb) < _RSS_MB
     sys.exit(0 if well else 1)

@@ -6,6 +6,8 @@ some of them the results are built and checked. Anything else is counted as uncl
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import random
 import resource
 import shutil
@@ -16,6 +18,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -31,6 +34,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from ich_node import logs
 from ich_node.errors import SeriesRefused
 from ich_node.pipeline import stages
 from ich_node.pipeline.outcome import Context
@@ -73,8 +77,10 @@ _VALUES = (
     [],
 )
 _PART = 132  # preamble and prefix
-_REPORTED = 0.05  # of the series, those whose results are built
-_FRESH = 2000  # series, after which the intake's folder is emptied
+_REPORTED = 0.02  # of the series, those whose results are built
+_PIECE = 1000  # files of a seed; after them the intake's folder is emptied
+# GDCM decodes in a process of its own, which costs more than all else: fewer of its series.
+_RARELY = 0.1
 
 
 @dataclass
@@ -94,23 +100,46 @@ class Report:
     files_per_s: float = 0.0
 
 
-def soak_files(count: int, seed: int, folder: Path) -> Report:
-    """Damage so many files, a few of each series, and read them."""
-    rng, report, began = random.Random(seed), Report(seed), time.monotonic()
+def soak_files(count: int, seed: int, folder: Path, processes: int = 1) -> Report:
+    """Damage at least so many files, a few of each series, and read them, in other processes."""
+    report, began, told = Report(seed), time.monotonic(), Told()
     bases = _bases(folder / "good")
-    told = Told()
-    while report.files < count:
-        with tempfile.TemporaryDirectory(dir=folder) as fresh, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's, of odd values: one for each fault
-            intake = _intake(Path(fresh))
-            for _ in range(_FRESH):
-                if report.files >= count:
-                    break
-                _one(rng, report, intake, rng.choice(bases), Path(fresh) / "series")
-                told.say(f"{report.files} files, {sum(report.unclear.values())} unclear")
-            intake.engine.dispose()
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawned, initializer=_quieten) as pool:
+        pieces = [
+            pool.submit(_soak_piece, bases, min(_PIECE, count - first), f"{seed}.{first}", folder)
+            for first in range(0, count, _PIECE)
+        ]
+        for piece in pieces:
+            _add(report, piece.result())
+            told.say(f"{report.files} files, {report.unclear.total()} unclear")
     report.seconds = round(time.monotonic() - began, 1)
     report.files_per_s = round(report.files / report.seconds, 1)
+    return report
+
+
+def _quieten() -> None:
+    logs.configure("soak", logging.CRITICAL)  # what the node says of each file
+    warnings.simplefilter("ignore")  # pydicom's, of odd values: one for each fault
+
+
+def _add(report: Report, piece: Report) -> None:
+    report.files += piece.files
+    for name in ("syntaxes", "statuses", "reasons", "reports", "unclear"):
+        getattr(report, name).update(getattr(piece, name))
+    report.slowest_s = max(report.slowest_s, piece.slowest_s)
+    report.rss_mb = max(report.rss_mb, piece.rss_mb)
+
+
+def _soak_piece(bases: Sequence[list[bytes]], count: int, seed: str, folder: Path) -> Report:
+    rng, report = random.Random(seed), Report(0)
+    often = [1.0] * len(_SYNTAXES) + [_RARELY] * (len(bases) - len(_SYNTAXES))
+    with tempfile.TemporaryDirectory(dir=folder) as fresh:
+        intake = _intake(Path(fresh))
+        while report.files < count:
+            (base,) = rng.choices(bases, often)
+            _one(rng, report, intake, base, Path(fresh) / "series")
+        intake.engine.dispose()
     report.rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return report
 
