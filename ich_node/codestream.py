@@ -61,7 +61,7 @@ def frame_size(header: Dataset) -> int:
     Unsound
         The header lacks a number, or has one that no image can have.
     """
-    rows, columns, samples = _expected(header)
+    rows, columns, samples = size_of(header)
     return rows * columns * samples * _value_size(header)
 
 
@@ -82,7 +82,7 @@ def check(header: Dataset, pixels: bytes | ReadableBuffer) -> None:
         A code stream is of another size than the header, or of none.
     """
     syntax = UID(header.file_meta.TransferSyntaxUID)
-    expected = _expected(header)
+    expected = size_of(header)
     for frame in _encapsulated(header, pixels) if syntax.is_encapsulated else ():
         if syntax == RLELossless:
             _check_segments(frame, expected[2] * _value_size(header))
@@ -92,7 +92,14 @@ def check(header: Dataset, pixels: bytes | ReadableBuffer) -> None:
             raise Unsound(f"its code stream has {_shown(found)}, its header {_shown(expected)}")
 
 
-def _expected(header: Dataset) -> tuple[int, int, int]:
+def size_of(header: Dataset) -> tuple[int, int, int]:
+    """Return Rows, Columns and Samples per Pixel.
+
+    Raises
+    ------
+    Unsound
+        As `frame_size`.
+    """
     return (
         _whole(header, "Rows"),
         _whole(header, "Columns"),
