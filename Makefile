@@ -56,11 +56,12 @@ bench-load: $(READY)
 bench-idle: $(READY)
 	$(BIN)/python -m deploy.bench_idle
 
-## 500 kills at random while 300 studies go through; 50 times a full disk; 50 power cuts: the counts
-## of what was lost or came twice.
+## 500 kills at random while 300 studies go through; 50 times a full disk, 50 times a read-only
+## one; 50 power cuts: the counts of what was lost or came twice.
 faults: $(READY)
 	$(BIN)/python -m tests.faults.campaign
 	$(BIN)/python -m tests.faults.full
+	$(BIN)/python -m tests.faults.full --read-only
 	$(BIN)/python -m tests.faults.power
 
 ## Every object of varied studies before dciodvfy, dcentvfy and PixelMed: counts, and what was said.

@@ -21,6 +21,7 @@ _RELEASE = b"\x05\0\0\0\0\x04" + bytes(4)
 _CONTEXTS = ((CTImageStorage, (ExplicitVRLittleEndian,)),)
 _STATUS = b"\x00\x00\x00\x09\x02\x00\x00\x00"  # (0000,0900), two bytes
 _PIECE = 1 << 16
+_HEAD = 1 << 16  # of a request; no UID comes after it
 _ANSWER_S = 120.0
 _STUDY, _SERIES, _INSTANCE = "1.2.3.1", "1.2.3.2", "1.2.3.3"
 _ANY = 99_999_999
@@ -71,7 +72,7 @@ def ask(port: int, calling: str = "SENDER") -> tuple[socket.socket, bytes]:
     return connection, read_pdu(connection)
 
 
-def store(connection: socket.socket, request: bytes) -> tuple[int, float]:
+def store(connection: socket.socket, *parts: bytes | memoryview) -> tuple[int, float]:
     """Send a C-STORE request; return the status of its response and the seconds until it came.
 
     Raises
@@ -80,7 +81,8 @@ def store(connection: socket.socket, request: bytes) -> tuple[int, float]:
         The node ended the association.
     """
     began = time.perf_counter()
-    connection.sendall(request)
+    for part in parts:
+        connection.sendall(part)
     answer = read_pdu(connection)
     waited = time.perf_counter() - began
     at = answer.find(_STATUS)
@@ -103,6 +105,7 @@ def send(port: int, calling: str, parts: Sequence[bytes], series: int) -> Counte
 def storm(port: int, associations: int, images: int, request: bytes) -> Storm:
     """Open associations, then send images over all at once; each brings a series of its own."""
     found = Storm()
+    head, rest = request[:_HEAD], memoryview(request)[_HEAD:]  # which all may share
     with ExitStack() as opened:
         connections = []
         for _ in range(associations):
@@ -116,7 +119,7 @@ def storm(port: int, associations: int, images: int, request: bytes) -> Storm:
         def bring(number: int) -> list[tuple[int, float]]:
             first = number * images
             return [
-                store(connections[number], renumbered(request, number, first + image))
+                store(connections[number], renumbered(head, number, first + image), rest)
                 for image in range(images)
             ]
 

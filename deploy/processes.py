@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -47,6 +50,24 @@ def figures(pid: int) -> Figures:
     """Look at a process."""
     handles = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
     return Figures(resident_mb(pid), handles, _status(pid, "Threads"))
+
+
+def second_half(done: Sequence[int]) -> int:
+    """Return where the second half of the work begins: before that a process grows warm.
+
+    Parameters
+    ----------
+    done
+        How much was done at each look.
+    """
+    return next(at for at, number in enumerate(done) if number >= done[-1] / 2)
+
+
+def growth(done: Sequence[int], figures: Sequence[float]) -> float:
+    """Return how much a figure grows with each 100 that are done, by a straight line."""
+    if len(set(done)) < 2:
+        return 0.0
+    return 100 * float(np.polyfit(done, figures, 1)[0])
 
 
 def _status(pid: int, key: str) -> int:

@@ -26,6 +26,7 @@ _MOST = {
     "BitsAllocated": 64,
     "NumberOfFrames": 0x7FFFFFFF,
 }
+_MOST_SHOWN = 0xFFFF  # a longer number may be a patient's
 # ISO/IEC 15444-1: SOC and SIZ; the box that holds a code stream in a JP2 file (annex I).
 _SOC_SIZ, _JP2, _CODE_STREAM = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n", b"jp2c"
 _SIZ = struct.Struct(">8LH")
@@ -122,7 +123,8 @@ def _whole(header: Dataset, keyword: str) -> int:
         raise Unsound(f"{keyword} is absent or no number") from error
     most = _MOST[keyword]
     if not 0 < number <= most:
-        raise Unsound(f"{keyword} is {number}, expected 1 to {most}")
+        shown = number if abs(number) <= _MOST_SHOWN else "beyond that"
+        raise Unsound(f"{keyword} is {shown}, expected 1 to {most}")
     return number
 
 

@@ -14,12 +14,23 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 # Exit status of a process whose configuration or data cannot be used: starting it again is no use.
 CANNOT_START = 2
 # Of one that found the database damaged.
 DAMAGED = 3
+
+_USERINFO = re.compile(r"://.*@", re.DOTALL)  # greedy: a password may hold what else ends a URL
+# Keys that hold a secret in other programs, in a URL or elsewhere.
+SECRET = re.compile(r"passw|passphrase|pwd|secret|token|credential", re.IGNORECASE)
+_PARAMETER = re.compile(rf"(\w*(?:{SECRET.pattern})\w*=)[^&\s'\"]*", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without the userinfo of URLs (RFC 3986 3.2.1) and without their passwords."""
+    return _PARAMETER.sub(r"\1***", _USERINFO.sub("://***@", text))
 
 
 class Reason(StrEnum):

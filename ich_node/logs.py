@@ -14,7 +14,10 @@ import structlog
 from ich_node.errors import IchNodeError
 
 # dbos advertises at INFO.
-_QUIET = ("pydicom", "dbos", "highdicom", "alembic", "sqlalchemy", "PIL")
+_QUIET = ("dbos", "alembic", "sqlalchemy", "PIL")
+# Their lines quote the values of elements, and so may name the patient; what follows from a peer
+# that is away is told by our own line.
+_SILENT = ("pydicom", "highdicom", "pynetdicom")
 
 
 def configure(process: str, level: int = logging.INFO) -> None:
@@ -47,15 +50,12 @@ def configure(process: str, level: int = logging.INFO) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
-    # Their warnings quote the values of elements, and so may name the patient.
-    warnings.filterwarnings("ignore", module="pydicom|highdicom")
+    # Those of pydicom quote values, and count as of whoever called it.
+    warnings.simplefilter("ignore")
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # A peer that is away is told by our own line, with what follows from it.
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    quieten_libraries()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -63,6 +63,13 @@ def configure(process: str, level: int = logging.INFO) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def quieten_libraries() -> None:
+    """Let no library advertise, and those say nothing that quote what a peer sent."""
+    for names, level in ((_QUIET, logging.WARNING), (_SILENT, logging.CRITICAL + 1)):
+        for name in names:
+            logging.getLogger(name).setLevel(level)
 
 
 def cause(error: Exception) -> dict[str, str]:

@@ -5,22 +5,21 @@ The receiver and the deliverer load no model; the worker imports it when it star
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ich_node import locks, logs
 from ich_node.bell import Bell
 from ich_node.errors import Damaged, StoreError
-from ich_node.notify import ALIVE, READY, STOPPING, notify
+from ich_node.lifetime import leave, told_to_stop, until_stopped
+from ich_node.notify import notify
 from ich_node.pipeline import clock, purge, rebuild, reconcile
 from ich_node.pipeline.at_hand import AtHand
 from ich_node.pipeline.clock import SetBack, Steady
@@ -29,8 +28,8 @@ from ich_node.pipeline.counting import askers
 from ich_node.pipeline.duties import Duty, in_background
 from ich_node.pipeline.reconcile import Takeover
 from ich_node.settings import Settings
+from ich_node.store import begun, mending, trail, transfers
 from ich_node.store import jobs as job_port
-from ich_node.store import revisions, trail, transfers
 from ich_node.store.engine import DatabaseError, Engine, migrate, open_engine
 from ich_node.supervise import Cause, supervise
 
@@ -41,7 +40,6 @@ PROCESSES = ("receive", "work", "deliver")
 WORKERS = tuple(f"worker-{slot}" for slot in range(16))
 _LOOK_S, _IDLE_LOOK_S = 0.25, 2.0
 _COMPLETE_S = 0.1  # of what is being received
-_BEAT_S = 5.0
 _DRAIN_S = 20
 _LEAVE_S = 10.0
 _MIGRATE_S = 60.0
@@ -121,9 +119,9 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
         purging = Duty(purge.PERIOD_S, lambda: purge.purge(engine, settings, watching))
         in_background([purging, strangers])
         in_background([Duty(_COMPLETE_S, look)], at_hand, answered)
-        _until_stopped(parent, at_hand)
+        until_stopped(parent, at_hand)
         receiver.stop(_DRAIN_S)
-    _leave()
+    leave()
 
 
 def run_worker(settings: Settings, parent: int | None) -> None:
@@ -170,9 +168,9 @@ def run_worker(settings: Settings, parent: int | None) -> None:
             Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
         )
         in_background(duties, at_hand)
-        _until_stopped(parent, at_hand)
+        until_stopped(parent, at_hand)
         durable.stop(_DRAIN_S, lambda: at_hand.jobs)
-    _leave()
+    leave()
 
 
 def run_deliverer(settings: Settings, parent: int | None) -> None:
@@ -223,9 +221,9 @@ def run_deliverer(settings: Settings, parent: int | None) -> None:
             Duty(_LOOK_S, lambda: pace.keep(bell.rung_lately(time.monotonic()))),
         )
         in_background(duties, at_hand)
-        _until_stopped(parent, at_hand)
+        until_stopped(parent, at_hand)
         durable.stop(_DRAIN_S, lambda: at_hand.jobs)
-    _leave()
+    leave()
 
 
 def _takeover(
@@ -243,49 +241,6 @@ def ring(settings: Settings) -> None:
     """Tell a running node that a command has made work due."""
     if _locks(settings).is_dir():
         _bell(settings).ring()
-
-
-def _leave() -> NoReturn:
-    """End now, whatever other threads do: a job that outlasts the drain is taken up later."""
-    logging.shutdown()
-    os._exit(0)
-
-
-def _until_stopped(parent: int | None, at_hand: AtHand) -> None:
-    """Wait for SIGTERM, SIGINT or the end of the parent, and tell meanwhile that we live.
-
-    Nothing here may wait for anything else. When a stage at hand takes too long nothing is told any
-    more: whoever watches ends us.
-    """
-    stopping = _told_to_stop()
-    notify(READY)
-    beat = Duty(_BEAT_S, lambda: _beat(at_hand))
-    while not stopping():
-        beat.look(time.monotonic())
-        time.sleep(_LOOK_S)
-        if parent is not None and os.getppid() != parent:
-            _log.warning("the supervisor is gone; stopping")
-            return
-    notify(STOPPING)
-
-
-def _beat(at_hand: AtHand) -> None:
-    overdue = at_hand.overdue(time.monotonic())
-    if overdue is None:
-        notify(ALIVE)
-    else:
-        _log.error("hanging; the supervisor will end this process", stage=overdue)
-
-
-def _told_to_stop() -> Callable[[], bool]:
-    """Listen for SIGTERM and SIGINT; return what tells whether one has come.
-
-    A plain list: an Event set in a handler can wait for ever for the lock of its own `wait`.
-    """
-    told: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda came, _frame: told.append(came))
-    return lambda: bool(told)
 
 
 def serve(settings: Settings, config: Path | None, ready: Callable[[str], None]) -> None:
@@ -306,7 +261,7 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
         notify(f"STATUS={line}")
 
     with locks.take(_locks(settings), "serve"):
-        stopping, mended = _told_to_stop(), -math.inf
+        stopping, mended = told_to_stop(), -math.inf
         while True:
             engine = rebuild.open_whole(
                 settings, lambda: prepare(settings), lambda: _at_work(settings)
@@ -321,10 +276,12 @@ def serve(settings: Settings, config: Path | None, ready: Callable[[str], None])
                     stopping=stopping,
                     when_ready=when_ready,
                     on_death=partial(_judge, engine),
+                    look=mending.watcher(settings.database_url),
                 )
                 trail.stopped(engine)
                 return
-            except Damaged:
+            except Damaged as error:
+                _log.error("the database is damaged or gone; all start anew", cause=str(error))
                 engine.dispose()
                 if time.monotonic() - mended < _MEND_AGAIN_S:  # the disk itself fails
                     raise
@@ -347,7 +304,7 @@ def _judge(engine: Engine, name: str, pid: int, cause: Cause) -> None:
 
 
 def _forgive(engine: Engine, process: str) -> None:
-    for key in revisions.forgive(engine, process, _PARDONS):
+    for key in begun.forgive(engine, process, _PARDONS):
         _log.info("its worker was ended from outside; not held against it", revision=key)
 
 

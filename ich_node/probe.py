@@ -15,7 +15,7 @@ from pydicom.uid import UID
 
 from ich_node.audit import forward
 from ich_node.deliver.scu import echo
-from ich_node.errors import IchNodeError, StoreError
+from ich_node.errors import IchNodeError, StoreError, without_secrets
 from ich_node.pipeline import rebuild
 from ich_node.records import CheckItem
 from ich_node.settings import Destination, Settings
@@ -174,9 +174,10 @@ def _database(settings: Settings) -> str:
     if said := rebuild.told(settings):
         raise StoreError(said)
     if not mending.is_there(settings.database_url):
-        return f"{settings.database_url} is not there yet: `ich-node serve` makes it"
+        named = without_secrets(settings.database_url)
+        return f"{named} is not there yet: `ich-node serve` makes it"
     engine = open_engine(settings.database_url)
-    named = engine.url.render_as_string(hide_password=True)
+    named = without_secrets(engine.url.render_as_string())
     with writing(engine):  # it can be written
         pass
     if is_current(engine):

@@ -17,7 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from ich_node.errors import ConfigError
+from ich_node.errors import SECRET, ConfigError, without_secrets
 from ich_node.records import Wanted
 
 ENV_PREFIX = "ICH_NODE_"
@@ -307,11 +307,6 @@ class Settings(BaseSettings):
         """Built objects, one folder a revision."""
         return self.storage.data_dir / "results"
 
-    @property
-    def work_dir(self) -> Path:
-        """Intermediate files of running analyses."""
-        return self.storage.data_dir / "work"
-
 
 def load_settings(path: Path | None = None) -> Settings:
     """Read the configuration file and the environment.
@@ -354,7 +349,8 @@ def load_settings(path: Path | None = None) -> Settings:
         lines = "\n".join(f"  {_explain(item)}" for item in error.errors())
         raise ConfigError(f"{where}: the configuration cannot be used\n{lines}") from error
     except Exception as error:  # TOML syntax, or environment JSON that does not parse
-        raise ConfigError(f"{where}: the configuration cannot be read: {error}") from error
+        said = without_secrets(str(error))
+        raise ConfigError(f"{where}: the configuration cannot be read: {said}") from error
     return _anchored(loaded, base)
 
 
@@ -375,13 +371,16 @@ def _anchored(loaded: Settings, base: Path) -> Settings:
 
 
 def _explain(item: Mapping[str, Any]) -> str:
-    """Say one fault as key, value and what is allowed."""
+    """Say one fault as key, value and what is allowed; no secret that somebody wrote there."""
     key = ".".join(str(part) for part in item["loc"]) or "configuration"
-    if item["type"] == "extra_forbidden":
-        return f"{key} = {item['input']!r}: unknown key; see config/node.example.toml for all keys"
+    parts = item["input"] if isinstance(item["input"], list) else [item["input"]]
+    tables = any(isinstance(part, BaseModel | dict) for part in parts)  # with keys of their own
+    unsaid = tables or SECRET.search(key)
+    value = "" if unsaid else f" = {item['input']!r}"
     message = item["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(item["input"], BaseModel | dict) else f" = {item['input']!r}"
-    return f"{key}{value}: {message}"
+    if item["type"] == "extra_forbidden":
+        message = "unknown key; see config/node.example.toml for all keys"
+    return without_secrets(f"{key}{value}: {message}")
 
 
 def _refuse_unknown_environment() -> None:

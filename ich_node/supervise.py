@@ -35,6 +35,7 @@ _LOOK_S = 0.5
 _STEADY_S = 10.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _BEAT_S = 5.0
+_LOOK_AT_S = 2.0
 _LONGEST_FOLDER = 80
 
 
@@ -191,6 +192,7 @@ def supervise(
     stopping: Callable[[], bool],
     when_ready: Callable[[], None],
     on_death: OnDeath,
+    look: Callable[[], None],
 ) -> None:
     """Keep processes running until told to stop; then stop them all.
 
@@ -206,17 +208,19 @@ def supervise(
         Called once, when the first of them is ready.
     on_death
         Called with name, process id and cause when one ended unasked.
+    look
+        Called every few seconds; what it raises ends them all.
 
     Raises
     ------
     ConfigError
         One of them cannot start.
     Damaged
-        One of them found the database damaged.
+        One of them found the database damaged, or `look` did.
     """
     sockets = _folder_for_sockets(folder)
     children = [Child(name, command, sockets, on_death) for name, command in commands.items()]
-    told, beaten = False, 0.0
+    told, beaten, looked = False, 0.0, 0.0
     try:
         while not stopping():
             select.select(children, [], [], _LOOK_S)
@@ -230,6 +234,9 @@ def supervise(
             if now - beaten > _BEAT_S:
                 beaten = now
                 notify(ALIVE)
+            if now - looked > _LOOK_AT_S:
+                looked = now
+                look()
     finally:
         notify(STOPPING)
         _stop([child.process for child in children if child.process is not None])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from ich_node import logs
 from tests import identity
 from tests.support.validators import has_pixelmed
 
@@ -60,13 +61,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     report = yield
-    # What a stage says in this process: printed by structlog, which is not configured here.
+    # What a stage says in this process: printed by structlog, which is not configured here. A test
+    # has its logs in all its reports: the last one has them whole.
     said = [line for line in report.capstdout.splitlines() if _A_LOG_LINE.match(line)]
-    if call.when == "call" and report.passed and (names := identity.named("\n".join(said))):
+    names = identity.named("\n".join((*said, report.capstderr, report.caplog)))
+    if call.when == "teardown" and names:
         report.outcome, report.longrepr = "failed", f"the log names a patient: {', '.join(names)}"
     if report.skipped and os.environ.get("TEST_NO_SKIPS") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _libraries_say_what_they_say_in_a_node() -> None:
+    logs.quieten_libraries()
 
 
 @pytest.fixture(scope="session", autouse=True)

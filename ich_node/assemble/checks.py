@@ -16,10 +16,11 @@ from pydicom import Dataset
 from pydicom.uid import UID, CTImageStorage
 
 from ich_node.assemble.frames import MULTIFRAME
-from ich_node.assemble.source import SourceImage, number, numbers, text, texts
+from ich_node.assemble.source import SourceImage, among, number, numbers, text, texts
 from ich_node.decoding import Undecodable, stored_values
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.geometry import MIN_SLICES, plane_axes
+from ich_node.uids import is_uid, name_of
 
 # Cosines that differ by less turn the edge of a head by less than 0.15 mm.
 ORIENTATION_TOLERANCE = 1e-3
@@ -30,13 +31,19 @@ PIXEL_SPACING_TOLERANCE_MM = 2e-4
 # Slices are angled along the orbitomeatal line by up to 30 degrees, coronal ones by 60 or more.
 AXIAL_TOLERANCE_DEG = 35.0
 
+# PS3.3 C.7.6.3.1.2.
+_PHOTOMETRIC = (
+    *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "XYB"),
+    *("YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT"),
+)
+
 
 def check_each_is_ct(images: Sequence[SourceImage]) -> None:
     """Every image is a CT image with UIDs, single-frame or enhanced (PS3.3 A.3, A.38, A.70)."""
     for image in images:
         dataset = image.dataset
         for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-            if not text(dataset, keyword):
+            if not is_uid(text(dataset, keyword)):
                 raise SeriesRefused(
                     Reason.UNREADABLE, f"file {image.name} has no {keyword}; send it again"
                 )
@@ -52,8 +59,8 @@ def check_each_is_ct(images: Sequence[SourceImage]) -> None:
         if sop_class != CTImageStorage:
             raise SeriesRefused(
                 Reason.NOT_CT,
-                f"file {image.name}: SOP Class UID (0008,0016) is {sop_class.name or 'absent'}, "
-                "expected CT Image Storage",
+                f"file {image.name}: SOP Class UID (0008,0016) is "
+                f"{name_of(sop_class) or 'absent'}, expected CT Image Storage",
             )
 
 
@@ -77,7 +84,7 @@ def check_pixels_are_there(images: Sequence[SourceImage]) -> None:
             raise SeriesRefused(
                 Reason.NOT_HU,
                 f"file {image.name}: Photometric Interpretation (0028,0004) is "
-                f"{shown or 'absent'}, expected MONOCHROME2",
+                f"{among(shown, _PHOTOMETRIC)}, expected MONOCHROME2",
             )
 
 
@@ -129,7 +136,8 @@ def check_one_grid(images: Sequence[SourceImage]) -> None:
     """All images have the same rows, columns, pixel spacing and orientation."""
 
     def matrix(dataset: Dataset) -> str:
-        return f"{text(dataset, 'Rows')} x {text(dataset, 'Columns')}"
+        sides = (number(dataset, keyword) for keyword in ("Rows", "Columns"))
+        return " x ".join("absent" if side is None else f"{side:g}" for side in sides)
 
     _check_same(images, Reason.MIXED_MATRIX, "Rows x Columns", matrix, shown=True)
     _check_close(

@@ -12,7 +12,7 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from ich_node import codestream
-from ich_node.assemble.source import SourceImage, number, text
+from ich_node.assemble.source import SourceImage, among, number, text
 from ich_node.decoding import Undecodable, stored_values
 from ich_node.errors import Reason, SeriesRefused
 
@@ -25,6 +25,12 @@ HIGHEST_HU = 32000.0
 # A picture of a head has this much air around or in it, padding apart, or it is not in HU.
 REAL_AIR_HU = (-1100.0, -200.0)
 AIR_FRACTION = 1e-3
+
+# Of Rescale Type (PS3.3 C.11.1.1.2).
+_UNITS = (
+    *("OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"),
+    *("NORMALIZED", "UNSPECIFIED"),
+)
 
 
 def hounsfield(images: Sequence[SourceImage]) -> npt.NDArray[np.float32]:
@@ -108,7 +114,7 @@ def _rescale(image: SourceImage) -> tuple[float, float]:
     if unit not in ("", "HU"):
         raise SeriesRefused(
             Reason.NOT_HU,
-            f"file {image.name}: Rescale Type (0028,1054) is {unit}, expected HU",
+            f"file {image.name}: Rescale Type (0028,1054) is {among(unit, _UNITS)}, expected HU",
         )
     return slope, intercept
 

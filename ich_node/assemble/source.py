@@ -7,7 +7,7 @@ tell who the patient is.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,13 @@ def text(dataset: Dataset, keyword: str) -> str:
     except Exception:  # an element that cannot be decoded is as good as absent
         return ""
     return "" if value is None else str(value).strip()
+
+
+def among(value: str, known: Collection[str]) -> str:
+    """Say a value where it is one that the standard defines: any other could name the patient."""
+    if not value:
+        return "absent"
+    return value if value in known else "a value that the standard does not define"
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:

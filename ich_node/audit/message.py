@@ -14,7 +14,7 @@ from ich_node.audit.vocabulary import Code
 
 # Event Action Codes and Event Outcome Indicators (PS3.15 A.5.1).
 CREATE, READ, UPDATE, DELETE, EXECUTE = "C", "R", "U", "D", "E"
-SUCCESS, MINOR_FAILURE = "0", "4"
+SUCCESS, MINOR_FAILURE, SERIOUS_FAILURE = "0", "4", "8"
 # Stands where the schema wants a name and this node gives none.
 WITHHELD = "withheld"
 

@@ -20,6 +20,7 @@ from ich_node.audit.message import (
     EXECUTE,
     MINOR_FAILURE,
     READ,
+    SERIOUS_FAILURE,
     SUCCESS,
     UPDATE,
     WITHHELD,
@@ -123,6 +124,11 @@ def _asked(entry: Entry, by: Reporter) -> Iterable[str]:
 
 def _pruned(entry: Entry, by: Reporter) -> Iterable[str]:
     yield _alert(entry, by, v.RESTRICTED_FUNCTION, SUCCESS, by.ae_title)
+
+
+def _rebuilt(entry: Entry, by: Reporter) -> Iterable[str]:
+    """The trail begins anew: what was in it, and not yet told, is lost."""
+    yield _alert(entry, by, v.RECORDING_STARTED, SERIOUS_FAILURE, by.trail)
 
 
 def _accessed(entry: Entry, by: Reporter, action: str, details: Mapping[str, str]) -> str:
@@ -268,6 +274,7 @@ _KINDS: Mapping[str, Callable[[Entry, Reporter], Iterable[str]]] = {
     "asked": _asked,
     "trail_read": _read,
     "trail_pruned": _pruned,
+    "database_rebuilt": _rebuilt,
     "association_rejected": _rejected,
     "transfer_begun": _begun,
     "transferred": _transferred,

@@ -27,6 +27,7 @@ APPLICATION_STOP = Code("110121", "DCM", "Application Stop")
 NODE_AUTHENTICATION = Code("110126", "DCM", "Node Authentication")
 SOFTWARE_CONFIGURATION = Code("110131", "DCM", "Software Configuration")
 RESTRICTED_FUNCTION = Code("110132", "DCM", "Use of Restricted Function")
+RECORDING_STARTED = Code("110134", "DCM", "Audit Recording Started")
 
 APPLICATION = Code("110150", "DCM", "Application")
 LAUNCHER = Code("110151", "DCM", "Application Launcher")

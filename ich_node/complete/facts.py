@@ -24,6 +24,7 @@ from pydicom.uid import (
 from ich_node.complete.words import Kernel, kernel_of, matched
 from ich_node.geometry import plane_axes
 from ich_node.settings import Selection
+from ich_node.uids import name_of
 
 # Cosine of the angle between the normal and the patient's long axis: 45 degrees.
 _AXIAL_COSINE = 0.7
@@ -117,7 +118,7 @@ def facts_of(headers: Sequence[Dataset], rules: Selection) -> SeriesFacts:
         ct=len(ct),
         localizers=len(ct) - len(slices),
         computed=sum(_is_computed(header) for header in slices),
-        sop_class=str(getattr(commonest, "name", "without a SOP class")),
+        sop_class=name_of(commonest or "") or "without a SOP class",
         axial=_is_axial(middle),
         kernel=kernel_of(kernel_name, rules.soft_kernels, rules.bone_kernels),
         kernel_name=kernel_name,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pynetdicom import build_role
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
+from ich_node.deliver import deadline
 from ich_node.deliver.scu import NoAssociation, associate, make_entity
 from ich_node.settings import Destination, Tls
 from ich_node.store.commitments import Commitment
@@ -35,17 +36,17 @@ def report(
     if isinstance(association, NoAssociation):
         return Answer(None, association.text)
     try:
-        status, _reply = association.send_n_event_report(
-            truth.event_information(),
-            truth.event_type,
-            StorageCommitmentPushModel,
-            StorageCommitmentPushModelInstance,
-        )
+        with deadline.within(association, association.dimse_timeout):
+            status, _reply = association.send_n_event_report(
+                truth.event_information(),
+                truth.event_type,
+                StorageCommitmentPushModel,
+                StorageCommitmentPushModelInstance,
+            )
     except (RuntimeError, ValueError) as error:  # it ended, or does not let us be the SCP
         return Answer(None, f"{destination.ae_title} takes no report ({type(error).__name__})")
     finally:
-        if association.is_established:
-            association.release()
+        deadline.release(association)
     if "Status" not in status:
         return Answer(None, f"{destination.ae_title} did not answer the report")
     return Answer(int(status.Status))

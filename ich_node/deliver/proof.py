@@ -20,12 +20,16 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
 )
 
+from ich_node.deliver import deadline
 from ich_node.deliver.query import QueryFailed, find
 from ich_node.deliver.scu import NoAssociation, associate, make_entity
 from ich_node.settings import Destination, Tls
 
 # Those that answer at once do so in milliseconds; the others come back in their own time.
 _REPORT_S = 3.0
+# All questions in an association; a delivery that takes an hour is taken for one that hangs, and it
+# may need two of these.
+_LONGEST_S = 1500.0
 _REQUEST_COMMITMENT = 1  # Action Type ID (PS3.4 table J.3-1)
 # No such or another instance, class or action, not authorised, operation not known or mistyped
 # (PS3.7 annex C): no other time will do. Whatever else refuses a request may pass.
@@ -164,12 +168,12 @@ def _converse(
         return Look(fault=association.text) if association.transient else Look()
     offered = {context.abstract_syntax for context in association.accepted_contexts}
     try:
-        return _ask(association, offered, objects, transaction, reported, overdue)
+        with deadline.within(association, _LONGEST_S):
+            return _ask(association, offered, objects, transaction, reported, overdue)
     except (RuntimeError, ValueError) as error:  # it ended between the two
         return Look(fault=f"the association ended too early ({type(error).__name__})")
     finally:
-        if association.is_established:
-            association.release()
+        deadline.release(association)
 
 
 def _ask(
@@ -214,12 +218,13 @@ def _commit(
     request.TransactionUID = uid
     request.ReferencedSOPSequence = [_item(item) for item in objects]
     try:
-        status, _reply = association.send_n_action(
-            request,
-            _REQUEST_COMMITMENT,
-            StorageCommitmentPushModel,
-            StorageCommitmentPushModelInstance,
-        )
+        with deadline.within(association, association.dimse_timeout):
+            status, _reply = association.send_n_action(
+                request,
+                _REQUEST_COMMITMENT,
+                StorageCommitmentPushModel,
+                StorageCommitmentPushModelInstance,
+            )
     except (RuntimeError, ValueError):  # it did not go out: no report will come
         transaction.withdraw(uid)
         raise

@@ -7,12 +7,15 @@ from typing import Any
 from pydicom import Dataset
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
+from ich_node.deliver import deadline
 from ich_node.deliver.scu import NoAssociation, associate, make_entity
 from ich_node.errors import IchNodeError
 from ich_node.settings import Destination, Tls
 
 # Short: who asks will ask again.
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
+# What all matches of a C-FIND may take beyond the time of an answer: those of some thousand images.
+_LISTING_S = 60.0
 _PENDING = (0xFF00, 0xFF01)
 
 
@@ -59,8 +62,7 @@ def count_instances(
     except RuntimeError as error:  # the association ended between the two
         raise QueryFailed("the association ended before the C-FIND") from error
     finally:
-        if association.is_established:
-            association.release()
+        deadline.release(association)
 
 
 def find(association: Any, identifier: Dataset) -> list[Dataset]:  # noqa: ANN401
@@ -71,17 +73,19 @@ def find(association: Any, identifier: Dataset) -> list[Dataset]:  # noqa: ANN40
     QueryFailed
         There is no answer, or no success.
     """
-    model = StudyRootQueryRetrieveInformationModelFind
     found = []
-    for status, match in association.send_c_find(identifier, model):
-        if "Status" not in status:
-            association.abort()
-            text = "timed out or connection lost; does it allow our AE title to query?"
-            raise QueryFailed(f"no answer to the C-FIND: {text}")
-        if status.Status in _PENDING:
-            found.append(match if match is not None else Dataset())
-        elif status.Status != 0:
-            raise QueryFailed(f"the C-FIND was answered with {status.Status:04X}H, expected 0000H")
+    with deadline.within(association, association.dimse_timeout + _LISTING_S):
+        model = StudyRootQueryRetrieveInformationModelFind
+        for status, match in association.send_c_find(identifier, model):
+            if "Status" not in status:
+                deadline.abort(association)
+                text = "timed out or connection lost; does it allow our AE title to query?"
+                raise QueryFailed(f"no answer to the C-FIND: {text}")
+            if status.Status in _PENDING:
+                found.append(match if match is not None else Dataset())
+            elif status.Status != 0:
+                text = f"{status.Status:04X}H, expected 0000H"
+                raise QueryFailed(f"the C-FIND was answered with {text}")
     return found
 
 

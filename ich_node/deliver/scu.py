@@ -7,6 +7,7 @@ mode is switched on for the process: a file's bytes go out as they lie on disk, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
+from ich_node.deliver import deadline
 from ich_node.deliver.statuses import meaning, refuses_class
 from ich_node.deliver.tls import fault
 from ich_node.errors import ConfigError
@@ -27,6 +29,9 @@ from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 _CONNECT_S, _ACSE_S, _DIMSE_S, _NETWORK_S = 10.0, 30.0, 120.0, 120.0
 # A slower way than this is none; it makes ten minutes of 60 MB.
 _SLOWEST_BYTES_PER_S = 100_000
+# All objects together; what did not go by then goes in another association. A delivery that takes
+# an hour is taken for one that hangs.
+_LONGEST_S = 2700.0
 
 
 @dataclass(frozen=True)
@@ -100,17 +105,27 @@ def send(
     association = associate(entity, destination, tls=tls)
     if isinstance(association, NoAssociation):
         return _none_sent(association, read, spare)
+    with deadline.within(association, _LONGEST_S):
+        verdicts = _send_all(association, read, spare, begin)
+    deadline.release(association)
+    return verdicts
+
+
+def _send_all(
+    association: Any,  # noqa: ANN401
+    read: Sequence[Outgoing],
+    spare: Sequence[Outgoing],
+    begin: Callable[[Sequence[Outgoing]], None],
+) -> list[Verdict]:
     try:
         begin(read)
         verdicts = [_send_one(association, item) for item in read]
         if any(verdict.class_refused and verdict.kind in SHOWN_BY_CAPTURES for verdict in verdicts):
             verdicts += [_send_one(association, item) for item in spare]
+        return verdicts
     except BaseException:  # a file or the database of ours: the peer must not wait for the rest
-        association.abort()
+        deadline.abort(association)
         raise
-    if association.is_established:
-        association.release()
-    return verdicts
 
 
 def _none_sent(
@@ -138,11 +153,11 @@ def echo(destination: Destination, calling_ae: str, *, tls: Tls | None = None) -
     if isinstance(association, NoAssociation):
         return False, f"{where}: {association.text}"
     try:
-        status = association.send_c_echo()
+        with deadline.within(association, association.dimse_timeout):
+            status = association.send_c_echo()
     except RuntimeError:  # it ended between the two
         return False, f"{where} ended the association before the C-ECHO"
-    if association.is_established:
-        association.release()
+    deadline.release(association)
     if "Status" not in status:
         return False, f"{where} did not answer the C-ECHO"
     if status.Status != 0:
@@ -176,14 +191,16 @@ def associate(
     where = f"{destination.host}:{destination.port}"
     try:
         context = client_context(tls or Tls()) if destination.tls else None
-        association = entity.associate(
-            destination.host,
-            destination.port,
-            ae_title=destination.ae_title,
-            ext_neg=list(roles),
-            evt_handlers=[(evt.EVT_CONN_OPEN, _limit), (evt.EVT_ABORTED, _wake), *handlers],
-            tls_args=(context, destination.host) if context else None,
-        )
+        with ExitStack() as limits:
+            own = [(evt.EVT_CONN_OPEN, _limit, [limits]), (evt.EVT_ABORTED, _wake)]
+            association = entity.associate(
+                destination.host,
+                destination.port,
+                ae_title=destination.ae_title,
+                ext_neg=list(roles),
+                evt_handlers=[*own, *handlers],
+                tls_args=(context, destination.host) if context else None,
+            )
     except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
         return NoAssociation(f"no way to {where}: {error}", transient=True)
     except ConfigError as error:  # a file of [tls] that went or changed since the start
@@ -199,9 +216,13 @@ def associate(
     return replace(found, text=f"no association with {where}: {said}") if said else found
 
 
-def _limit(event: Any) -> None:  # noqa: ANN401
-    """Let no read or write last longer than the network time-out; pynetdicom's would for ever."""
+def _limit(event: Any, limits: ExitStack) -> None:  # noqa: ANN401
+    """Let no read or write last longer than the network time-out, nor the negotiation its own.
+
+    pynetdicom's would for ever. `limits` ends with the negotiation.
+    """
     event.assoc.dul.socket.socket.settimeout(event.assoc.network_timeout)
+    limits.enter_context(deadline.within(event.assoc, event.assoc.acse_timeout))
 
 
 def _wake(event: Any) -> None:  # noqa: ANN401
@@ -255,7 +276,8 @@ def _send_one(association: Any, item: Outgoing) -> Verdict:  # noqa: ANN401
     # pynetdicom counts from before the first byte, and a slow line has its time too.
     association.dimse_timeout = _DIMSE_S + item.path.stat().st_size / _SLOWEST_BYTES_PER_S
     try:
-        status = association.send_c_store(_payload(item, accepted))
+        with deadline.within(association, association.dimse_timeout):
+            status = association.send_c_store(_payload(item, accepted))
     except RuntimeError:  # it ended between the two
         return _unsent(item, "the association ended before this object", transient=True)
     except (ValueError, AttributeError) as error:
@@ -263,7 +285,7 @@ def _send_one(association: Any, item: Outgoing) -> Verdict:  # noqa: ANN401
         return _unsent(item, f"cannot be encoded for this destination ({name})", transient=False)
     if "Status" not in status:
         # Over at once: until pynetdicom has seen it, the next object would wait for an answer.
-        association.abort()
+        deadline.abort(association)
     return _judge(item, status)
 
 

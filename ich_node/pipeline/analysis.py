@@ -25,7 +25,7 @@ from ich_node.pipeline.pauses import pause_s
 from ich_node.pipeline.worker import Worker
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
 from ich_node.states import UNFINISHED, IllegalTransition, SeriesEvent
-from ich_node.store import deliveries, results, retention, revisions
+from ich_node.store import begun, deliveries, results, retention, revisions
 from ich_node.store.engine import DatabaseError, Engine, may_pass, writing
 from ich_node.store.events import Facts
 from ich_node.store.jobs import ANALYSE_WORKFLOW, attempt_of
@@ -70,7 +70,7 @@ def register(worker: Worker) -> None:
         with worker.at_hand.stage("close", key):
             _close(worker, revisions.load(worker.engine, key), ended, timings_s)
 
-    # Crashes are counted by `revisions.begin`: the engine cannot tell whose fault they are.
+    # Crashes are counted by `begun.begin`: the engine cannot tell whose fault they are.
     @DBOS.workflow(name=ANALYSE_WORKFLOW, max_recovery_attempts=None)
     def analyse(key: str) -> None:
         timings: Timings = {}
@@ -138,7 +138,7 @@ def _step(worker: Worker, key: str, name: str, stage: Callable[[Revision], Timin
     """
     began = time.monotonic()
     try:
-        died = revisions.begin(worker.engine, key, worker.process)
+        died = begun.begin(worker.engine, key, worker.process)
         if died >= _MAX_DEATHS:
             return _crashed(name, died)
         faults.point(f"{name}.begun", key)
@@ -262,7 +262,7 @@ def _close(worker: Worker, revision: Revision, ended: Step, timings_s: Timings) 
     read, the PACS is told, once.
     """
     context = Context(revision.series_instance_uid, revision.evidence, timings_s)
-    died = revisions.begin(worker.engine, revision.key, worker.process)
+    died = begun.begin(worker.engine, revision.key, worker.process)
     if died >= _MAX_DEATHS and "failure" not in ended:
         ended = _crashed("close", died)
     faults.point("close.begun", revision.key)

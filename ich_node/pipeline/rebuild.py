@@ -8,13 +8,11 @@ from collections.abc import Callable, Sequence
 from ich_node import logs
 from ich_node.errors import StoreError
 from ich_node.settings import Settings
-from ich_node.store import events, mending
+from ich_node.store import events, mending, trail
 from ich_node.store.engine import Engine
 from ich_node.store.mending import Fault
 
 _log = logs.get(__name__)
-
-_KIND = "database_rebuilt"
 
 
 def open_whole(
@@ -34,31 +32,32 @@ def open_whole(
     Raises
     ------
     StoreError
-        It is damaged, and a process of this node has it open still.
+        It is damaged or gone, and a process of this node has it open still.
     """
     fault = mending.look_at(settings.database_url)
     if fault is None or (fault.gone and not _has_kept(settings)):
         return prepare()
-    if fault.gone:
-        engine, said = prepare(), f"the database was gone ({fault.text})"
-    else:
-        engine, said = _replace(fault, prepare, at_work())
+    engine, said = _replace(fault, prepare, at_work())
     text = f"{said}; it is made anew from the spool, and everything in it is read and sent again"
     _log.error(text, path=str(fault.path))
-    events.add(engine, _KIND, text)
+    events.add(engine, trail.REBUILT, text)
     return engine
 
 
 def _replace(
     fault: Fault, prepare: Callable[[], Engine], at_work: Sequence[str]
 ) -> tuple[Engine, str]:
+    how = "gone" if fault.gone else "damaged"
     if at_work:
         raise StoreError(
-            f"{fault.path} is damaged ({fault.text}) and {', '.join(at_work)} of this node may "
+            f"{fault.path} is {how} ({fault.text}) and {', '.join(at_work)} of this node may "
             "have it open: stop them, then start again"
         )
+    # Of one that is gone too: a new one must not find the log and the index of another.
     aside = mending.put_aside(fault.path, time.time())
     engine = prepare()
+    if fault.gone:
+        return engine, f"the database was gone ({fault.text})"
     held = mending.keep_holds(aside, engine)
     said = f"the database was damaged ({fault.text}) and is kept as {aside.name}"
     if held is None:

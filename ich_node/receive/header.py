@@ -27,7 +27,14 @@ from pydicom.uid import (
 
 from ich_node import bounds
 from ich_node.receive import inflate
-from ich_node.receive.whole import LONG_VRS, UNDEFINED, Buffer, Cut, after_items, is_cut
+from ich_node.receive.whole import (
+    LONG_VRS,
+    UNDEFINED,
+    Buffer,
+    Cut,
+    after_items,
+    is_cut,
+)
 
 KEYWORDS = (
     "ImageType",
@@ -207,14 +214,14 @@ class _Joined:
 
 def _read_any(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> dict[str, str]:
     try:
+        cut = is_cut(data, transfer_syntax_uid)
         if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-            beginning = inflate.beginning(data)
-            bounds.check(beginning, ExplicitVRLittleEndian)
-            header = _read_inflated(beginning)
+            begins = inflate.beginning(data)
+            bounds.check(begins, ExplicitVRLittleEndian)
+            header = _read_inflated(begins)
         else:
             whole: Any = _Joined(meta(), data)
             header = pydicom.dcmread(whole, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-        cut = is_cut(data, transfer_syntax_uid)
     except (Cut, inflate.TooLarge, bounds.Excessive):
         raise
     except Exception as error:  # whatever a parser raises

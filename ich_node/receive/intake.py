@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 import threading
@@ -191,7 +190,7 @@ def _write(intake: Intake, path: Path, incoming: Incoming) -> str:
     """
     if path == incoming.lies_at:
         spool.sync(path)
-        return hashlib.sha256(incoming.data).hexdigest()
+        return spool.digest(incoming.data)
     if not intake.room.holds(len(incoming.data)):
         raise Refused(OUT_OF_RESOURCES, "the disk is below its limit of free space")
     return spool.write(path, _meta(incoming), incoming.data)
@@ -256,7 +255,7 @@ def _entry(
 def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:
     """The same SOP Instance UID once more."""
     success = Answer(SUCCESS, series_instance_uid=known.series_instance_uid)
-    sha256 = hashlib.sha256(incoming.data).hexdigest()
+    sha256 = spool.digest(incoming.data)
     if sha256 == known.sha256 and incoming.transfer_syntax_uid == known.transfer_syntax_uid:
         # Deleted after its time; or a disk was restored from an older copy than the database.
         if not known.path.exists():

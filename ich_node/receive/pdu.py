@@ -76,21 +76,25 @@ def decode_request(body: bytes) -> Request:
     Raises
     ------
     Malformed
-        An item is cut short, or two contexts have one ID (PS3.8 9.3.2.2).
+        An item is cut short, or the IDs of contexts are not odd, or not each another one: so there
+        are 128 at most (PS3.8 9.3.2.2).
     """
     if len(body) < _FIXED.size:
         raise Malformed
     version, called, calling = _FIXED.unpack_from(body)
-    contexts, maximum = [], 0
+    contexts: dict[int, Context] = {}
+    maximum = 0
     roles: Mapping[str, bytes] = {}
     for kind, value in _items(body[_FIXED.size :]):
         if kind == _CONTEXT_RQ:
-            contexts.append(_context(value))
+            found = _context(value)
+            if not found.context_id % 2 or found.context_id in contexts:
+                raise Malformed
+            contexts[found.context_id] = found
         elif kind == _USER:
             maximum, roles = _maximum(value), _roles(value)
-    if len({one.context_id for one in contexts}) != len(contexts):
-        raise Malformed
-    return Request(version, _text(called), _text(calling), tuple(contexts), maximum, roles)
+    proposed = tuple(contexts.values())
+    return Request(version, _text(called), _text(calling), proposed, maximum, roles)
 
 
 def _context(value: bytes) -> Context:

@@ -10,6 +10,8 @@ import os
 import re
 import tempfile
 import threading
+from collections.abc import Callable
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -25,7 +27,7 @@ _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
 if _sync_file_range is not None:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 _WRITE = 2
-_AT_ONCE = 1 << 20
+_PIECE = 1 << 20  # bytes; a CT image is one
 # Preamble, prefix and the element that tells how long the rest of the file meta information is.
 _GROUP_LENGTH_ENDS = 128 + 4 + 12
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -67,9 +69,7 @@ def write(path: Path, meta: bytes, data: Buffer) -> str:
     try:
         with open(part, "wb", buffering=0, opener=_private) as file:
             _write_all(file, meta)
-            _write_all(file, data)
-            _begin_writing(file.fileno())
-            sha256 = hashlib.sha256(data).hexdigest()  # while the disk writes
+            sha256 = digest(data, partial(_write_begun, file))
             os.fsync(file.fileno())
         faults.point("receive.written", path.stem)
         part.rename(path)
@@ -79,6 +79,31 @@ def write(path: Path, meta: bytes, data: Buffer) -> str:
     _sync(path.parent)
     faults.point("receive.renamed", path.stem)
     return sha256
+
+
+def digest(data: Buffer, first: Callable[[memoryview], None] = lambda _piece: None) -> str:
+    """Return the SHA-256 of data, piece by piece: what lies on the disk never is in memory whole.
+
+    Parameters
+    ----------
+    first
+        Is given each piece before it is read.
+    """
+    found = hashlib.sha256()
+    view = memoryview(data)
+    for at in range(0, len(view), _PIECE):
+        piece = view[at : at + _PIECE]
+        first(piece)
+        found.update(piece)
+        forget(data)
+    return found.hexdigest()
+
+
+def forget(data: Buffer | mmap.mmap) -> None:
+    """Let what `scratch` gave count no more as memory of this process, until it is read again."""
+    whole = data.obj if isinstance(data, memoryview) else data
+    if isinstance(whole, mmap.mmap) and len(whole) > _PIECE:
+        whole.madvise(mmap.MADV_DONTNEED)
 
 
 def scratch(folder: Path, room: Room, size: int) -> mmap.mmap:
@@ -99,6 +124,12 @@ def scratch(folder: Path, room: Room, size: int) -> mmap.mmap:
     with tempfile.TemporaryFile(dir=folder) as file:
         os.posix_fallocate(file.fileno(), 0, size)  # else writing to it could kill the process
         return mmap.mmap(file.fileno(), size)
+
+
+def _write_begun(file: FileIO, data: Buffer) -> None:
+    """Write, and let the disk begin with it while other work is done."""
+    _write_all(file, data)
+    _begin_writing(file.fileno())
 
 
 def no_room() -> OSError:
@@ -122,7 +153,7 @@ def read(path: Path) -> tuple[FileMetaDataset, memoryview]:
     meta = read_file_meta_info(path)
     begins = _GROUP_LENGTH_ENDS + int(meta.FileMetaInformationGroupLength)
     with path.open("rb", buffering=0) as file:
-        while file.read(_AT_ONCE):
+        while file.read(_PIECE):
             pass
         whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     return meta, whole[begins:]

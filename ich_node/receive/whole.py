@@ -142,13 +142,14 @@ def _elements(data: Buffer, at: int, coding: _Coding) -> int:
 def _after_value(data: Buffer, at: int, vr: bytes, length: int, coding: _Coding) -> int:
     if length != UNDEFINED:
         return _skip(data, at, length)
+    # What is unknown is implicit inside (PS3.5 6.2.2).
     return _items(data, at, _IMPLICIT_LITTLE if vr == b"UN" else coding)
 
 
 def _items(data: Buffer, at: int, coding: _Coding) -> int:
     """Follow the items or fragments of a value of undefined length, to behind its delimiter."""
     while True:
-        tag, _vr, length, at = _header(data, at, _Coding(implicit=True, order=coding.order))
+        tag, _vr, length, at = _header(data, at, _Coding(True, coding.order))
         if tag == _END_OF_SEQUENCE:
             return at
         if tag != _ITEM:

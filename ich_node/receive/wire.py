@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ich_node.receive import command, pdu
+from ich_node.receive import command, pdu, spool
 
 _BUFFER = 1 << 20  # of an association; a CT image fits
-# A larger one lies on the disk, for memory is less, and is given back when its message is done.
-_KEPT_BUFFER = 16 << 20
+# What is larger lies on the disk, for memory is less: so much at first, all given back when its
+# message is done.
+_SCRATCH = 16 << 20
 _LONGEST_COMMAND = 1 << 16
+# A fragment may be empty; a message of nothing else would never end, and never be slow.
+_MOST_EMPTY = 1000
 # What every message may take, and the least that must come of it in each second beyond that.
 _GRACE_S, _SLOWEST = 60.0, 1024
 
@@ -125,6 +128,8 @@ class Wire:
         OSError
             The connection breaks, or nothing comes in its time-out.
         """
+        if len(self._buffer) > _BUFFER:
+            self._buffer = _room(_BUFFER)
         message = self._read_message()
         self._came = 0
         return message
@@ -154,8 +159,6 @@ class Wire:
 
     def _read_data(self, context_id: int) -> memoryview | None:
         """Read a data set; None where there was no room for it."""
-        if len(self._buffer) > _KEPT_BUFFER:
-            self._buffer = _room(_BUFFER)
         used, fits = 0, True
         for _context, length in self._fragments(0, context_id):
             end = used + length
@@ -165,14 +168,14 @@ class Wire:
                 at = used if fits else 0
                 self._fill(memoryview(self._buffer)[at : at + piece])
                 used += piece
+                spool.forget(self._buffer)
         return memoryview(self._buffer)[:used] if fits else None
 
     def _make_room(self, used: int, more: int) -> bool:
         """Make room behind what is used; False where there is none."""
-        size = 2 * len(self._buffer)
         if used + more > len(self._buffer):
             try:
-                larger = self._scratch(size) if size > _KEPT_BUFFER else _room(size)
+                larger = self._scratch(max(2 * len(self._buffer), _SCRATCH))
             except OSError:
                 self._buffer = _room(_BUFFER)
                 return False
@@ -185,7 +188,7 @@ class Wire:
 
         The one who iterates reads the fragment before asking for the next.
         """
-        flags = 0
+        flags = empty = 0
         while not flags & pdu.IS_LAST:
             if not self._left:
                 self._left = self._next_p_data()
@@ -198,6 +201,9 @@ class Wire:
             if length < 0 or self._left < 0 or context not in self._accepted:
                 raise Broken(pdu.INVALID_PARAMETER)
             if flags & pdu.IS_COMMAND != kind or context_id not in (None, context):
+                raise Broken(pdu.INVALID_PARAMETER)
+            empty += length == 0
+            if empty > _MOST_EMPTY:
                 raise Broken(pdu.INVALID_PARAMETER)
             context_id = context
             yield context, length

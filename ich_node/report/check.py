@@ -35,6 +35,7 @@ from ich_node.report.frames import frames_named
 from ich_node.report.headers import normalise_header, same_subject
 from ich_node.report.measure import volumes_ml, voxels
 from ich_node.report.outlines import Mask
+from ich_node.uids import is_uid
 
 # Places are written with at most 16 characters; a pixel of a head CT is 0.3 mm or more.
 _PLACE_MM = 0.01
@@ -199,10 +200,10 @@ def check_refusal_others(
 
 
 def _check_frame_of_reference(seg: Dataset, source: Dataset) -> None:
-    expected = source.get("FrameOfReferenceUID")
+    expected = str(source.get("FrameOfReferenceUID") or "")
     found = seg.get("FrameOfReferenceUID")
-    if not found or (expected and found != expected):
-        raise CheckFailed(f"SEG: FrameOfReferenceUID is {found}, that of the source {expected}")
+    if not found or (is_uid(expected) and found != expected):
+        raise CheckFailed(f"SEG: FrameOfReferenceUID is {found}, that of the source is another")
 
 
 def _check_extents(source: SourceSlices) -> None:

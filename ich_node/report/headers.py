@@ -19,7 +19,7 @@ from pydicom.valuerep import DSfloat, validate_value
 
 from ich_node.logs import get
 from ich_node.records import CtVolume
-from ich_node.uids import derive
+from ich_node.uids import derive, is_uid
 
 _log = get(__name__)
 
@@ -40,8 +40,6 @@ _SOP_CLASS = Tag("SOPClassUID")
 _LAST_GROUP = 0x0040
 # Longest value of each VR in characters (PS3.5 6.2).
 _LONGEST = {"LO": 64, "SH": 16, "ST": 1024, "LT": 10240}
-# Some equipment writes components with leading zeros (against PS3.5 9.1): a name all the same.
-_UID = re.compile(r"[0-9.]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SEXES = ("M", "F", "O")
 
@@ -148,10 +146,10 @@ def _sound(tag: BaseTag, vr: str, value: Any, declared: bool) -> Any:  # noqa: A
     if value is None or value == "":
         return ""
     if vr in ("DS", "IS"):
-        return _number(vr, value)
+        return _number(tag, vr, value)
     if not isinstance(value, str) and vr != "PN":
         return value
-    if vr == "UI" and _UID.fullmatch(value):
+    if vr == "UI" and is_uid(value):
         return value
     text = _CONTROL.sub(" ", _decoded(str(value), declared)) if vr not in ("LT", "ST") else value
     repair = _REPAIRS.get(vr)
@@ -174,11 +172,15 @@ def _decoded(text: str, declared: bool) -> str:
         return text
 
 
-def _number(vr: str, value: Any) -> Any:  # noqa: ANN401
-    """Cut a Decimal String to its 16 characters; pass everything else."""
-    if vr == "DS" and len(str(value)) > 16:
+def _number(tag: BaseTag, vr: str, value: Any) -> Any:  # noqa: ANN401
+    """Cut a Decimal String to its 16 characters, empty it if it is none; pass everything else."""
+    if vr != "DS" or len(str(value)) <= 16:
+        return value
+    try:
         return DSfloat(float(value), auto_format=True)
-    return value
+    except (ValueError, OverflowError):
+        _log.warning("attribute of the source left empty: malformed", tag=str(tag), vr=vr)
+        return ""
 
 
 def _date(text: str) -> str:
@@ -186,7 +188,7 @@ def _date(text: str) -> str:
     digits = re.sub(r"[-./ ]", "", text.strip())
     try:
         return date(int(digits[:4]), int(digits[4:6]), int(digits[6:])).strftime("%Y%m%d")
-    except ValueError:
+    except (ValueError, OverflowError):
         return ""
 
 

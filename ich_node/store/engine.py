@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 
-from ich_node.errors import Damaged, StoreError
+from ich_node.errors import Damaged, StoreError, without_secrets
 
 __all__ = [
     "Connection",
@@ -85,7 +85,7 @@ def open_engine(url: str) -> Engine:
             parsed, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True
         )
     except (sa.exc.ArgumentError, ImportError, OSError) as error:
-        raise StoreError(f"database.url: {error}") from error
+        raise StoreError(without_secrets(f"database.url: {error}")) from error
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine

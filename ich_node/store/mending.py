@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from ich_node.errors import Damaged
 from ich_node.store import destinations
 from ich_node.store.engine import Engine, is_damage, writing
 
@@ -68,6 +69,35 @@ def _file_of(url: str) -> Path | None:
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         return None
     return Path(str(parsed.database))
+
+
+def watcher(url: str) -> Callable[[], None]:
+    """Return what tells, by `Damaged`, that the file is not the one that lies there now any more.
+
+    Those who have it open would go on with a file that nobody else can find. It is not opened: to
+    close it would give up the locks that this process has on it (sqlite.org/howtocorrupt.html).
+    """
+    path = _file_of(url)
+    if path is None:
+        return lambda: None
+    begun = _identity(path)
+
+    def look() -> None:
+        now = _identity(path)
+        if now is None:
+            raise Damaged(f"{path} was taken away while the node runs")
+        if now != begun:
+            raise Damaged(f"{path} was replaced while the node runs")
+
+    return look
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def put_aside(path: Path, now: float) -> Path:

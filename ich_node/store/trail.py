@@ -28,6 +28,8 @@ STARTED, STOPPED, ASKED, READ, PRUNED = (
     "trail_read",
     "trail_pruned",
 )
+# The first of a trail whose beginning is lost: its database was damaged or gone.
+REBUILT = "database_rebuilt"
 _BATCH = 500
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -106,8 +108,12 @@ def was_read(engine: Engine, span: Span) -> None:
     events.add(engine, READ, f"the audit trail is read by {data['user']}", data=data)
 
 
-def _latest(connection: Connection, kinds: Sequence[str]) -> sa.RowMapping | None:
+def _latest(
+    connection: Connection, kinds: Sequence[str], before: int | None = None
+) -> sa.RowMapping | None:
     query = sa.select(event).where(event.c.kind.in_(kinds)).order_by(event.c.id.desc()).limit(1)
+    if before is not None:
+        query = query.where(event.c.id < before)
     return connection.execute(query).mappings().first()
 
 
@@ -189,13 +195,19 @@ def _old(connection: Connection, before: float, sinks: Sequence[str]) -> sa.Colu
 
 
 def position(engine: Engine, sink: str) -> int:
-    """Return up to which entry a sink has got the trail; a new one begins at the latest start."""
+    """Return up to which entry a sink has got the trail; a new one begins at the latest start.
+
+    Where the database was made anew for that start, it begins at the entry that says so.
+    """
     with reading(engine) as connection:
         query = sa.select(audit_position.c.event_id).where(audit_position.c.sink == sink)
         known = connection.scalar(query)
         if known is not None:
             return int(known)
         last = _latest(connection, (STARTED,))
+        if last is not None:
+            before = _latest(connection, (STARTED, STOPPED, REBUILT), last["id"])
+            last = before if before is not None and before["kind"] == REBUILT else last
     begins = int(last["id"]) - 1 if last is not None else newest(engine)
     with writing(engine) as connection:
         connection.execute(sa.insert(audit_position).values(sink=sink, event_id=begins))

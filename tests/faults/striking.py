@@ -30,7 +30,8 @@ DEADLINE_S = 200.0
 class Rule:
     """Strike `times` times at a point, when it is about what begins with `about`.
 
-    ``act`` is one of ``kill``, ``kill_group``, ``stop``, ``crash``, ``hang``.
+    ``act`` is one of ``kill``, ``kill_group``, ``stop``, ``crash``, ``lose_device``,
+    ``hang``.
     """
 
     point: str

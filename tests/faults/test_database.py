@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.running import configuration, free_port
+from deploy.demo.running import configuration, free_port, wait_for
 from ich_node import node
-from ich_node.errors import StoreError
+from ich_node.errors import Damaged, StoreError
 from ich_node.infer.predictor import load_predictor
 from ich_node.pipeline import rebuild
 from ich_node.receive import audit
@@ -22,6 +22,8 @@ from ich_node.store import destinations, instances, mending
 from ich_node.store.engine import DatabaseError, Engine, may_pass, open_engine, reading, writing
 from tests.faults import campaign, life
 from tests.faults.campaign import FlappingPacs, Sent
+from tests.soak.pdus import answers
+from tests.support.modes import open_to_others
 from tests.support.peers import SENDER, incoming, small_object
 from tests.support.series import head_series, write
 
@@ -125,6 +127,28 @@ def test_a_new_node_and_a_whole_database_are_left_alone(settings: Settings) -> N
     assert mending.look_at(settings.database_url) is None
 
 
+@pytest.mark.parametrize("how", ["taken away", "replaced"])
+def test_a_database_that_goes_while_a_node_runs_is_noticed(
+    settings: Settings, database: Path, how: str
+) -> None:
+    """Who has it open would write to a file that nobody finds again, and never know."""
+    look = mending.watcher(settings.database_url)
+    look()
+    engine = open_engine(settings.database_url)
+    with engine.connect():
+        content = database.read_bytes()
+        database.unlink()
+        if how == "replaced":
+            database.write_bytes(content)
+        with pytest.raises(Damaged, match=how):
+            look()
+    engine.dispose()
+
+
+def test_what_is_no_file_is_not_watched() -> None:
+    mending.watcher("postgresql+psycopg://nobody@localhost/none")()
+
+
 def test_what_was_held_stays_held_where_it_can_be_read_and_else_it_is_said(
     settings: Settings, database: Path
 ) -> None:
@@ -143,10 +167,26 @@ def test_what_was_held_stays_held_where_it_can_be_read_and_else_it_is_said(
     engine.dispose()
 
 
-def test_nothing_is_taken_from_under_a_process_that_lives(
+def test_a_new_database_does_not_find_what_somebody_still_has_open_of_the_old_one(
     settings: Settings, database: Path
 ) -> None:
-    cut_header(database)
+    """Who watches `ich-node studies` keeps its log and index, and they fit no other file."""
+    watching = open_engine(settings.database_url)
+    known = events_of(watching)
+    database.unlink()
+    engine = open_whole(settings)
+    assert images(engine, settings) == 3
+    assert events_of(watching) == known
+    assert images(engine, settings) == 3
+    watching.dispose()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("damage", [cut_header, Path.unlink], ids=["damaged", "gone"])
+def test_nothing_is_taken_from_under_a_process_that_lives(
+    settings: Settings, database: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(database)
     with pytest.raises(StoreError, match="worker-1"):
         open_whole(settings, ("worker-1",))
     assert not list(database.parent.glob("*.damaged-*"))
@@ -186,6 +226,22 @@ def test_a_process_that_finds_the_database_damaged_ends_with_a_status_of_its_own
     done = subprocess.run([sys.executable, "-c", code, settings.database_url], capture_output=True)
     assert done.returncode == 3
     assert b"restart `ich-node serve`" in done.stdout + done.stderr
+
+
+def test_a_damaged_database_kept_aside_is_its_owners_alone(tmp_path: Path) -> None:
+    """As the commands make it, whatever the account lets others do by default."""
+    port = free_port()
+    config = configuration(tmp_path, port, [])
+    data = load_settings(config).storage.data_dir
+    for damaged in (False, True):
+        if damaged:
+            cut_header(data / "ich-node.sqlite")
+        command = [sys.executable, "-m", "ich_node", "receive", "--config", str(config)]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, umask=0) as receiver:
+            wait_for(lambda: answers(port), 60, "answer of the receiver")
+            receiver.terminate()
+    assert len(list(data.glob("*.damaged-*Z"))) == 1
+    assert open_to_others(data) == []
 
 
 def test_commands_say_what_to_do(settings: Settings, database: Path, tmp_path: Path) -> None:

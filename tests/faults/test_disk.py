@@ -111,8 +111,11 @@ def test_a_failing_disk_fails_from_one_write_on_and_is_well_again(disk: Disk, er
     assert disk.failed == 1
 
 
-def test_a_disk_that_is_full_in_between_loses_nothing_and_fails_no_study(tmp_path: Path) -> None:
-    report, disk = campaign_of(tmp_path, 1, 8, 2026, Fault(period_s=2.0))
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS], ids=["full", "read-only"])
+def test_a_disk_that_fails_in_between_loses_nothing_and_fails_no_study(
+    tmp_path: Path, error: int
+) -> None:
+    report, disk = campaign_of(tmp_path, 1, 8, 2026, Fault(error, period_s=2.0))
     assert disk.failed > 0
     assert report.clean, report
     assert report.acknowledged == 8

@@ -40,6 +40,25 @@ def test_a_stopped_worker_is_replaced_and_its_study_finished_once(
     assert "process hangs; killed" in (tmp_path / "node.log").read_text()
 
 
+def test_a_worker_whose_device_is_lost_is_replaced_and_its_study_finished_once(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    """A GPU that has failed answers a new process only: the worker ends by itself, at once."""
+    paths = write(head_series(1, 8), tmp_path / "ct")
+    with struck_node(tmp_path, tiny_bundle, [Rule("infer.begun", "lose_device")]) as node:
+        wait_for(lambda: "model loaded" in (tmp_path / "node.log").read_text(), 60, "loaded model")
+        before = node.serving.children()
+        study = node.send(paths)
+        node.wait_for(study, "delivered")
+        assert node.used() == 1
+        assert node.objects(study) == _ONCE
+        after = node.serving.children()
+        assert [name for name in before if before[name] != after.get(name)] == ["work"]
+    log = (tmp_path / "node.log").read_text()
+    assert log.count("the device is lost; this process ends, another one starts") == 1
+    assert "has failed: CUDA error: unspecified launch failure" in log
+
+
 def test_a_stage_that_never_ends_is_ended(tmp_path: Path, tiny_bundle: Path) -> None:
     """The process itself lives and could go on telling so: the stage's limit silences it."""
     paths = write(head_series(1, 8), tmp_path / "ct")

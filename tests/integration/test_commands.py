@@ -16,18 +16,33 @@ from ich_node.states import SeriesState
 from ich_node.store import instances
 from ich_node.store.engine import writing
 from ich_node.store.tables import instance, series
+from tests.support.modes import open_to_others
 from tests.support.series import head_series, write
 from tests.unit.store.conftest import FIRST
 
 
-def ich_node(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def ich_node(
+    *arguments: object, cwd: Path | None = None, umask: int = -1
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "ich_node", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=cwd,
+        umask=umask,
         timeout=300,
     )
+
+
+def test_what_init_and_analyze_write_is_its_owners_alone(tmp_path: Path, tiny_bundle: Path) -> None:
+    """Whatever the account lets others do by default."""
+    assert ich_node("init", tmp_path / "site", umask=0).returncode == 0
+    write(head_series(), tmp_path / "in")
+    config = configuration(tmp_path, free_port(), [], bundle=str(tiny_bundle))
+    arguments = ["analyze", tmp_path / "in", "--out", tmp_path / "out", "--config", config]
+    assert ich_node(*arguments, umask=0).returncode == 0
+    assert (tmp_path / "out" / "seg.dcm").exists()
+    assert open_to_others(tmp_path / "site") + open_to_others(tmp_path / "out") == []
 
 
 def test_init_writes_a_configuration_that_loads(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pynetdicom import _config
 
-from ich_node.deliver import proof, query, scu
+from ich_node.deliver import deadline, proof, query, scu
 from ich_node.receive import association
 from tests.support.delivering import Site, site
 from tests.support.peers import Listening, listening
@@ -37,6 +37,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait four seconds where it would be minutes."""
     for name in ("_CONNECT_S", "_ACSE_S", "_DIMSE_S", "_NETWORK_S"):
         monkeypatch.setattr(scu, name, 4.0)
+    monkeypatch.setattr(deadline, "_LEAVE_S", 1.0)
     monkeypatch.setattr(query, "_ANSWER_S", 4.0)
     monkeypatch.setattr(proof, "_REPORT_S", 20.0)  # a report that is to come here ends it
 

@@ -190,6 +190,7 @@ def test_release_is_answered_and_the_connection_left_to_the_peer(peer: socket.so
         (struct.pack(">BxLLBB", 4, 6, 60, 1, 3), (2, 6)),  # an item longer than its PDU
         (struct.pack(">BxLLBB", 4, 6, 1, 1, 3), (2, 6)),  # and one too short
         (b"\x04\0\0\0\0\x03\0\0\0", (2, 6)),
+        (p_data((3, 0b01, b"")) * 1001, (2, 6)),  # a message of nothing, without end
         (p_data((3, 0b11, command(CommandField=0x8030))), (2, 2)),  # an answer to no question
     ],
 )

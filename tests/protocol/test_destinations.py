@@ -4,6 +4,7 @@ A clock that the test moves stands for hours and days; every association is real
 """
 
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from ich_node.store import destinations
 from tests.support.archive import archive
 from tests.support.delivering import HOUR, STUDY, Site, site
 from tests.support.peers import (
+    accept_byte_by_byte,
+    accept_then_answer_byte_by_byte,
     accept_then_half_an_answer,
     accept_then_silence,
     bare_server,
@@ -127,15 +130,26 @@ def test_one_that_aborts_is_tried_again_and_what_it_took_is_not_sent_twice(ours:
     assert sent == [ours.uid("seg"), *[ours.uid("sr")] * (len(sent) - 1)]
 
 
-@pytest.mark.parametrize("hangs", [silent, accept_then_silence, accept_then_half_an_answer])
+@pytest.mark.parametrize(
+    "hangs",
+    [
+        silent,
+        accept_byte_by_byte,
+        accept_then_silence,
+        accept_then_half_an_answer,
+        accept_then_answer_byte_by_byte,
+    ],
+)
 def test_one_that_hangs_is_left_after_the_time_out_and_tried_again(
     ours: Site, hangs: Callable[[socket.socket], None]
 ) -> None:
-    """Before the association, in the middle of a C-STORE, in the middle of its answer."""
+    """Before the association, in the middle of a C-STORE, in the middle of an answer."""
+    began = time.monotonic()
     with bare_server(hangs) as port, archive() as other:
         ours.due(port)
         ours.due(other.port, name="other")
         assert ours.step() is DeliveryState.RETRYING
+        assert time.monotonic() - began < 25
         ours.until(DeliveryState.DELIVERED, name="other")
     assert "next attempt in 5 s" in ours.row()["text"]
     with archive(port=port) as pacs:

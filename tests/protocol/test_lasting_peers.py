@@ -242,8 +242,8 @@ def test_of_too_many_silent_connections_the_oldest_make_way(
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A C-STORE request of 5 MB, which is more than is kept in memory."""
-    monkeypatch.setattr(wire, "_KEPT_BUFFER", 1 << 20)
+    """A C-STORE request of 5 MB, which is more than is kept in memory, and than the disk gives."""
+    monkeypatch.setattr(wire, "_SCRATCH", 2 << 20)
     image = small_object(500, PixelData=bytes(range(250)) * 20_000, BitsAllocated=16)
     return store_request(image, encoded(image), piece=100_000)
 

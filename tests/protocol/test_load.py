@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.running import wait_for
-from deploy.load import ACCEPTED, ask, requests, send, storm
+from deploy.load import ACCEPTED, ask, renumbered, requests, send, store, storm
 from ich_node.receive import scp
 from ich_node.settings import Source
 from ich_node.store.tables import instance
-from tests.support.peers import SENDER, listening, reject
+from tests.support.peers import SENDER, listening, reject, small_object
 from tests.support.series import head_series
 
 
@@ -25,6 +25,31 @@ def test_64_associations_at_once_store_all_and_one_more_waits_for_a_place(tmp_pa
         assert found.let_in
         assert len(node.files()) == len(node.rows(instance)) == 320
         wait_for(lambda: threading.active_count() == before + 1, 10, "end of the threads")
+
+
+def mapped() -> int:
+    """Bytes of shared memory and of deleted files that this process holds mapped (proc(5))."""
+    found = 0
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if line.endswith("(deleted)"):
+            first, last = line.split()[0].split("-")
+            found += int(last, 16) - int(first, 16)
+    return found
+
+
+def test_after_an_object_of_many_megabytes_an_open_association_holds_what_it_held_before(
+    tmp_path: Path,
+) -> None:
+    [request, *_others] = requests(head_series(slices=2))
+    [large] = requests([small_object(PixelData=bytes(12_000_000), BitsAllocated=16)])
+    with listening(tmp_path) as node, ExitStack() as up:
+        connections = [up.enter_context(ask(node.receiver.port)[0]) for _ in range(4)]
+        for number, connection in enumerate(connections):
+            assert store(connection, renumbered(request, number, number))[0] == 0x0000
+        before = mapped()
+        for number, connection in enumerate(connections, start=10):
+            assert store(connection, renumbered(large, number, number))[0] == 0x0000
+        wait_for(lambda: mapped() == before, 10, f"{before} mapped bytes")
 
 
 def test_a_sender_that_takes_every_place_keeps_no_other_sender_out(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pydicom.uid import (
 from pynetdicom.association import Association
 
 from deploy.demo.running import free_port
-from ich_node.deliver import scu
+from ich_node.deliver import deadline, scu
 from ich_node.deliver.scu import echo, send
 from ich_node.deliver.standin import StandInPacs
 from ich_node.records import Verdict
@@ -29,6 +29,8 @@ from ich_node.selftest.series import save
 from ich_node.uids import IMPLEMENTATION_CLASS_UID
 from tests.support.peers import (
     ABORT,
+    accept_byte_by_byte,
+    accept_then_answer_byte_by_byte,
     accept_then_half_an_answer,
     accept_then_silence,
     bare_server,
@@ -297,24 +299,32 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait half a second where it would be minutes."""
     for name in ("_CONNECT_S", "_ACSE_S", "_DIMSE_S", "_NETWORK_S"):
         monkeypatch.setattr(scu, name, 0.5)
+    monkeypatch.setattr(deadline, "_LEAVE_S", 0.5)
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("talk", [silent, accept_byte_by_byte])
 def test_a_destination_that_never_answers_the_request_is_tried_again(
-    objects: list[tuple[str, Path]],
+    objects: list[tuple[str, Path]], talk: Callable[[socket.socket], None]
 ) -> None:
-    with bare_server(silent) as port:
+    began = time.monotonic()
+    with bare_server(talk) as port:
         verdicts = send(destination(port), "ICH_NODE", objects)
+    assert time.monotonic() - began < 20
     assert said(verdicts) == [("seg", None, False, True), ("sr", None, False, True)]
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("talk", [accept_then_silence, accept_then_half_an_answer])
+@pytest.mark.parametrize(
+    "talk", [accept_then_silence, accept_then_half_an_answer, accept_then_answer_byte_by_byte]
+)
 def test_a_destination_that_never_answers_an_object_is_tried_again(
     objects: list[tuple[str, Path]], talk: Callable[[socket.socket], None]
 ) -> None:
+    began = time.monotonic()
     with bare_server(talk) as port:
         verdicts = send(destination(port), "ICH_NODE", objects)
+    assert time.monotonic() - began < 20
     assert said(verdicts) == [("seg", None, False, True), ("sr", None, False, True)]
     assert verdicts[0].text == "no answer: timed out or connection lost"
 

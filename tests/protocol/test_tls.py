@@ -1,5 +1,6 @@
 """Destinations that speak TLS only: whom we trust, who we are, and what is said when it fails."""
 
+import shutil
 import ssl
 import subprocess
 from pathlib import Path
@@ -100,6 +101,29 @@ def test_a_certificate_of_an_unknown_authority_is_refused_and_nothing_is_sent(
     assert (verdicts[0].stored, verdicts[0].transient) == (False, True)
     assert "tls.ca must hold who signed it" in verdicts[0].text
     assert pacs.came == []
+
+
+def test_renewed_certificates_are_shown_and_a_renewed_ca_is_trusted(
+    ca: Certificate, pacs_cert: Certificate, tmp_path: Path
+) -> None:
+    """By the next association, without a restart: ours first, then whom we trust."""
+    stranger = authority(tmp_path / "stranger", "stranger")
+    shown = signed(tmp_path, "node", stranger)
+    trusted = Path(shutil.copy(stranger.cert, tmp_path / "trusted.pem"))
+    tls = Tls(cert=str(shown.cert), key=str(shown.key), ca=str(trusted))
+    with archive(tls=server_context(pacs_cert, ca)) as pacs:
+        answered, text = echo(pacs_at(pacs.port), "ICH_NODE", tls=tls)
+        assert not answered
+        assert "tls.ca must hold who signed it" in text
+        shutil.copy(ca.cert, trusted)
+        assert not echo(pacs_at(pacs.port), "ICH_NODE", tls=tls)[0]  # the PACS trusts us not yet
+        renewed = signed(tmp_path / "renewed", "node", ca)
+        renewed.key.replace(shown.key)
+        renewed.cert.replace(shown.cert)
+        answered, text = echo(pacs_at(pacs.port), "ICH_NODE", tls=tls)
+        assert answered, text
+        shutil.copy(stranger.cert, trusted)
+        assert not echo(pacs_at(pacs.port), "ICH_NODE", tls=tls)[0]
 
 
 def test_one_that_speaks_no_tls_is_told_from_one_that_is_away(ca: Certificate) -> None:

@@ -1,5 +1,6 @@
 """Our own port with TLS: a common sender gets in, old TLS does not, certificates are renewed."""
 
+import shutil
 import socket
 import ssl
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 @pytest.fixture
 def node(tmp_path: Path, ca: Certificate) -> Iterator[Listening]:
     own = signed(tmp_path, "node", ca, "DNS:localhost,IP:127.0.0.1")
-    tls = Tls(enabled=True, cert=str(own.cert), key=str(own.key), ca=str(ca.cert))
+    trusted = shutil.copy(ca.cert, tmp_path / "trusted.pem")  # which a test may renew
+    tls = Tls(enabled=True, cert=str(own.cert), key=str(own.key), ca=str(trusted))
     settings = node_settings(tmp_path).model_copy(update={"tls": tls})
     engine = open_engine(settings.database_url)
     migrate(engine)
@@ -75,12 +77,47 @@ def test_storescu_of_dcmtk_sends_an_image_by_tls(
     assert stored.suffix == ".dcm"
 
 
-def test_old_tls_is_refused(node: Listening, ca: Certificate, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_old_tls_is_refused(
+    node: Listening, ca: Certificate, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    """By the node, with its alert: this client would speak it."""
     context = client(ca, signed(tmp_path, "sender", ca))
-    with pytest.warns(DeprecationWarning):
-        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with pytest.raises(ssl.SSLError):
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = version
+    with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
         connect(node, context)
+
+
+@pytest.mark.parametrize(
+    "cipher", ["ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES256-SHA", "ECDHE-ECDSA-AES128-CCM"]
+)
+def test_tls_1_2_is_refused_without_a_cipher_that_bcp_195_recommends(
+    node: Listening, ca: Certificate, tmp_path: Path, cipher: str
+) -> None:
+    """RFC 9325 4.2: no CBC; the same client gets in with AES-GCM."""
+    context = client(ca, signed(tmp_path, "sender", ca))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(f"{cipher}:@SECLEVEL=0")
+    with pytest.raises(ssl.SSLError, match="ALERT_HANDSHAKE_FAILURE"):
+        connect(node, context)
+    context.set_ciphers(f"{cipher}:ECDHE-ECDSA-AES128-GCM-SHA256")
+    assert answer(node, context)[0] == ACCEPTED
+
+
+def test_a_renewed_ca_decides_who_gets_in(node: Listening, ca: Certificate, tmp_path: Path) -> None:
+    """From the next connection on, without a restart."""
+    old = client(ca, signed(tmp_path, "sender", ca))
+    other = authority(tmp_path / "other", "other")
+    new = client(ca, signed(tmp_path / "new", "sender", other))
+    assert answer(node, old)[0] == ACCEPTED
+    with suppress(OSError):
+        assert answer(node, new) == b""
+    other.cert.replace(node.settings.tls.ca)
+    assert answer(node, new)[0] == ACCEPTED
+    with suppress(OSError):
+        assert answer(node, old) == b""
 
 
 def test_renewed_certificates_are_taken_up_and_broken_ones_are_not(

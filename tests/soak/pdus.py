@@ -1,23 +1,28 @@
 """Damaged PDUs into a receiver that runs in a process of its own, over real sockets.
 
-It must live, store a sound object after each thousand connections, and stay small.
+It must live, answer every request that can be answered, log no fault of ours, store a sound object
+after each ten thousand PDUs, and stay small.
 """
 
 from __future__ import annotations
 
-import random
-import socket
+import json
+import multiprocessing
 import subprocess
 import sys
-import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydicom.uid import ExplicitVRLittleEndian
+
 from deploy.demo.running import configuration, free_port, wait_for
-from tests.soak.damage import damaged
+from ich_node.receive.command import decode
+from tests.soak.sending import Sound, Tally, send_damaged
 from tests.soak.told import Told
 from tests.support.peers import (
     ABORT,
@@ -25,62 +30,90 @@ from tests.support.peers import (
     associate_request,
     encoded,
     incoming,
-    read_pdu,
     sent,
     small_object,
     store_request,
 )
 
 _SENDERS = 4
-_CHECK_EVERY = 1000
+_BATCH = 500  # PDUs of a seed; a sender is told of the next ones after them
+_CHECK_EVERY = 10_000
 _RELEASE = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 _OBJECT = small_object(1)
-_DATA = encoded(_OBJECT)
+_CONTEXT = (_OBJECT.SOPClassUID, (ExplicitVRLittleEndian,))
 
 
 @dataclass
 class Report:
-    """How much went in, and how the receiver stood it; `faults` says where it did not."""
+    """How much went in, and how the receiver stood it; `faults` says where it did not.
+
+    `pdus` counts damaged ones that it has read for certain, `statuses` its answers.
+    """
 
     seed: int
     pdus: int = 0
     connections: int = 0
     sound_objects: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     rss_mb: float = 0.0
     threads: int = 0
     seconds: float = 0.0
+    pdus_per_s: float = 0.0
 
 
 def soak_pdus(count: int, seed: int, folder: Path) -> Report:
-    """Send so many damaged PDUs to a receiver."""
-    report, began, guard, told = Report(seed), time.monotonic(), threading.Lock(), Told()
-    port = free_port()
+    """Send at least so many damaged PDUs to a receiver."""
+    report, began, port = Report(seed), time.monotonic(), free_port()
     folder.mkdir(parents=True)
-    config = configuration(folder, port, [])
-    with _receiver(config, port, folder / "receiver.log") as process:
-
-        def send(rng: random.Random) -> None:
-            while report.pdus < count and process.poll() is None:
-                pdus = _converse(rng, port)
-                with guard:
-                    report.pdus += pdus
-                    report.connections += 1
-
-        senders = [
-            threading.Thread(target=send, args=(random.Random(f"{seed}.{number}"),))
-            for number in range(_SENDERS)
-        ]
-        for sender in senders:
-            sender.start()
-        for sender in senders:
-            while sender.is_alive():
-                sender.join(0.2)
-                _watch(report, process, port)
-                told.say(f"{report.pdus} PDUs, {report.rss_mb:.0f} MB, {len(report.faults)} faults")
+    log = folder / "receiver.log"
+    with _receiver(configuration(folder, port, []), port, log) as process:
         _store_one(report, port)
-    report.seconds = time.monotonic() - began
+        _send(report, count, port, process)
+        _store_one(report, port)
+        _watch(report, process)
+    report.faults += faults_in(log)
+    report.seconds = round(time.monotonic() - began, 1)
+    report.pdus_per_s = round(report.pdus / report.seconds, 1)
     return report
+
+
+def _send(report: Report, count: int, port: int, process: subprocess.Popen[bytes]) -> None:
+    """Keep the senders busy until enough is sent, or the receiver is not well."""
+    sound, told = sound_pdus(), Told()
+    spawned = multiprocessing.get_context("spawn")  # this process has threads
+    with ProcessPoolExecutor(_SENDERS, mp_context=spawned) as senders:
+        under_way: set[Future[Tally]] = set()
+        batches = 0
+        while report.pdus < count and not report.faults:
+            while len(under_way) < _SENDERS and report.pdus + len(under_way) * _BATCH < count:
+                batches += 1
+                seed, most = f"{report.seed}.{batches}", min(_BATCH, count)
+                under_way.add(senders.submit(send_damaged, sound, port, seed, most))
+            done, under_way = wait(under_way, 1, FIRST_COMPLETED)
+            for tally in (one.result() for one in done):
+                _add(report, tally)
+            _watch(report, process)
+            if report.pdus >= report.sound_objects * _CHECK_EVERY:
+                _store_one(report, port)
+            told.say(f"{report.pdus} PDUs, {report.rss_mb:.0f} MB, {len(report.faults)} faults")
+
+
+def _add(report: Report, tally: Tally) -> None:
+    report.pdus += tally.pdus
+    report.connections += tally.connections
+    report.statuses += tally.statuses
+    report.faults += tally.faults
+
+
+def sound_pdus() -> Sound:
+    """Return what the senders damage: a request for an association, and a small object."""
+    data = encoded(_OBJECT)
+    request = associate_request(contexts=[_CONTEXT])
+    store = store_request(_OBJECT, data)
+    first = int.from_bytes(store[2:6], "big") + 6  # the PDU of the command set
+    pdus = (store, store, store[: first + 20], store[:first], _RELEASE, ABORT, request)
+    return Sound(request, decode(store[12:first]), data, pdus)
 
 
 @contextmanager
@@ -88,14 +121,15 @@ def _receiver(config: Path, port: int, log: Path) -> Iterator[subprocess.Popen[b
     command = [sys.executable, "-m", "ich_node", "receive", "--config", str(config)]
     with log.open("wb") as said, subprocess.Popen(command, stderr=said, stdout=said) as process:
         try:
-            wait_for(lambda: _answers(port), 60, "answer of the receiver")
+            wait_for(lambda: answers(port), 60, "answer of the receiver")
             yield process
         finally:
             process.terminate()
             process.wait(60)
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Tell whether a C-ECHO is answered."""
     association = associate(port)
     if association.is_established:
         association.send_c_echo()
@@ -104,32 +138,8 @@ def _answers(port: int) -> bool:
     return False
 
 
-def _converse(rng: random.Random, port: int) -> int:
-    """Hold one connection with some damage in it; return how many PDUs were damaged."""
-    count = 0
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as connection:
-        connection.settimeout(5)
-        request = associate_request(contexts=[(_OBJECT.SOPClassUID, ("1.2.840.10008.1.2.1",))])
-        if rng.random() < 0.3:
-            connection.sendall(damaged(rng, request))
-            return 1
-        connection.sendall(request)
-        read_pdu(connection)
-        for _ in range(rng.randint(1, 12)):
-            pdu = rng.choice(_sound(rng))
-            connection.sendall(damaged(rng, pdu, 0, rng.choice((6, 12, 80, None))))
-            count += 1
-        if rng.random() < 0.5:
-            connection.sendall(rng.choice((_RELEASE, ABORT)))
-    return count
-
-
-def _sound(rng: random.Random) -> list[bytes]:
-    pieces = store_request(_OBJECT, _DATA, rng.choice((64, 1 << 20)))
-    return [pieces, _RELEASE, ABORT, associate_request(), pieces[: rng.randrange(1, len(pieces))]]
-
-
-def _watch(report: Report, process: subprocess.Popen[bytes], port: int) -> None:
+def _watch(report: Report, process: subprocess.Popen[bytes]) -> None:
+    """Note whether the receiver lives, its peak of memory (VmHWM) and its threads."""
     if process.poll() is not None:
         report.faults.append(f"the receiver ended with status {process.returncode}")
         return
@@ -138,10 +148,8 @@ def _watch(report: Report, process: subprocess.Popen[bytes], port: int) -> None:
         for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
         if ":\t" in line
     )
-    report.rss_mb = max(report.rss_mb, int(status["VmRSS"].split()[0]) / 1024)
+    report.rss_mb = max(report.rss_mb, int(status["VmHWM"].split()[0]) / 1024)
     report.threads = max(report.threads, int(status["Threads"]))
-    if report.connections >= report.sound_objects * _CHECK_EVERY:
-        _store_one(report, port)
 
 
 def _store_one(report: Report, port: int) -> None:
@@ -158,3 +166,21 @@ def _store_one(report: Report, port: int) -> None:
         report.sound_objects += 1
     except TimeoutError as error:
         report.faults.append(str(error))
+
+
+def faults_in(log: Path) -> list[str]:
+    """Return what a log tells of our own faults: each kind once, with its count.
+
+    Refusals are warnings; an error, or what is no line of the log, is ours.
+    """
+    found: Counter[str] = Counter()
+    with log.open(errors="replace") as lines:
+        for line in lines:
+            try:
+                said = json.loads(line)
+                level, text = said["level"], f"{said['event']} ({said.get('error', '')})"
+            except (ValueError, TypeError, KeyError):
+                level, text = "error", line.strip()[:200]
+            if level in ("error", "critical"):
+                found[text] += 1
+    return [f"the log says {times} times: {text}" for text, times in found.items()]

@@ -112,6 +112,7 @@ BROKEN: dict[str, tuple[Reason, Mutation]] = {
     "two patient ids": (Reason.MIXED_PATIENTS, set_one(PatientID="SIMULATED-OTHER")),
     "two patient names": (Reason.MIXED_PATIENTS, set_one(PatientName="SIMULATED^OTHER")),
     "a patient id missing": (Reason.MIXED_PATIENTS, set_one(PatientID=None)),
+    "a UID that is none": (Reason.UNREADABLE, set_one(SOPInstanceUID="../../etc/passwd")),
     "two studies": (Reason.MIXED_SERIES, set_one(StudyInstanceUID="1.2.3")),
     "two series": (Reason.MIXED_SERIES, set_one(SeriesInstanceUID="1.2.3")),
     "two frames of reference": (

@@ -4,6 +4,7 @@ import socket
 import struct
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -191,6 +192,28 @@ def accept_then_half_an_answer(connection: socket.socket) -> None:
     accept(connection)
     connection.sendall(_pdu(0x04, bytes(100))[:4])
     silent(connection)
+
+
+def drip(connection: socket.socket, kind: int = 0x04) -> None:
+    """Begin a PDU of a megabyte, byte by byte: nobody who reads it waits for long for the next."""
+    until = time.monotonic() + 30
+    connection.sendall(struct.pack(">BxL", kind, 1 << 20))
+    while time.monotonic() < until:
+        connection.sendall(b"\0")
+        time.sleep(0.02)
+
+
+def accept_byte_by_byte(connection: socket.socket) -> None:
+    """Answer a request for an association, but never all of it."""
+    read_pdu(connection)
+    drip(connection, 0x02)
+
+
+def accept_then_answer_byte_by_byte(connection: socket.socket) -> None:
+    """Accept, and answer what comes then, but never all of it."""
+    accept(connection)
+    read_pdu(connection)
+    drip(connection)
 
 
 @contextmanager

@@ -135,6 +135,24 @@ def test_whoever_looks_at_patient_ids_is_in_the_audit_trail(config: Path) -> Non
     assert text.startswith("`ich-node studies --show-patient-id` by ")
 
 
+def test_purge_shows_what_is_kept_apart_and_why_it_goes_or_stays(config: Path) -> None:
+    data_dir = load_settings(config).storage.data_dir
+    names = ("1.2.3.1.0123456789abcdef.dcm", "1.9.0123456789abcdef.dcm")  # one of a study unsent
+    (data_dir / "conflict").mkdir(parents=True)
+    paths = [data_dir / "conflict" / name for name in names]
+    for path in paths:
+        path.touch()
+        os.utime(path, (0.0, 0.0))
+    said = run(config, "purge", "--dry-run").output
+    assert "conflict        -  1 files: older than 30 days" in said
+    assert "kept            1.2  1 files of conflict: results for pacs are pending" in said
+    assert "1 to be deleted" in said
+    planned = json.loads(run(config, "purge", "--dry-run", "--json").output)
+    assert [one["path"] for one in planned["deletions"][0]["which"]] == [str(paths[1])]
+    assert "1 deleted" in run(config, "purge").output
+    assert [path.exists() for path in paths] == [True, False]
+
+
 def test_check_tells_of_a_key_that_every_user_may_read(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ich_node import node, notify
+from ich_node import lifetime, node, notify
 from ich_node.pipeline import duties
 from ich_node.pipeline.at_hand import LIMITS_S, AtHand
 from ich_node.records import Received
 from ich_node.settings import Settings, load_settings
-from ich_node.store import instances, overview, revisions
+from ich_node.store import begun, instances, overview, revisions
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import open_engine
 from ich_node.supervise import Cause
@@ -52,10 +52,10 @@ def series(number: int) -> Received:
 
 def test_a_process_ends_with_its_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     """An orphan would keep the port and the lock."""
-    monkeypatch.setattr(node.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(lifetime.signal, "signal", lambda *_: None)
     said: list[str] = []
-    monkeypatch.setattr(node, "notify", said.append)
-    node._until_stopped(-1, AtHand())
+    monkeypatch.setattr(lifetime, "notify", said.append)
+    lifetime.until_stopped(-1, AtHand())
     assert said == [notify.READY, notify.ALIVE]
 
 
@@ -120,12 +120,12 @@ def test_a_duty_that_waits_is_at_hand_and_the_process_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A database that another program holds is no hanging, unless it lasts."""
-    monkeypatch.setattr(node.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(lifetime.signal, "signal", lambda *_: None)
     parents = iter([1, 1, 2])
-    monkeypatch.setattr(node.os, "getppid", lambda: next(parents))
-    monkeypatch.setattr(node, "_BEAT_S", 0.0)
+    monkeypatch.setattr(lifetime.os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(lifetime, "_BEAT_S", 0.0)
     said: list[str] = []
-    monkeypatch.setattr(node, "notify", said.append)
+    monkeypatch.setattr(lifetime, "notify", said.append)
     waits, go_on, at_hand = threading.Event(), threading.Event(), AtHand()
 
     def wait() -> None:
@@ -134,7 +134,7 @@ def test_a_duty_that_waits_is_at_hand_and_the_process_goes_on(
 
     duties.in_background([duties.Duty(3600.0, wait)], at_hand)
     assert waits.wait(10)
-    node._until_stopped(1, at_hand)
+    lifetime.until_stopped(1, at_hand)
     overdue = at_hand.overdue(time.monotonic() + LIMITS_S["duty"] + 1)
     go_on.set()
     assert said == [notify.READY, *[notify.ALIVE] * 3]
@@ -156,12 +156,12 @@ def test_a_stage_that_takes_too_long_silences_the_process(
 ) -> None:
     """Whoever watches then ends it, and its successor takes the job up."""
     said: list[str] = []
-    monkeypatch.setattr(node, "notify", said.append)
+    monkeypatch.setattr(lifetime, "notify", said.append)
     at_hand = AtHand(limits_s={"infer": limit_s})
     with at_hand.stage("infer", "1.2.3:1"):
-        node._beat(at_hand)
+        lifetime._beat(at_hand)
     assert said == told
-    node._beat(at_hand)
+    lifetime._beat(at_hand)
     assert said[-1] == notify.ALIVE
 
 
@@ -173,9 +173,9 @@ def test_only_a_kill_from_outside_is_forgiven(settings: Settings, cause: Cause, 
         instances.add(engine, series(1), priority=5, quiet_seconds=0.0)
         [found] = revisions.receiving(engine)
         revisions.open_revision(engine, jobs, found, "quiet")
-        revisions.begin(engine, "1.2.3:1", "worker-0:77:a")
+        begun.begin(engine, "1.2.3:1", "worker-0:77:a")
         node._judge(engine, "work", 77, cause)
-        assert revisions.begin(engine, "1.2.3:1", "worker-0:78:b") == died
+        assert begun.begin(engine, "1.2.3:1", "worker-0:78:b") == died
     finally:
         jobs.destroy()
         engine.dispose()

@@ -95,6 +95,28 @@ def test_faults_are_refused_with_key_and_value(tmp_path: Path, text: str, said: 
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[database]\nurl = "postgresql+psycopg://ich:geheim@db/ich"',
+        '[database]\nurl = "postgresql+psycopg://ich:ge/he@im:geheim@db/ich"',
+        '[database]\nurl = "postgresql://db/ich?user=ich&password=geheim"',
+        '[database]\npassword = "geheim"',
+        '[database.login]\nuser = "ich"\nword = "geheim"',
+        '[[database_logins]]\nword = "geheim"',
+        '[[destinations]]\nname = "pacs"\nae_title = "P"\nhost = "h"\ntoken = "geheim"',
+        '[audit]\nsyslog_port = "tls://ich:geheim@log"',
+        '[[sources]]\nname = "a"\nae_title = "A"\nhosts = ["dicom://ich:geheim@pacs"]',
+    ],
+)
+def test_no_refusal_shows_a_secret(tmp_path: Path, text: str) -> None:
+    """Userinfo of a URL, and whatever stands under a key of that kind, known or not."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(tmp_path, text))
+    assert "geheim" not in str(caught.value)
+    assert any(key in str(caught.value) for key in ("database", "pacs", "token", "syslog_port"))
+
+
 def test_kinds_to_build_are_those_that_any_destination_may_get(tmp_path: Path) -> None:
     """SEG and SR are always built."""
     one = '[[destinations]]\nname = "{}"\nae_title = "P"\nhost = "h"\noutputs = {}\n'

@@ -10,7 +10,7 @@ import signal
 import time
 from pathlib import Path
 
-from ich_node import faults, node, supervise
+from ich_node import faults, lifetime, supervise
 from ich_node.pipeline import at_hand, duties, pauses, reconcile
 
 RULES = Path(os.environ["TEST_FAULTS"])
@@ -35,17 +35,28 @@ def _claim(path: str) -> bool:
     return True
 
 
+def _lose_device() -> None:
+    """From now on nothing that is computed in this process succeeds, as on a GPU that failed."""
+    from ich_node.infer.predictor import Predictor
+
+    def run(*_: object) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure\nCompile with ... to debug.")
+
+    Predictor.run = run
+
+
 ACTS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "kill_group": lambda: os.killpg(0, signal.SIGKILL),
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "crash": os.abort,
+    "lose_device": _lose_device,
     "hang": lambda: time.sleep(3600),
 }
 faults.install(strike)
 if TOLD["patience_s"] is not None:  # hours and half-minutes are too long for a test
     supervise.WATCHDOG_S = TOLD["patience_s"]
-    node._BEAT_S = TOLD["patience_s"] / 8
+    lifetime._BEAT_S = TOLD["patience_s"] / 8
 if TOLD["period_s"] is not None:
     reconcile.PERIOD_S = duties.AGAIN_S = pauses._FIRST_PAUSE_S = TOLD["period_s"]
 if TOLD["limit_s"] is not None:

@@ -270,6 +270,42 @@ def test_by_tls_only_a_server_that_is_trusted_gets_them(
         assert asked_for(server.messages()) == [1]
 
 
+@pytest.mark.openssl
+def test_a_tls_server_that_ends_before_it_has_read_gets_all_of_it_again(
+    engine: Engine, tmp_path: Path, clock: list[float]
+) -> None:
+    """Nothing of what the broken connection took counts; much is sent, more than buffers hold."""
+    ca = authority(tmp_path)
+    context = server_context(signed(tmp_path, "server", ca))
+    times = []
+
+    def rude_once(connection: socket.socket) -> socket.socket:
+        secure = context.wrap_socket(connection, server_side=True)
+        times.append(len(times))
+        if len(times) == 1:
+            secure.recv(10)
+            secure.close()
+            raise ConnectionAbortedError
+        return secure
+
+    for number in (1, 2, 3):
+        trail.asked(engine, "hold", destinations=[f"n{number}", 4_000_000 * "x"])
+    with serving(wrap=rude_once) as server:
+        tls = Tls(ca=str(ca.cert))
+        places = made(engine, tmp_path, tls, syslog_host="localhost", syslog_port=server.port)
+        [place] = places.places
+        before = trail.position(engine, place.sink)
+        assert places.look() == 0
+        assert trail.position(engine, place.sink) == before
+        clock[0] += 10.0
+        assert places.look() == 4
+        wait_for(lambda: server.said, 20, "the messages")
+        got = server.messages()
+    assert len(times) == 2
+    assert len(got) == 4
+    assert trail.position(engine, place.sink) == trail.newest(engine)
+
+
 def test_one_entry_that_cannot_be_told_holds_up_no_other(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "messages.xml"
     events.add(engine, "transferred", "without any of its facts")

@@ -44,6 +44,7 @@ SAMPLES: list[tuple[str, dict[str, Any], list[tuple[str, str, str, str]]]] = [
     ("asked", {"user": "anna", "command": "retry"}, [("110103", "", "U", "0")]),
     ("asked", {"user": "anna", "command": "resend"}, [("110103", "", "R", "0")]),
     ("trail_read", {"user": "anna"}, [("110101", "", "R", "0")]),
+    ("database_rebuilt", {}, [("110113", "110134", "E", "8")]),
     ("trail_pruned", {"entries": 7, "days": 30}, [("110113", "110132", "E", "0")]),
     (
         "association_rejected",

@@ -8,7 +8,7 @@ from ich_node.errors import StoreError
 from ich_node.pipeline import again, reconcile
 from ich_node.records import Verdict
 from ich_node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
-from ich_node.store import deliveries, overview, results, revisions
+from ich_node.store import begun, deliveries, overview, results, revisions
 from ich_node.store import jobs as job_port
 from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine, writing
@@ -33,12 +33,12 @@ def keep(engine: Engine, tmp_path) -> None:
 
 
 def test_retry_runs_a_failed_analysis_from_the_start(engine: Engine, jobs: Jobs) -> None:
-    revisions.begin(engine, KEY, "worker-0:1:a")
+    begun.begin(engine, KEY, "worker-0:1:a")
     fail(engine)
     assert again.retry(engine, jobs, STUDY) == [f"series {SERIES}: analysed again"]
     assert revisions.state_of(engine, KEY) is SeriesState.COMPLETE
     assert job_port.status_of(jobs, f"study:{KEY}:2") == "ENQUEUED"
-    assert revisions.begin(engine, KEY, "worker-0:2:b") == 0
+    assert begun.begin(engine, KEY, "worker-0:2:b") == 0
     [series] = overview.show(engine, STUDY)["series"]
     assert series["reason"] is None
 

@@ -20,7 +20,7 @@ from ich_node.pipeline.worker import Worker, end_process
 from ich_node.records import CtVolume, ModelIdentity, Prediction, Received, Wanted
 from ich_node.settings import Settings, load_settings
 from ich_node.states import SeriesState
-from ich_node.store import instances, overview, results, revisions, trail
+from ich_node.store import begun, instances, overview, results, revisions, trail
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import DatabaseError, Engine, writing
 from tests.support.series import head_series, localizer_of, write
@@ -188,7 +188,7 @@ def test_a_lost_device_ends_the_process_and_is_no_failure_of_the_series(
     with working(settings, StandIn(lost), end_process=end) as (engine, key):
         wait_for(lambda: ended, _DEADLINE_S, "end of the process")
         assert revisions.state_of(engine, key) is SeriesState.ASSEMBLED
-        assert revisions.begin(engine, key, "test:2:0") == 1
+        assert begun.begin(engine, key, "test:2:0") == 1
         over.set()
         assert ends_as(engine, key, *ENDED) is SeriesState.REPORTED
     assert ended == [str(lost)]

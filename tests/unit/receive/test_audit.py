@@ -149,6 +149,7 @@ def test_what_is_no_object_is_put_aside_and_does_not_stop_the_rest(
     aside = intake.settings.storage.data_dir / "unreadable" / "1.2" / "1.2.3" / "9.9.dcm"
     assert aside.read_bytes() == b"no DICOM at all"
     assert time.time() - aside.stat().st_mtime < 3600  # by which `[retention]` goes
+    assert aside.parent.stat().st_mode & 0o777 == 0o700
     assert str(aside) in capsys.readouterr().out
     [told] = rows(intake, event)
     assert (told["kind"], told["study_instance_uid"]) == ("unreadable", "1.2")

@@ -1,4 +1,4 @@
-"""A deflated data set is looked through in little memory, and refused where it is a bomb."""
+"""What would fill the memory once it is inflated, parsed or decoded is refused before that."""
 
 import random
 import zlib

@@ -27,6 +27,7 @@ from ich_node.receive.intake import Incoming, Intake, take
 from ich_node.settings import Storage
 from ich_node.store import events, instances
 from ich_node.store.tables import event, instance, series, study
+from tests.support.modes import open_to_others
 from tests.support.peers import encoded, incoming, small_object
 from tests.support.series import pixels, set_pixels
 
@@ -110,6 +111,22 @@ def test_the_same_object_in_another_lossless_encoding_is_a_duplicate(
     assert take(intake, incoming(image, syntax)).status == SUCCESS
     assert len(files(intake)) == 1
     assert rows(intake, event) == []
+
+
+def test_what_is_kept_beside_is_its_owners_alone(intake: Intake, image: Dataset) -> None:
+    """Whatever the process lets others do by default."""
+    take(intake, incoming(image))
+    before = os.umask(0)
+    try:
+        image.PatientID = "PATIENT-77"
+        assert take(intake, incoming(image)).status == SUCCESS
+        image.PixelSpacing = [0.1, 0.1]
+        assert take(intake, incoming(image)).status == CONFLICT
+    finally:
+        os.umask(before)
+    beside = [intake.settings.storage.data_dir / name for name in ("header_changed", "conflict")]
+    assert [len(list(folder.iterdir())) for folder in beside] == [1, 1]
+    assert [line for folder in beside for line in open_to_others(folder)] == []
 
 
 def test_a_header_correction_is_kept_beside_and_its_event_names_no_value(

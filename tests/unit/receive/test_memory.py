@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pydicom import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     RLELossless,
@@ -56,7 +57,9 @@ def costing(do: Callable[[], T]) -> tuple[T, int]:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize(
+    "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless]
+)
 def test_an_object_that_comes_again_with_another_header(intake: Intake, syntax: str) -> None:
     take(intake, incoming(large()))
     again = incoming(large(PatientID="CORRECTED"), syntax)
@@ -71,7 +74,7 @@ def test_an_object_that_comes_again_with_other_pixels(intake: Intake) -> None:
     take(intake, incoming(large()))
     image = large()
     image.PixelData = image.PixelData[:-2] + b"\1\1"
-    again = incoming(image)
+    again = incoming(image, ExplicitVRBigEndian)
     answer, cost = costing(lambda: take(intake, again))
     assert answer.status == CONFLICT
     assert cost < BOUND
@@ -95,6 +98,13 @@ def test_what_has_too_many_elements_to_compare_is_not_the_same(
     monkeypatch.setattr(compare, "_MOST", 100)
     take(intake, incoming(small_object()))
     assert take(intake, incoming(small_object(), ImplicitVRLittleEndian)).status == CONFLICT
+
+
+def test_an_object_that_is_read_by_pydicom(intake: Intake) -> None:
+    sent = incoming(large(), ExplicitVRBigEndian)
+    answer, cost = costing(lambda: take(intake, sent))
+    assert answer.status == SUCCESS
+    assert cost < BOUND
 
 
 def test_a_file_of_the_spool_that_is_taken_in(intake: Intake) -> None:

@@ -95,6 +95,27 @@ def test_two_contexts_of_one_id_are_malformed() -> None:
         pdu.decode_request(REQUEST[6:] + 2 * context)
 
 
+@pytest.mark.parametrize("number", [0, 2, 254])
+def test_a_context_of_an_even_id_is_malformed(number: int) -> None:
+    """PS3.8 9.3.2.2: odd integers between 1 and 255."""
+    with pytest.raises(pdu.Malformed):
+        pdu.decode_request(REQUEST[6:] + struct.pack(">BxHBxxx", 0x20, 4, number))
+
+
+def test_of_more_than_128_contexts_no_more_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger could send a hundred thousand of them in one request."""
+    read: list[bytes] = []
+    decode = pdu._context
+    monkeypatch.setattr(pdu, "_context", lambda value: read.append(value) or decode(value))
+    contexts = [struct.pack(">BxHBxxx", 0x20, 4, number) for number in range(1, 256, 2)]
+    found = pdu.decode_request(bytes(68) + b"".join(contexts))
+    assert [one.context_id for one in found.contexts] == list(range(1, 256, 2))
+    read.clear()
+    with pytest.raises(pdu.Malformed):
+        pdu.decode_request(bytes(68) + b"".join(contexts * 1000))
+    assert len(read) == 129
+
+
 def test_a_role_is_answered_without_what_pads_its_uid() -> None:
     """Sixty thousand zeros would fit into the request, and not into the answer."""
     uid = COMMITMENT.encode() + bytes(60_000)

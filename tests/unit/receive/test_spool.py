@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ich_node.receive import spool
+from ich_node.receive.room import Room
+from ich_node.settings import Storage
 
 
 @pytest.fixture
@@ -104,3 +106,25 @@ def test_a_uid_is_never_a_way_out_of_the_spool(value: str) -> None:
     if spool.is_uid(value):
         assert (spool_dir / value).resolve().parent == spool_dir
         assert len(value) <= 64
+
+
+def test_what_lies_on_the_disk_is_read_without_being_in_memory_whole(tmp_path: Path) -> None:
+    """Sixty-four objects of 12 MB at once would be more than the receiver may take."""
+    room = Room(Storage(data_dir=tmp_path, min_free_gb=0))
+    with spool.scratch(tmp_path, room, 12 << 20) as held:
+        held[:] = os.urandom(12 << 20)
+        before = resident(tmp_path)
+        found = spool.digest(memoryview(held)[: 10 << 20])
+        assert resident(tmp_path) <= 1 << 20 < 12 << 20 == before
+        assert found == sha256(held[: 10 << 20]).hexdigest()
+
+
+def resident(folder: Path) -> int:
+    """Bytes of mapped files of a folder that are in the memory of this process (proc(5))."""
+    found, within = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            within = str(folder) in line
+        elif within and line.startswith("Rss:"):
+            found += 1024 * int(line.split()[1])
+    return found

@@ -88,6 +88,12 @@ def test_names_in_every_character_set_become_utf8(declared: bytes, name: bytes):
     assert "�" not in str(found.PatientName)
 
 
+def test_a_decimal_string_that_is_no_number_stops_nothing():
+    kept = normalise_header(raw(PatientID=b"1", SliceThickness=b"1." * 40))
+    assert kept.PatientID == "1"
+    assert not kept.get("SliceThickness")
+
+
 def test_a_japanese_name_keeps_its_three_representations():
     source = raw(SpecificCharacterSet=b"\\ISO 2022 IR 87", PatientName=YAMADA.encode("iso2022_jp"))
     assert str(stored(normalise_header(source)).PatientName) == YAMADA
@@ -102,6 +108,7 @@ def test_a_japanese_name_keeps_its_three_representations():
         ("PatientBirthDate", b"00000000", ""),
         ("PatientBirthDate", b"unknown", ""),
         ("StudyDate", b"20260229", ""),
+        ("StudyDate", b"99999999999999999999", ""),
         ("StudyTime", b"12:30:45", "123045"),
         ("StudyTime", b"123045.1234567", "123045.123456"),
         ("StudyTime", b"993000", ""),

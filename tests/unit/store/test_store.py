@@ -18,7 +18,7 @@ from ich_node.states import (
     SeriesEvent,
     SeriesState,
 )
-from ich_node.store import deliveries, instances, overview, results, revisions
+from ich_node.store import begun, deliveries, instances, overview, results, revisions
 from ich_node.store import jobs as job_port
 from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine, migrate, open_engine, writing
@@ -251,15 +251,15 @@ def test_only_deaths_at_one_stage_are_counted(engine: Engine, jobs: Jobs, receiv
     """Another try in the same process is no death, and the end of a stage wipes the slate."""
     add(engine, received(1))
     key = complete(engine, jobs)
-    assert [revisions.begin(engine, key, "worker-0:1:a") for _ in range(3)] == [0, 0, 0]
-    assert revisions.begin(engine, key, "worker-0:2:b") == 1
-    assert revisions.begin(engine, key, "worker-0:3:c") == 2
+    assert [begun.begin(engine, key, "worker-0:1:a") for _ in range(3)] == [0, 0, 0]
+    assert begun.begin(engine, key, "worker-0:2:b") == 1
+    assert begun.begin(engine, key, "worker-0:3:c") == 2
     with writing(engine) as connection:
         revisions.apply(connection, key, SeriesEvent.REQUEUED, "its job was lost", attempt=2)
-    assert revisions.begin(engine, key, "worker-0:4:d") == 3
+    assert begun.begin(engine, key, "worker-0:4:d") == 3
     with writing(engine) as connection:
         revisions.apply(connection, key, SeriesEvent.ASSEMBLED, "done")
-    assert revisions.begin(engine, key, "worker-0:5:e") == 0
+    assert begun.begin(engine, key, "worker-0:5:e") == 0
 
 
 def test_a_death_from_outside_is_forgiven_some_times(
@@ -267,14 +267,14 @@ def test_a_death_from_outside_is_forgiven_some_times(
 ) -> None:
     add(engine, received(1))
     key = complete(engine, jobs)
-    revisions.begin(engine, key, "worker-0:1:a")
-    assert revisions.forgive(engine, "worker-0:11:", limit=2) == []
-    assert revisions.forgive(engine, "worker-0:1:", limit=2) == [key]
-    assert revisions.begin(engine, key, "worker-0:2:b") == 0
-    assert revisions.forgive(engine, "worker-0:2:", limit=2) == [key]
-    assert revisions.begin(engine, key, "worker-0:3:c") == 0
-    assert revisions.forgive(engine, "worker-0:3:", limit=2) == []
-    assert revisions.begin(engine, key, "worker-0:4:d") == 1
+    begun.begin(engine, key, "worker-0:1:a")
+    assert begun.forgive(engine, "worker-0:11:", limit=2) == []
+    assert begun.forgive(engine, "worker-0:1:", limit=2) == [key]
+    assert begun.begin(engine, key, "worker-0:2:b") == 0
+    assert begun.forgive(engine, "worker-0:2:", limit=2) == [key]
+    assert begun.begin(engine, key, "worker-0:3:c") == 0
+    assert begun.forgive(engine, "worker-0:3:", limit=2) == []
+    assert begun.begin(engine, key, "worker-0:4:d") == 1
 
 
 def test_a_transition_that_the_table_does_not_know_changes_nothing(

@@ -177,6 +177,20 @@ def test_a_new_place_gets_the_trail_from_the_latest_start_on(engine: Engine) -> 
     assert trail.position(engine, "file") == 3
 
 
+def test_that_the_trail_was_lost_is_the_first_that_a_place_gets_of_the_new_one(
+    engine: Engine,
+) -> None:
+    """And once only: a place that is new at a later start begins there."""
+    events.add(engine, "destination_held", "")
+    events.add(engine, trail.REBUILT, "made anew")
+    trail.started(engine, "aa")
+    first = next(iter(trail.entries(engine, after=trail.position(engine, "file"))))
+    assert first.kind == trail.REBUILT
+    trail.started(engine, "aa")
+    later = next(iter(trail.entries(engine, after=trail.position(engine, "syslog"))))
+    assert (later.kind, later.id) == (trail.STARTED, 4)
+
+
 def test_a_database_of_an_older_version_keeps_its_story_and_lets_nobody_change_it(
     url: str,
 ) -> None:
