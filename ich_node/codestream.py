@@ -26,6 +26,7 @@ _MOST = {
     "BitsAllocated": 64,
     "NumberOfFrames": 0x7FFFFFFF,
 }
+_MOST_SHOWN = 0xFFFF  # a longer number may be a patient's
 # ISO/IEC 15444-1: SOC and SIZ; the box that holds a code stream in a JP2 file (annex I).
 _SOC_SIZ, _JP2, _CODE_STREAM = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n", b"jp2c"
 _SIZ = struct.Struct(">8LH")
@@ -61,7 +62,7 @@ def frame_size(header: Dataset) -> int:
     Unsound
         The header lacks a number, or has one that no image can have.
     """
-    rows, columns, samples = _expected(header)
+    rows, columns, samples = size_of(header)
     return rows * columns * samples * _value_size(header)
 
 
@@ -82,7 +83,7 @@ def check(header: Dataset, pixels: bytes | ReadableBuffer) -> None:
         A code stream is of another size than the header, or of none.
     """
     syntax = UID(header.file_meta.TransferSyntaxUID)
-    expected = _expected(header)
+    expected = size_of(header)
     for frame in _encapsulated(header, pixels) if syntax.is_encapsulated else ():
         if syntax == RLELossless:
             _check_segments(frame, expected[2] * _value_size(header))
@@ -92,7 +93,14 @@ def check(header: Dataset, pixels: bytes | ReadableBuffer) -> None:
             raise Unsound(f"its code stream has {_shown(found)}, its header {_shown(expected)}")
 
 
-def _expected(header: Dataset) -> tuple[int, int, int]:
+def size_of(header: Dataset) -> tuple[int, int, int]:
+    """Return Rows, Columns and Samples per Pixel.
+
+    Raises
+    ------
+    Unsound
+        As `frame_size`.
+    """
     return (
         _whole(header, "Rows"),
         _whole(header, "Columns"),
@@ -115,7 +123,8 @@ def _whole(header: Dataset, keyword: str) -> int:
         raise Unsound(f"{keyword} is absent or no number") from error
     most = _MOST[keyword]
     if not 0 < number <= most:
-        raise Unsound(f"{keyword} is {number}, expected 1 to {most}")
+        shown = number if abs(number) <= _MOST_SHOWN else "beyond that"
+        raise Unsound(f"{keyword} is {shown}, expected 1 to {most}")
     return number
 
 

@@ -199,7 +199,9 @@ def _digests_of_a_child(header: Dataset, pixels: memoryview) -> list[str]:
 
 def main() -> None:
     """Decode what comes in, in the place of a process that must live."""
-    resource.setrlimit(resource.RLIMIT_AS, (_CHILD_BYTES, _CHILD_BYTES))
+    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = _CHILD_BYTES if hard == resource.RLIM_INFINITY else min(hard, _CHILD_BYTES)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     file = cast("BinaryIO", sys.stdin.buffer)
     syntax = UID(pydicom.dcmread(file, stop_before_pixels=True).file_meta.TransferSyntaxUID)
     for values in iter_pixels(file, decoding_plugin=_DECODERS.get(syntax, "")):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from ich_node import codestream
 from ich_node.assemble.source import SourceImage, among, number, text
 from ich_node.decoding import Undecodable, stored_values
 from ich_node.errors import Reason, SeriesRefused
@@ -66,13 +67,21 @@ def check_voxels(images: Sequence[SourceImage]) -> None:
     Raises
     ------
     SeriesRefused
-        TOO_LARGE.
+        TOO_LARGE; UNREADABLE where Rows, Columns or Number of Frames are none of an image.
     """
-    keywords = ("NumberOfFrames", "Rows", "Columns")
-    sizes = [tuple(number(image.dataset, name) or 1 for name in keywords) for image in images]
+    sizes = [_size(image) for image in images]
     slices = sum(size[0] for size in sizes)
     _, rows, columns = max(sizes, key=math.prod, default=(0, 0, 0))
-    check_volume(sum(map(math.prod, sizes)), f"{slices:g} slices of {rows:g} x {columns:g}")
+    check_volume(sum(map(math.prod, sizes)), f"{slices} slices of {rows} x {columns}")
+
+
+def _size(image: SourceImage) -> tuple[int, int, int]:
+    try:
+        frames = codestream.frames_of(image.dataset)
+        rows, columns, _samples = codestream.size_of(image.dataset)
+    except codestream.Unsound as error:
+        raise SeriesRefused(Reason.UNREADABLE, f"file {image.name}: {error}") from error
+    return frames, rows, columns
 
 
 def check_volume(voxels: float, what: str) -> None:

@@ -101,6 +101,7 @@ def test_run_lengths_have_a_segment_for_each_byte_of_a_pixel(tmp_path: Path) -> 
         ({"Rows": 0}, "Rows is 0, expected 1 to 65535"),
         ({"Columns": None}, "Columns is absent"),
         ({"NumberOfFrames": -3}, "NumberOfFrames is -3"),
+        ({"NumberOfFrames": -19510203}, "NumberOfFrames is beyond that, expected 1 to "),
         ({"BitsAllocated": 128}, "BitsAllocated is 128"),
         ({"Rows": [3, 4]}, "Rows is absent or no number"),
     ],
