@@ -83,14 +83,19 @@ $(TOOLS)/.ready: deploy/tools.txt
 	$(TOOLS)/bin/pip install --quiet --no-deps --requirement deploy/tools.txt
 	touch $@
 
-## What the environment is made of, as CycloneDX (JSON), into out/sbom.json.
+## What the environment, and that of the tools, are made of: CycloneDX (JSON) in out/sbom*.json.
 sbom: $(READY) $(TOOLS)/.ready
 	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
 	  --output-reproducible --output-format JSON --output-file out/sbom.json
+	$(TOOLS)/bin/cyclonedx-py environment $(TOOLS)/bin/python \
+	  --output-reproducible --output-format JSON --output-file out/sbom-tools.json
 
-## Known vulnerabilities of the pinned dependencies. Asks PyPI: fails where that cannot be reached.
+PINS := constraints.txt training/anatomy.txt deploy/tools.txt
+
+## Known vulnerabilities of whatever is pinned. Asks PyPI: fails where that cannot be reached.
 audit-deps: $(TOOLS)/.ready
-	$(TOOLS)/bin/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
+	set -e; for pins in $(PINS); do echo $$pins; \
+	  $(TOOLS)/bin/pip-audit --strict --disable-pip --no-deps --requirement $$pins; done
 
 clean:
 	rm -rf $(VENV) out

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions
 
@@ -158,9 +157,3 @@ def bring_forward(jobs: Jobs, queues: Sequence[str], by_s: float) -> None:
     for item in waiting:
         until = (item.delay_until_epoch_ms or 0) - int(by_s * 1000)
         jobs.set_workflow_delay(item.workflow_id, delay_until_epoch_ms=max(0, until))
-
-
-def status_of(jobs: Jobs, job_id: str) -> str | None:
-    """Return the engine's status of a job, or None where it knows no such job."""
-    found = jobs.list_workflows(workflow_ids=[job_id])
-    return cast(str, found[0].status) if found else None

@@ -1,4 +1,4 @@
-"""What of a study may be deleted: nothing that is unread, unsent or not confirmed."""
+"""What of a study may be deleted: nothing unread, unsent, or whose proof is awaited or missed."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ from ich_node.store.tables import (
 ORIGINALS, RESULTS = "originals", "results"
 # Of these nothing came yet that a destination could hold.
 _UNREAD = (SeriesState.RECEIVING, *UNFINISHED, SeriesState.FAILED)
+# DELIVERED ends a delivery whose destination offers no proof, or is asked for none: all that will
+# ever be known of it is that it said success. Where that must not do, `commitment = "require"` ends
+# it as FAILED instead.
 _ARRIVED = (DeliveryState.DELIVERED, DeliveryState.CONFIRMED)
 
 

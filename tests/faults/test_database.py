@@ -72,9 +72,14 @@ def database(settings: Settings) -> Path:
         destinations.hold(connection, "pacs")
     engine.dispose()
     path = settings.storage.data_dir / "ich-node.sqlite"
+    checkpoint(path)
+    return path
+
+
+def checkpoint(path: Path) -> None:
+    """Bring all of a database into its one file."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return path
 
 
 def images(engine: Engine, settings: Settings) -> int:
@@ -228,15 +233,18 @@ def test_a_process_that_finds_the_database_damaged_ends_with_a_status_of_its_own
     assert b"restart `ich-node serve`" in done.stdout + done.stderr
 
 
-def test_a_damaged_database_kept_aside_is_its_owners_alone(tmp_path: Path) -> None:
+def test_a_damaged_database_kept_aside_is_its_owners_alone(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
     """As the commands make it, whatever the account lets others do by default."""
     port = free_port()
-    config = configuration(tmp_path, port, [])
+    config = configuration(tmp_path, port, [], bundle=str(tiny_bundle))
     data = load_settings(config).storage.data_dir
     for damaged in (False, True):
         if damaged:
+            checkpoint(data / "ich-node.sqlite")
             cut_header(data / "ich-node.sqlite")
-        command = [sys.executable, "-m", "ich_node", "receive", "--config", str(config)]
+        command = [sys.executable, "-m", "ich_node", "serve", "--config", str(config)]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, umask=0) as receiver:
             wait_for(lambda: answers(port), 60, "answer of the receiver")
             receiver.terminate()

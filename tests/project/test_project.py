@@ -132,6 +132,16 @@ def test_these_rules_see_what_they_must() -> None:
             assert rule in done.stdout, (folder, rule, done.stdout)
 
 
+def test_every_file_of_pins_is_audited() -> None:
+    """What nobody looks at grows old."""
+    listed = subprocess.run(["git", "ls-files", "*.txt"], capture_output=True, text=True, cwd=ROOT)
+    pinned = [name for name in listed.stdout.split() if "==" in (ROOT / name).read_text()]
+    audited = re.search(r"^PINS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert pinned
+    assert audited
+    assert sorted(audited[1].split()) == sorted(pinned)
+
+
 def test_no_key_of_the_configuration_holds_a_secret() -> None:
     """Keys and certificates are files; a password has no place in a file that people copy."""
     keys = [

@@ -70,7 +70,7 @@ def _converse(
     rng: random.Random, connection: socket.socket, sound: Sound, statuses: Counter[str]
 ) -> int:
     """Hold one association; return how many damaged PDUs were read in it."""
-    if rng.random() < 0.1:
+    if rng.random() < 0.2:
         connection.sendall(damaged(rng, sound.request))
         _end(connection)
         return 1
@@ -78,7 +78,7 @@ def _converse(
     kind, _body = _read_pdu(connection)
     if kind != _A_ASSOCIATE_AC:
         raise Unanswered(f"a sound A-ASSOCIATE-RQ was answered by a PDU of type {kind:02X}H")
-    messages = [_message(rng, sound) for _ in range(rng.randint(5, 50))]
+    messages = [_message(rng, sound) for _ in range(rng.randint(3, 25))]
     connection.sendall(b"".join(pdus for pdus, _count in messages))
     for number in range(len(messages)):
         kind, body = _read_pdu(connection)

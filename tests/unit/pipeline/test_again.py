@@ -9,10 +9,10 @@ from ich_node.pipeline import again, reconcile
 from ich_node.records import Verdict
 from ich_node.states import DeliveryEvent, DeliveryState, SeriesEvent, SeriesState
 from ich_node.store import begun, deliveries, overview, results, revisions
-from ich_node.store import jobs as job_port
 from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
+from tests.support.jobs import status_of
 from tests.unit.pipeline.conftest import KEY, report
 
 STUDY, SERIES, SECOND = "1.2", "1.2.3", "1.2.3:2"
@@ -37,7 +37,7 @@ def test_retry_runs_a_failed_analysis_from_the_start(engine: Engine, jobs: Jobs)
     fail(engine)
     assert again.retry(engine, jobs, STUDY) == [f"series {SERIES}: analysed again"]
     assert revisions.state_of(engine, KEY) is SeriesState.COMPLETE
-    assert job_port.status_of(jobs, f"study:{KEY}:2") == "ENQUEUED"
+    assert status_of(jobs, f"study:{KEY}:2") == "ENQUEUED"
     assert begun.begin(engine, KEY, "worker-0:2:b") == 0
     [series] = overview.show(engine, STUDY)["series"]
     assert series["reason"] is None
@@ -47,7 +47,7 @@ def test_retry_leaves_alone_what_has_not_failed(engine: Engine, jobs: Jobs) -> N
     assert again.retry(engine, jobs, STUDY) == []
     report(engine, jobs)
     assert again.retry(engine, jobs, STUDY) == []
-    assert job_port.status_of(jobs, f"study:{KEY}:2") is None
+    assert status_of(jobs, f"study:{KEY}:2") is None
 
 
 @pytest.mark.parametrize("event", [DeliveryEvent.REFUSED, DeliveryEvent.POSTPONED])
@@ -62,7 +62,7 @@ def test_retry_sends_now_what_failed_or_waits(
     row = deliveries.find(engine, KEY, "pacs")
     assert row is not None
     assert (row.state, row.tries) == (DeliveryState.PENDING, 0)
-    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:{row.attempt}") == "ENQUEUED"
+    assert status_of(jobs, f"deliver:pacs:{KEY}:{row.attempt}") == "ENQUEUED"
 
 
 def unproven(engine: Engine, jobs: Jobs, verdicts: Sequence[Verdict]) -> None:
@@ -118,7 +118,7 @@ def test_reprocess_is_a_new_revision_of_the_same_images(engine: Engine, jobs: Jo
     ]
     assert revisions.load(engine, SECOND).paths == revisions.load(engine, KEY).paths
     assert revisions.state_of(engine, KEY) is SeriesState.REPORTED
-    assert job_port.status_of(jobs, f"study:{SECOND}:1") == "ENQUEUED"
+    assert status_of(jobs, f"study:{SECOND}:1") == "ENQUEUED"
     [listed] = overview.studies(engine)
     assert (listed["series"][0]["state"], listed["series"][0]["revision"]) == ("complete", 2)
 
@@ -126,7 +126,7 @@ def test_reprocess_is_a_new_revision_of_the_same_images(engine: Engine, jobs: Jo
 def test_reprocess_waits_for_nobody(engine: Engine, jobs: Jobs) -> None:
     """What is being analysed is left to end."""
     assert again.reprocess(engine, jobs, STUDY) == [f"series {SERIES}: left alone, it is complete"]
-    assert job_port.status_of(jobs, f"study:{SECOND}:1") is None
+    assert status_of(jobs, f"study:{SECOND}:1") is None
 
 
 def test_resend_makes_everything_due_again(engine: Engine, jobs: Jobs, tmp_path) -> None:
@@ -143,8 +143,8 @@ def test_resend_makes_everything_due_again(engine: Engine, jobs: Jobs, tmp_path)
     row = deliveries.find(engine, KEY, "pacs")
     assert row is not None
     assert (row.state, row.attempt, row.stored) == (DeliveryState.PENDING, 3, frozenset())
-    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:3") == "ENQUEUED"
-    assert job_port.status_of(jobs, f"deliver:new:{KEY}:1") == "ENQUEUED"
+    assert status_of(jobs, f"deliver:pacs:{KEY}:3") == "ENQUEUED"
+    assert status_of(jobs, f"deliver:new:{KEY}:1") == "ENQUEUED"
     assert revisions.state_of(engine, KEY) is SeriesState.REPORTED
 
 
@@ -155,7 +155,7 @@ def test_resend_sends_what_is_kept_while_a_newer_revision_has_nothing_yet(
     keep(engine, tmp_path)
     again.reprocess(engine, jobs, STUDY)
     assert again.resend(engine, jobs, STUDY, ["new"]) == [f"series {SERIES}: sent to new"]
-    assert job_port.status_of(jobs, f"deliver:new:{KEY}:1") == "ENQUEUED"
+    assert status_of(jobs, f"deliver:new:{KEY}:1") == "ENQUEUED"
     assert revisions.state_of(engine, SECOND) is SeriesState.COMPLETE
 
 
@@ -175,13 +175,13 @@ def test_a_held_destination_waits_without_a_job_until_it_is_released(
     for name in ("pacs", "other"):
         jobs.cancel_workflow(f"deliver:{name}:{KEY}:1")
     assert reconcile.due_deliveries(engine, jobs, ["pacs", "other"]) == [KEY]
-    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:2") is None
-    assert job_port.status_of(jobs, f"deliver:other:{KEY}:2") == "DELAYED"
+    assert status_of(jobs, f"deliver:pacs:{KEY}:2") is None
+    assert status_of(jobs, f"deliver:other:{KEY}:2") == "DELAYED"
     [series] = overview.studies(engine)[0]["series"]
     assert series["deliveries"] == {"other": "pending", "pacs": "held"}
     assert again.release(engine, jobs, ["pacs"]) == ["pacs: released; 1 deliveries go on"]
     assert again.release(engine, jobs, ["pacs"]) == ["pacs: is not held"]
-    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:2") == "ENQUEUED"
+    assert status_of(jobs, f"deliver:pacs:{KEY}:2") == "ENQUEUED"
     kinds = [event["kind"] for event in overview.show(engine, STUDY)["events"]]
     assert kinds[-3:] == ["delivery_held", "delivery_requeued", "delivery_released"]
     [series] = overview.studies(engine)[0]["series"]

@@ -113,6 +113,24 @@ def test_what_is_unread_or_unsent_stays_whatever_its_age(
     assert retention.deleted_of(engine, KEY) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("proof", "goes"),
+    [
+        ([], False),  # awaited
+        ([DeliveryEvent.UNPROVABLE], True),  # none is offered, or none is asked for
+        ([DeliveryEvent.REFUSED], False),  # none is offered, and `commitment = "require"`
+        ([DeliveryEvent.LOST], False),
+        ([DeliveryEvent.CONFIRMED], True),
+    ],
+)
+def test_what_a_destination_took_goes_when_its_proof_is_there_or_none_will_come(
+    engine: Engine, jobs: Jobs, tmp_path: Path, proof: list[DeliveryEvent], goes: bool
+) -> None:
+    report(engine, jobs)
+    end_attempt(engine, jobs, DeliveryEvent.STORED, *proof)
+    assert bool(run(engine, settings(tmp_path), 31).deletions) is goes
+
+
 def test_what_a_destination_has_not_got_that_is_configured_no_more_keeps_nothing(
     engine: Engine, jobs: Jobs, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from ich_node.store import deliveries, overview, revisions
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
+from tests.support.jobs import status_of
 from tests.unit.pipeline.conftest import KEY, report
 
 
@@ -34,7 +35,7 @@ def test_an_unfinished_series_gets_another_job_once(
     with writing(engine) as connection:
         revisions.apply(connection, KEY, SeriesEvent.ASSEMBLED, "done")
     assert reconcile.analyses(engine, jobs) == [KEY]
-    assert job_port.status_of(jobs, f"study:{KEY}:2") == "DELAYED"
+    assert status_of(jobs, f"study:{KEY}:2") == "DELAYED"
     assert revisions.state_of(engine, KEY) is SeriesState.COMPLETE
     assert reconcile.analyses(engine, jobs) == []
     kinds = [event["kind"] for event in overview.show(engine, "1.2")["events"]]
@@ -65,7 +66,7 @@ def test_a_due_delivery_gets_another_job_once(engine: Engine, jobs: Jobs, status
     assert reconcile.due_deliveries(engine, jobs, ["pacs"]) == []
     engine_says(engine, f"deliver:pacs:{KEY}:1", status=status)
     assert reconcile.due_deliveries(engine, jobs, ["pacs"]) == [KEY]
-    assert job_port.status_of(jobs, f"deliver:pacs:{KEY}:2") == "DELAYED"
+    assert status_of(jobs, f"deliver:pacs:{KEY}:2") == "DELAYED"
     assert reconcile.due_deliveries(engine, jobs, ["pacs"]) == []
 
 
@@ -96,7 +97,7 @@ def test_only_a_dead_process_loses_its_job(
     engine_says(engine, f"study:{KEY}:1", status="PENDING", executor_id="worker-1")
     assert takeover("worker-0", set(), dead).look(jobs) == given
     wanted = "ENQUEUED" if given else "PENDING"
-    assert job_port.status_of(jobs, f"study:{KEY}:1") == wanted
+    assert status_of(jobs, f"study:{KEY}:1") == wanted
 
 
 def test_an_own_job_in_limbo_is_given_back_at_the_second_look(engine: Engine, jobs: Jobs) -> None:
@@ -108,7 +109,7 @@ def test_an_own_job_in_limbo_is_given_back_at_the_second_look(engine: Engine, jo
     assert [ours.look(jobs), ours.look(jobs)] == [[], []]
     at_work.clear()
     assert [ours.look(jobs), ours.look(jobs)] == [[], [job]]
-    assert job_port.status_of(jobs, job) == "ENQUEUED"
+    assert status_of(jobs, job) == "ENQUEUED"
 
 
 def test_jobs_of_other_queues_are_not_ours(engine: Engine, jobs: Jobs) -> None:
@@ -116,7 +117,7 @@ def test_jobs_of_other_queues_are_not_ours(engine: Engine, jobs: Jobs) -> None:
     job = f"deliver:pacs:{KEY}:1"
     engine_says(engine, job, status="PENDING", executor_id="deliverer-0")
     assert takeover("worker-0", set(), {"deliverer-0"}).look(jobs) == []
-    assert job_port.status_of(jobs, job) == "PENDING"
+    assert status_of(jobs, job) == "PENDING"
 
 
 def test_pauses_grow_to_ten_minutes() -> None:

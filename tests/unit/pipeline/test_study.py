@@ -18,6 +18,7 @@ from ich_node.store import jobs as job_port
 from ich_node.store import overview, revisions
 from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
+from tests.support.jobs import status_of
 from tests.support.mutations import BROKEN
 from tests.support.series import Series, head_series, set_each, write
 from tests.unit.pipeline.test_analysis import StandIn, add, settings
@@ -159,9 +160,7 @@ def test_a_second_job_of_a_series_that_has_ended_does_nothing(settings: Settings
         with writing(it.engine) as connection:
             job_port.enqueue_analysis(it.jobs, connection, f"{best}:1", attempt=7, turn=5)
         job = job_port.analysis_id(f"{best}:1", 7)
-        wait_for(
-            lambda: job_port.status_of(it.jobs, job) == "SUCCESS", _DEADLINE_S, "end of the job"
-        )
+        wait_for(lambda: status_of(it.jobs, job) == "SUCCESS", _DEADLINE_S, "end of the job")
         assert it.story()[best] == before
 
 

@@ -19,12 +19,12 @@ from ich_node.states import (
     SeriesState,
 )
 from ich_node.store import begun, deliveries, instances, overview, results, revisions
-from ich_node.store import jobs as job_port
 from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine, migrate, open_engine, writing
 from ich_node.store.instances import Standing
 from ich_node.store.jobs import Jobs
 from ich_node.store.tables import metadata
+from tests.support.jobs import status_of
 
 Make = Callable[[int], Received]
 
@@ -90,7 +90,7 @@ def test_a_revision_holds_what_was_there_and_its_job(
     key = complete(engine, jobs)
     assert key == "1.2.3:1"
     assert revisions.load(engine, key).sop_instance_uids == ("1.2.3.1", "1.2.3.2")
-    assert job_port.status_of(jobs, "study:1.2.3:1:1") == "ENQUEUED"
+    assert status_of(jobs, "study:1.2.3:1:1") == "ENQUEUED"
     assert revisions.receiving(engine) == []
 
 
@@ -100,7 +100,7 @@ def test_an_image_in_between_stops_the_revision(engine: Engine, jobs: Jobs, rece
     [found] = revisions.receiving(engine)
     add(engine, received(2))
     assert revisions.open_revision(engine, jobs, found, "quiet") is None
-    assert job_port.status_of(jobs, "study:1.2.3:1:1") is None
+    assert status_of(jobs, "study:1.2.3:1:1") is None
 
 
 def test_a_late_image_reopens_the_series(engine: Engine, jobs: Jobs, received: Make) -> None:
@@ -124,7 +124,7 @@ def test_a_rollback_leaves_neither_state_nor_job(
         deliveries.open_deliveries(connection, jobs, key, ["pacs"])
         raise RuntimeError
     assert deliveries.find(engine, key, "pacs") is None
-    assert job_port.status_of(jobs, f"deliver:pacs:{key}:1") is None
+    assert status_of(jobs, f"deliver:pacs:{key}:1") is None
 
 
 def report(engine: Engine, jobs: Jobs, key: str, destinations: list[str]) -> None:
@@ -226,7 +226,7 @@ def test_a_retry_is_the_next_attempt_with_its_own_job(
     row = deliveries.find(engine, key, "a")
     assert row is not None
     assert (row.attempt, row.state, row.stored) == (2, DeliveryState.RETRYING, frozenset())
-    assert job_port.status_of(jobs, f"deliver:a:{key}:2") == "DELAYED"
+    assert status_of(jobs, f"deliver:a:{key}:2") == "DELAYED"
     record(engine, jobs, key, "a", ALL_STORED)
     row = deliveries.find(engine, key, "a")
     assert row is not None
