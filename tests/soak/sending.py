@@ -6,6 +6,7 @@ Then one PDU is damaged in its structure, and the association must end.
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 import struct
@@ -145,12 +146,13 @@ def _fragmented(rng: random.Random, content: bytes, kind: int) -> tuple[bytes, i
 
 def _end(connection: socket.socket) -> None:
     """Send no more, and read until the receiver closes: then it has read what it will."""
-    connection.shutdown(socket.SHUT_WR)
     try:
+        connection.shutdown(socket.SHUT_WR)
         while connection.recv(1 << 16):
             pass
-    except ConnectionError:  # it closed over what it need not read
-        pass
+    except OSError as error:  # it closed over what it need not read
+        if not isinstance(error, ConnectionError) and error.errno != errno.ENOTCONN:
+            raise
 
 
 def _read_pdu(connection: socket.socket) -> tuple[int, bytes]:
