@@ -39,14 +39,18 @@ from training.tiny import write_tiny_bundle
 _SENDERS = 4
 _PAUSE_S = (0.3, 4.0)  # between two kills
 _UP_S, _DOWN_S = (2.0, 15.0), (0.5, 4.0)  # how long the PACS is there, and away
-_QUIET_S = 8.0  # longer than a sender needs to come back
+_QUIET_S = 15.0  # longer than a sender needs to come back, unless the machine is very busy
 _GROUP_SHARE = 0.25
 _LAST_S = 600.0
 
 
 @dataclass
 class Report:
-    """The counts. ``lost``, ``without_results`` and ``second_objects`` must be none."""
+    """The counts. ``lost``, ``without_results`` and ``second_objects`` must be none.
+
+    ``revisions`` are those beyond the first of a study: a sender came back later than the node
+    waits for more images, and the results of the whole study followed those of its first part.
+    """
 
     seed: int
     kills: dict[str, int] = field(default_factory=dict)
@@ -55,6 +59,7 @@ class Report:
     lost: int = 0
     without_results: int = 0
     second_objects: int = 0
+    revisions: int = 0
     other_states: dict[str, int] = field(default_factory=dict)
     pacs_away: int = 0
     seconds: float = 0.0
@@ -66,6 +71,7 @@ class Report:
         self.lost += other.lost
         self.without_results += other.without_results
         self.second_objects += other.second_objects
+        self.revisions += other.revisions
         self.seconds = round(self.seconds + other.seconds, 1)
         for state, count in other.other_states.items():
             self.other_states[state] = self.other_states.get(state, 0) + count
@@ -336,7 +342,10 @@ def _count(
     for study in studies:
         found = [objects.get((study, modality), set()) for modality in ("SEG", "SR")]
         report.without_results += any(not item for item in found)
-        report.second_objects += sum(max(0, len(item) - 1) for item in found)
+        held = listed.get(study, {"series": []})["series"]
+        due = max((series["revision"] for series in held), default=1)
+        report.revisions += due - 1
+        report.second_objects += sum(max(0, len(item) - due) for item in found)
 
 
 def _is_there(engine: Engine, uid: str, digest: str) -> bool:
