@@ -90,6 +90,7 @@ def _source(stack: Stack, frames: Mapping[str, FrameName]) -> tuple[SourceSlices
 def _accepted(sent: Sequence[SourceImage]) -> tuple[list[SourceImage], dict[str, FrameName]]:
     """Return the distinct CT slices, checked to belong together, and the names of frames."""
     checks.check_each_is_ct(sent)
+    checks.check_names_are_uids(sent)
     checks.check_one_series(sent)
     distinct, frames = as_slices(checks.without_copies(sent))
     images = checks.without_localizers(distinct)

@@ -38,12 +38,26 @@ _PHOTOMETRIC = (
 )
 
 
+_NAMES = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+
+
+def check_names_are_uids(images: Sequence[SourceImage]) -> None:
+    """Results refer to every image by its UIDs: only such as are some (PS3.5 9.1)."""
+    for image in images:
+        for keyword in _NAMES:
+            if not is_uid(text(image.dataset, keyword)):
+                raise SeriesRefused(
+                    Reason.UNREADABLE,
+                    f"file {image.name} has a {keyword} that is no UID; send it again with one",
+                )
+
+
 def check_each_is_ct(images: Sequence[SourceImage]) -> None:
-    """Every image is a CT image with UIDs, single-frame or enhanced (PS3.3 A.3, A.38, A.70)."""
+    """Every image is a CT image with names, single-frame or enhanced (PS3.3 A.3, A.38, A.70)."""
     for image in images:
         dataset = image.dataset
-        for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-            if not is_uid(text(dataset, keyword)):
+        for keyword in _NAMES:
+            if not text(dataset, keyword):
                 raise SeriesRefused(
                     Reason.UNREADABLE, f"file {image.name} has no {keyword}; send it again"
                 )

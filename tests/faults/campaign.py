@@ -305,24 +305,34 @@ def _tell(line: str) -> None:
 
 def _wait_for_the_rest(engine: Engine, studies: int) -> None:
     """Return when every study has ended, or nothing has changed for a while: then it is stuck."""
-    states: Counter[str] = Counter()
+    before = Counter[str]()
 
     def moved() -> bool:
-        before = states.copy()
-        with suppress(DatabaseError):  # busy
-            listed = overview.studies(engine)
-            states.clear()
-            states.update(series["state"] for study in listed for series in study["series"])
-        return states != before or _all_ended(states, studies)
+        return _states(engine) not in (None, before) or _all_ended(engine, studies)
 
     with suppress(TimeoutError):
-        while not _all_ended(states, studies):
+        while not _all_ended(engine, studies):
             wait_for(moved, _LAST_S, "another ended study")
-            _tell(f"\r{dict(states)}")
+            before = _states(engine) or before
+            _tell(f"\r{dict(before)}")
 
 
-def _all_ended(states: Counter[str], studies: int) -> bool:
-    return states.total() == studies and set(states) <= {"delivered", "failed", "refused"}
+def _all_ended(engine: Engine, studies: int) -> bool:
+    states = _states(engine)
+    return (
+        states is not None
+        and states.total() == studies
+        and set(states) <= {"delivered", "failed", "refused"}
+    )
+
+
+def _states(engine: Engine) -> Counter[str] | None:
+    """Return how many series are in each state; None where the database is busy."""
+    try:
+        listed = overview.studies(engine)
+    except DatabaseError:
+        return None
+    return Counter(series["state"] for study in listed for series in study["series"])
 
 
 def _count(

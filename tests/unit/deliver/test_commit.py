@@ -13,6 +13,8 @@ OBJECT = Stored("1.2.840.10008.5.1.4.1.1.88.34", "1.2.3.102", "1.2.3.9", "1.2")
 class Association:
     """One whose N-ACTION ends like this."""
 
+    dimse_timeout = 60.0
+
     def __init__(self, end: Exception | Dataset) -> None:
         self.end = end
 
