@@ -114,7 +114,10 @@ def _value_size(header: Dataset) -> int:
 
 def _whole(header: Dataset, keyword: str) -> int:
     """Return a number above 0; 1 where it is optional and absent."""
-    value = header.get(keyword)
+    try:
+        value = header.get(keyword)
+    except Exception as error:  # of an unknown VR, or a value that is none
+        raise Unsound(f"{keyword} cannot be read") from error
     if value in (None, "") and keyword in ("NumberOfFrames", "SamplesPerPixel"):
         return 1
     try:

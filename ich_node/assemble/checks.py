@@ -16,7 +16,7 @@ from pydicom import Dataset
 from pydicom.uid import UID, CTImageStorage
 
 from ich_node.assemble.frames import MULTIFRAME
-from ich_node.assemble.source import SourceImage, among, number, numbers, text, texts
+from ich_node.assemble.source import SourceImage, among, is_there, number, numbers, text, texts
 from ich_node.decoding import Undecodable, stored_values
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.geometry import MIN_SLICES, plane_axes
@@ -82,7 +82,7 @@ def check_pixels_are_there(images: Sequence[SourceImage]) -> None:
     """Every image has pixel data, a value a pixel, bright for dense."""
     for image in images:
         dataset = image.dataset
-        if not dataset.get("PixelData"):
+        if not is_there(dataset, "PixelData"):
             raise SeriesRefused(
                 Reason.NO_PIXEL_DATA,
                 f"file {image.name} has no Pixel Data (7FE0,0010); send the images again",

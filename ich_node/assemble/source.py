@@ -81,6 +81,14 @@ def text(dataset: Dataset, keyword: str) -> str:
     return "" if value is None else str(value).strip()
 
 
+def is_there(dataset: Dataset, keyword: str) -> bool:
+    """Tell whether an element has a value that can be used, as `text` does, of any kind."""
+    try:
+        return bool(dataset.get(keyword))
+    except Exception:  # as in `text`
+        return False
+
+
 def among(value: str, known: Collection[str]) -> str:
     """Say a value where it is one that the standard defines: any other could name the patient."""
     if not value:

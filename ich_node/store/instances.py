@@ -38,6 +38,7 @@ _STANDING = Prepared(
 _STILL_RECEIVING = Prepared(
     sa.update(series)
     .where(series.c.series_instance_uid == sa.bindparam("uid"))
+    .where(series.c.study_instance_uid == sa.bindparam("study"))  # some are sent with two
     .where(series.c.state == str(SeriesState.RECEIVING))
     .values(last_received_at=sa.bindparam("now"))
 )
@@ -177,10 +178,13 @@ def _insert(engine: Engine, entries: Sequence[Entry]) -> None:
     if not entries:
         return
     now = time.time()
-    first_of_series = {entry.received.series_instance_uid: entry for entry in reversed(entries)}
+    first_of_series = {
+        (entry.received.series_instance_uid, entry.received.study_instance_uid): entry
+        for entry in reversed(entries)
+    }
     with writing(engine) as connection:
-        for uid, entry in first_of_series.items():
-            if _STILL_RECEIVING.run(connection, uid=uid, now=now).rowcount == 0:
+        for (uid, of), entry in first_of_series.items():
+            if _STILL_RECEIVING.run(connection, uid=uid, study=of, now=now).rowcount == 0:
                 _add_study(connection, entry.received, now)
                 _touch_series(connection, entry, now)
         senders = {(one.sender, one.received.study_instance_uid): None for one in entries}

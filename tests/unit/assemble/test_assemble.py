@@ -388,3 +388,24 @@ def test_source_files_are_left_as_they_are(tmp_path: Path) -> None:
     assemble(paths)
     for path in paths:
         assert path.read_bytes() == (tmp_path / "kept" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("element", "reasons"),
+    [
+        (b"\xe0\x7f\x10\x00OW", {Reason.NO_PIXEL_DATA}),
+        (b"\x28\x00\x02\x00US", {Reason.UNREADABLE, Reason.NOT_HU}),
+    ],
+)
+def test_an_element_of_a_vr_that_nobody_knows_is_a_reason(
+    tmp_path: Path, element: bytes, reasons: set[Reason]
+) -> None:
+    """pydicom finds out only when the value is asked for, wherever that is."""
+    paths = series.write(series.head_series(1, 10), tmp_path)
+    for path in paths:
+        data = path.read_bytes()
+        assert data.count(element) == 1
+        path.write_bytes(data.replace(element, element[:4] + b"GB"))
+    with pytest.raises(SeriesRefused) as raised:
+        assemble(paths)
+    assert raised.value.reason in reasons

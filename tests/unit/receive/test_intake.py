@@ -445,3 +445,14 @@ def test_the_same_object_on_many_threads_gets_in_once(intake: Intake) -> None:
     assert statuses == [SUCCESS] * 8
     assert len(rows(intake, instance)) == len(files(intake)) == 1
     assert rows(intake, event) == []
+
+
+def test_an_image_whose_series_is_of_another_study_is_known_when_it_comes_again(
+    intake: Intake,
+) -> None:
+    """Careless anonymising makes such: one Series Instance UID in two studies."""
+    assert take(intake, incoming(small_object(1))).status == SUCCESS
+    other = small_object(2, StudyInstanceUID="1.2.99")
+    assert take(intake, incoming(other)).status == SUCCESS
+    assert take(intake, incoming(other)).status == SUCCESS
+    assert {row["study_instance_uid"] for row in rows(intake, study)} == {"1.2", "1.2.99"}
