@@ -22,17 +22,18 @@ from pydicom.uid import (
 
 # Functional groups of 4000 frames have 200,000; of real objects reports nest deepest, 20 levels.
 MOST_ELEMENTS, DEEPEST = 1 << 18, 32
-# Bytes of a deflated data set, which a parser inflates as a whole.
+# Bytes of a deflated data set, which a parser inflates as a whole: a CT of 500 slices has no more.
 MOST_INFLATED = 256 << 20
 
 Buffer = bytes | memoryview | mmap.mmap
 
-_UNDEFINED = 0xFFFFFFFF
+UNDEFINED = 0xFFFFFFFF  # length of a value that a delimiter ends
 _ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE0DD
 _DELIMITERS = frozenset({0xFFFEE00D, _END_OF_SEQUENCE})
-_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+# Float, Double Float and Pixel Data.
+PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 # VRs with two reserved bytes and a length of four (PS3.5 7.1.2), and of fragments (A.4).
-_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _FRAGMENTS = frozenset({b"OB", b"OW"})
 _MAY_HOLD_ITEMS = frozenset({b"SQ", b"UN", b""})
 _META_BEGINS, _SYNTAX = 132, 0x00020010
@@ -109,17 +110,17 @@ def _elements(walk: _Walk, at: int, end: int, implicit: bool, depth: int) -> int
         _count(counter)
         if tag in _DELIMITERS:
             return at + 8
-        if tag in _PIXELS and depth == 0:
+        if tag in PIXELS and depth == 0:
             return end
         at += 8
         if implicit or not vr.isupper():
             vr, (length,) = b"", walk.wide.unpack_from(data, at - 4)
-        elif vr in _LONG:
+        elif vr in LONG_VRS:
             if at + 4 > end:
                 break
             (length,) = walk.wide.unpack_from(data, at)
             at += 4
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             at = _items(walk, at, end, (implicit or vr == b"UN", vr in _FRAGMENTS), depth + 1)
             continue
         if vr in _MAY_HOLD_ITEMS and bytes(data[at : at + 4]) == walk.item:
@@ -145,7 +146,7 @@ def _items(walk: _Walk, at: int, end: int, kind: tuple[bool, bool], depth: int) 
         (length,) = walk.wide.unpack_from(walk.data, at + 4)
         _count(walk.counter)
         at += 8
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             at = _elements(walk, at, end, implicit, depth)
             continue
         if not fragments:
@@ -160,7 +161,7 @@ def _after_meta(data: Buffer) -> tuple[int, str]:
     while at + 12 <= len(data) and bytes(data[at : at + 2]) == b"\x02\0":
         _group, element, vr, length = struct.unpack_from("<HH2sH", data, at)
         at += 8
-        if vr in _LONG:
+        if vr in LONG_VRS:
             (length,) = struct.unpack_from("<L", data, at)
             at += 4
         if element == _SYNTAX & 0xFFFF:

@@ -15,6 +15,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag
 
+from ich_node.bounds import PIXELS
 from ich_node.decoding import Undecodable, frame_digests
 from ich_node.receive.whole import spans
 from ich_node.store import apart
@@ -56,7 +57,6 @@ _ENCODING = frozenset(
 )
 
 _PIXEL_DATA = 0x7FE00010
-_PIXELS = (_PIXEL_DATA, 0x7FE00008, 0x7FE00009)
 # Bytes of a value that is not taken into memory, and of all that are: as objects of Python items of
 # a sequence take a hundred times as many. Functional groups of 4000 frames have 6 MB.
 _LARGE, _MOST = 1 << 20, 1 << 23
@@ -130,7 +130,7 @@ def compare(kept: Encoded, came: Encoded) -> Difference:
 def _open(encoded: Encoded) -> _Opened:
     small, large, room = [encoded.meta], {}, _MOST
     for span in spans(encoded.data, encoded.transfer_syntax_uid):
-        if span.tag in _PIXELS or (span.size > _LARGE and not span.nested):
+        if span.tag in PIXELS or (span.size > _LARGE and not span.nested):
             large[span.tag] = encoded.data[span.value : span.ends]
             continue
         room -= span.size

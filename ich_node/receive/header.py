@@ -26,15 +26,9 @@ from pydicom.uid import (
 )
 
 from ich_node import bounds
+from ich_node.bounds import LONG_VRS, PIXELS, UNDEFINED
 from ich_node.receive import inflate
-from ich_node.receive.whole import (
-    LONG_VRS,
-    UNDEFINED,
-    Buffer,
-    Cut,
-    after_items,
-    is_cut,
-)
+from ich_node.receive.whole import Buffer, Cut, after_items, is_cut
 
 KEYWORDS = (
     "ImageType",
@@ -63,7 +57,6 @@ _WANTED = {
 _MOST = {"LO": 64, "CS": 16, "DA": 8, "IS": 48, "DS": 64}
 _MOST_VALUES = 16
 _LONGEST = 1 << 16  # bytes of an element that are looked at
-_PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _BEFORE_ALL = 0x0007FFFF  # groups of command sets and of file meta information
 _EXPLICIT, _IMPLICIT, _LENGTH = struct.Struct("<HH2sH"), struct.Struct("<HHL"), struct.Struct("<L")
 # One value in plain ASCII, which every character set reads alike, padded as the VR wants it.
@@ -94,10 +87,8 @@ def read(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> M
         The data set ends inside an element.
     Unreadable
         It is none.
-    inflate.TooLarge
-        It is deflated, and too large for memory.
     bounds.Excessive
-        It has more elements, or sequences in more others, than can be read.
+        It has more elements, or sequences in more others, than can be read; or inflates to more.
     """
     if transfer_syntax_uid != DeflatedExplicitVRLittleEndian:
         bounds.check(data, transfer_syntax_uid)
@@ -222,7 +213,7 @@ def _read_any(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes])
         else:
             whole: Any = _Joined(meta(), data)
             header = pydicom.dcmread(whole, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-    except (Cut, inflate.TooLarge, bounds.Excessive):
+    except (Cut, bounds.Excessive):
         raise
     except Exception as error:  # whatever a parser raises
         raise Unreadable from error
@@ -236,7 +227,7 @@ def _read_inflated(data: bytes) -> Dataset:
         BytesIO(data),
         is_implicit_VR=False,
         is_little_endian=True,
-        stop_when=lambda tag, _vr, _length: tag in _PIXELS,
+        stop_when=lambda tag, _vr, _length: tag in PIXELS,
         specific_tags=[int(tag) for tag in _WANTED],
     )
 

@@ -8,19 +8,14 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from ich_node.bounds import MOST_INFLATED, Excessive
 from ich_node.receive import spool
 from ich_node.receive.room import Room
 from ich_node.receive.whole import Buffer, Cut
 
-# A CT of 500 slices is no larger; what is stored is inflated as a whole when it is analysed.
-MOST = 256 << 20
 _HEADER = 16 << 20  # more than what is looked for in a header lies behind
 _PIECE = 1 << 16
 _AT_ONCE = 1 << 20
-
-
-class TooLarge(Exception):
-    """It inflates to more than `MOST` bytes."""
 
 
 def beginning(data: Buffer) -> bytes:
@@ -30,8 +25,8 @@ def beginning(data: Buffer) -> bytes:
     ------
     Cut
         The stream does not end.
-    TooLarge
-        It inflates to too much.
+    Excessive
+        It inflates to more than `bounds.MOST_INFLATED` bytes.
     zlib.error
         It is no such stream.
     """
@@ -47,7 +42,7 @@ def onto_disk(data: Buffer, folder: Path, room: Room) -> memoryview:
 
     Raises
     ------
-    Cut, TooLarge, zlib.error
+    Cut, Excessive, zlib.error
         As of `beginning`.
     OSError
         There is no room.
@@ -73,8 +68,9 @@ def _pieces(data: Buffer) -> Iterator[bytes]:
         while not stream.eof and (piece := stream.decompress(rest, _AT_ONCE)):
             rest = stream.unconsumed_tail
             total += len(piece)
-            if total > MOST:
-                raise TooLarge
+            if total > MOST_INFLATED:
+                most = f"{MOST_INFLATED >> 20} MB"
+                raise Excessive(f"it inflates to more than {most}; send it not deflated")
             yield piece
     if not stream.eof:
         raise Cut

@@ -142,9 +142,6 @@ def _header(incoming: Incoming) -> Mapping[str, str]:
     except header.Unreadable as error:
         text = f"the data set cannot be read ({type(error.__cause__).__name__})"
         raise Refused(CANNOT_UNDERSTAND, text) from error
-    except inflate.TooLarge as error:
-        text = f"it inflates to more than {inflate.MOST >> 20} MB; send it not deflated"
-        raise Refused(CANNOT_UNDERSTAND, text) from error
     except bounds.Excessive as error:
         raise Refused(CANNOT_UNDERSTAND, str(error)) from error
     except Cut as error:

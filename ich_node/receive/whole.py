@@ -12,11 +12,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-UNDEFINED = 0xFFFFFFFF
-_ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-# VRs with two reserved bytes and a length of four (PS3.5 7.1.2).
-LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+from ich_node.bounds import LONG_VRS, UNDEFINED
 
+_ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
 Buffer = bytes | memoryview
 
