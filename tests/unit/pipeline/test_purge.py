@@ -93,16 +93,21 @@ def test_originals_go_by_age_and_their_story_stays(
     assert run(engine, settings(tmp_path), 31).deletions == ()
 
 
-@pytest.mark.parametrize("waits", ["analysis", "failed", "pending", *ENDS])
-def test_what_is_unread_or_unsent_stays_whatever_its_age(
-    engine: Engine, jobs: Jobs, tmp_path: Path, waits: str
-) -> None:
-    """And a full disk makes no difference."""
+def come_to(engine: Engine, jobs: Jobs, waits: str) -> None:
+    """Bring the series to where it waits: for its analysis, as failed, or else reported."""
     if waits == "failed":
         with writing(engine) as connection:
             revisions.apply(connection, KEY, SeriesEvent.FAILED, "broken", reason="error")
     elif waits != "analysis":
         report(engine, jobs)
+
+
+@pytest.mark.parametrize("waits", ["analysis", "failed", "pending", *ENDS])
+def test_what_is_unread_or_unsent_stays_whatever_its_age(
+    engine: Engine, jobs: Jobs, tmp_path: Path, waits: str
+) -> None:
+    """And a full disk makes no difference."""
+    come_to(engine, jobs, waits)
     if waits in ENDS:
         end_attempt(engine, jobs, ENDS[waits])
     planned = run(engine, settings(tmp_path, max_gb=1e-9), 400)

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from ich_node.pipeline import purge
 from ich_node.settings import Audit, Retention
-from ich_node.states import DeliveryEvent, SeriesEvent
-from ich_node.store import deliveries, events, instances, overview, retention, revisions
+from ich_node.states import DeliveryEvent
+from ich_node.store import deliveries, events, instances, overview, retention
 from ich_node.store.apart import Apart
 from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
 from ich_node.store.retention import Holding
 from tests.unit.pipeline.conftest import KEY, report
-from tests.unit.pipeline.test_purge import DAY_S, SERIES, STUDY, deliver, settings
+from tests.unit.pipeline.test_purge import DAY_S, SERIES, STUDY, come_to, deliver, settings
 from tests.unit.store.conftest import FIRST
 
 SHA = "0123456789abcdef"
@@ -71,11 +71,7 @@ def test_it_stays_while_its_study_is_unread_unsent_or_not_confirmed(
     engine: Engine, jobs: Jobs, tmp_path: Path, waits: str
 ) -> None:
     """Whatever its age, and however little room there is."""
-    if waits == "failed":
-        with writing(engine) as connection:
-            revisions.apply(connection, KEY, SeriesEvent.FAILED, "broken", reason="error")
-    elif waits != "analysis":
-        report(engine, jobs)
+    come_to(engine, jobs, waits)
     if waits == "not proven":
         deliveries.record(
             engine, jobs, KEY, "pacs", 1, deliveries.Ended(DeliveryEvent.STORED, "said", [])
