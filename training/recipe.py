@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import tomllib
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
@@ -146,13 +147,15 @@ class Recipe(_Part):
 
     ``start``: what the slice network begins with: `slices.safetensors` of an earlier run, whole, or
     a published checkpoint, which gives its encoder; ``efficientnet-lite0`` for
-    the one that the package of this name ships; empty for none.
+    the one that the package of this name ships; empty for none. ``size``: rows and columns that the
+    network reads, where these are to be others than its preprocessing has.
     """
 
     backbone: Literal["resnet50", "lite", "tiny"] = "lite"
     start: str = ""
     seed: int = 42
     preprocessing: Kind = "ours"
+    size: Annotated[int, Field(ge=32, multiple_of=16)] | None = None
     data: Data = Data()
     losses: Losses = Losses()
     upstream: Upstream = Upstream()
@@ -161,7 +164,8 @@ class Recipe(_Part):
     @property
     def reads(self) -> Preprocessing:
         """What the network is taught to read."""
-        return PUBLISHED if self.preprocessing == "published" else OURS
+        own = PUBLISHED if self.preprocessing == "published" else OURS
+        return own if self.size is None else replace(own, size=self.size)
 
 
 def read_recipe(path: Path) -> Recipe:

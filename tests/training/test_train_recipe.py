@@ -1,6 +1,7 @@
 """A recipe says everything, refuses what it does not know, and every name in it does something."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ def test_an_empty_file_is_a_recipe_and_every_shipped_one_reads(tmp_path):
         ("[upstream]\nlr = 1", r"upstream.lr = 1: .*allowed here: .*learning_rate"),
         ("[data]\nflip = 'up'", r"data.flip = 'up': .*'published' or 'ours'"),
         ("[downstream]\nslices = 2", r"downstream.slices = 2: .*greater than or equal to 4"),
+        ("size = 200", r"size = 200: .*multiple of 16"),
         ("[upstream]\nsteps = '9x'", r"upstream.steps = '9x': .*integer"),
         ("[losses]\nclasses = 0\nmasks = 0", r"losses = .*nothing is learned in most steps"),
         ("backbone = ", r"mine.toml: Invalid value"),
@@ -96,6 +98,10 @@ def test_published_recipe_sets_back_every_choice_that_has_the_name():
 def test_preprocessing_by_its_name():
     assert Recipe(preprocessing="published").reads == PUBLISHED
     assert Recipe(preprocessing="ours").reads == OURS
+
+
+def test_size_of_what_is_read_by_its_key():
+    assert Recipe(size=256).reads == replace(OURS, size=256)
 
 
 @pytest.mark.parametrize(

@@ -17,20 +17,17 @@ from training.simulate.background import bend_background, read_background
 from training.simulate.bleeds import Plan, paint_bleed, plan_bleed
 from training.simulate.mimics import paint_mimics, paint_surgery
 from training.simulate.scanner import expose
+from training.simulate.seen import BRIGHTEST_HU, seen
 from training.simulate.tissue import paint_brain, paint_holder, paint_petrous, paint_skull
 
 SMALLEST_ML = 0.2
 # What is spread thin has to be more before anyone would name it.
 _LEAST_ML = {"subarachnoid": 1.0, "subdural": 0.8, "epidural": 0.5, "intraventricular": 0.4}
-# Blood that changes a voxel by less than this, or lies in what shines like bone, is not to be seen:
-# no label.
-SEEN_HU = 6.0
-VISIBLE_HU = 105.0
 # How often a head drawn by its seed alone holds 0, 1, 2, 3 bleeds.
 _COUNTS = (0.38, 0.36, 0.18, 0.08)
 _SHARES = (0.12, 0.22, 0.20, 0.31, 0.15)
 _DRAWS = 12
-_ATTEMPTS = 5
+_ATTEMPTS = 8
 _THIN_MM = 2.2
 # Heads are drawn on no finer matrix; larger ones are interpolated.
 _FINEST = 256
@@ -118,7 +115,8 @@ def _draw_head(
     pushes = [push for plan in plans for push in plan.pushes]
     head = make_anatomy(rng, atlas, grid, span, pushes)
     clean, bloody, masks = _paint(rng, atlas, head, plans)
-    return _through_slices(clean, bloody, masks, thin, float(rng.uniform(0.0, 0.2)))
+    overlap = float(rng.uniform(0.0, 0.2))
+    return _through_slices(clean, bloody, masks, thin, overlap, grid.spacing_mm[1])
 
 
 def _all_seen(labels: npt.NDArray[np.uint8], names: Sequence[str], voxel_ml: float) -> bool:
@@ -161,9 +159,9 @@ def simulate_on(seed: int, background: Path, bleeds: Sequence[str] | None = None
         head, clean = bend_background(rng, read_background(background))
         plans = [plan_bleed(rng, atlas, name) for name in names]
         bloody, masks = _paint_bleeds(rng, atlas, head, clean, plans)
-        bone = clean > VISIBLE_HU
+        bone = clean > BRIGHTEST_HU
         free = [(name, mask & ~bone) for name, mask in masks]
-        hu, labels = _through_slices(clean, bloody, free, 1, 0.0)
+        hu, labels = _through_slices(clean, bloody, free, 1, 0.0, head.grid.spacing_mm[1])
         if _all_seen(labels, names, float(np.prod(head.grid.spacing_mm)) / 1000):
             break
     return SimulatedHead(hu, labels, head.grid.spacing_mm, seed)
@@ -231,7 +229,12 @@ def _draw(
 
 
 def _through_slices(
-    clean: Volume, bloody: Volume, masks: Sequence[tuple[str, Mask]], thin: int, overlap: float
+    clean: Volume,
+    bloody: Volume,
+    masks: Sequence[tuple[str, Mask]],
+    thin: int,
+    overlap: float,
+    pixel_mm: float,
 ) -> tuple[Volume, npt.NDArray[np.uint8]]:
     """Average thin slices to thick ones; label what blood can be seen in them.
 
@@ -244,10 +247,11 @@ def _through_slices(
         mixed = (1 - overlap) * parts + overlap / 2 * (beside[:-2] + beside[2:])
         return np.asarray(mixed, np.float32)
 
-    hu = thick(bloody)
+    hu, without = thick(bloody), thick(clean)
     labels = np.zeros(hu.shape, np.uint8)
-    seen = (np.abs(hu - thick(clean)) > SEEN_HU) & (hu < VISIBLE_HU) & (hu > 0)
-    for name, mask in masks:
-        part = thick(mask.astype(np.float32))
-        labels[(part >= 0.4) & seen] = 1 + SUBTYPES.index(name)
+    parts = [(name, thick(mask.astype(np.float32))) for name, mask in masks]
+    bloodied = np.sum([part for _, part in parts], axis=0) > 0.1 if parts else labels > 0
+    for name, part in parts:
+        told = seen(name, part >= 0.4, bloodied, without, hu, pixel_mm)
+        labels[told] = 1 + SUBTYPES.index(name)
     return hu, labels

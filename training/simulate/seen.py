@@ -1,0 +1,94 @@
+"""Labels of blood that a reader could point at; what nobody can tell from its surroundings is none.
+
+Real slices are labelled by people who look at them. Blood as dense as the brain beside it, or in
+what bone makes bright, stays in the picture and has no label.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from training.simulate.atlas import Mask, Volume
+
+# Blood changes a voxel by more than this, and is no brighter than this, where it is labelled.
+CHANGED_HU = 6.0
+BRIGHTEST_HU = 105.0
+# So much of a piece, in one slice, has to differ so much from the brain around it, away from bone
+# and from what is bright without blood, for the whole piece to be seen.
+CONTRAST_HU = 12.0
+LEAST_MM2 = 30.0
+_BRIGHT_HU, _BONE_HU, _BESIDE_BONE_MM = 50.0, 100.0, 2.0
+# Brain, with its oedema and without its fluid, within about this, mm.
+_AROUND_MM = 8.0
+_BRAIN_HU = (15.0, 48.0)
+# A layer along the skull as thick as this is seen by what it pushes away, whatever its density.
+THICK_MM = 8.0
+_LAYERS = ("epidural", "subdural")
+
+
+def seen(
+    subtype: str, blood: Mask, any_blood: Mask, clean: Volume, bloody: Volume, pixel_mm: float
+) -> Mask:
+    """Return what is seen of one bleed.
+
+    Parameters
+    ----------
+    subtype
+        One of `codes.SUBTYPES`.
+    blood, any_blood
+        (slice, row, column): this bleed, and all of them.
+    clean, bloody
+        The head without and with its bleeds, of the same shape, HU, without noise.
+    pixel_mm
+        Width of a pixel, mm.
+    """
+    changed = (np.abs(bloody - clean) > CHANGED_HU) & (bloody < BRIGHTEST_HU) & (bloody > 0)
+    found = np.zeros(blood.shape, bool)
+    for index in np.flatnonzero((blood & changed).any((1, 2))):
+        piece = blood[index] & changed[index]
+        around = _around(bloody[index], any_blood[index], pixel_mm)
+        told = piece & (np.abs(bloody[index] - around) >= CONTRAST_HU)
+        told &= (clean[index] < _BRIGHT_HU) & ~_beside_bone(clean[index], pixel_mm)
+        if subtype in _LAYERS:
+            told |= _thick(piece, pixel_mm)
+        found[index] = _pieces_with(piece, told, LEAST_MM2 / pixel_mm**2)
+    return found
+
+
+def _around(
+    plane: npt.NDArray[np.float32], blood: npt.NDArray[np.bool_], pixel_mm: float
+) -> npt.NDArray[np.float32]:
+    """Return the mean of the brain around each pixel, HU."""
+    low, high = _BRAIN_HU
+    brain = ((plane > low) & (plane < high) & ~blood).astype(np.float32)
+    sigma = _AROUND_MM / pixel_mm
+    weight = cv2.GaussianBlur(brain, (0, 0), sigma)
+    total = cv2.GaussianBlur(np.where(brain > 0, plane, 0).astype(np.float32), (0, 0), sigma)
+    rest = float(plane[brain > 0].mean()) if brain.any() else 0.0
+    return np.where(weight > 0.02, total / np.maximum(weight, 1e-6), rest).astype(np.float32)
+
+
+def _beside_bone(clean: npt.NDArray[np.float32], pixel_mm: float) -> npt.NDArray[np.bool_]:
+    """Return where bone shines in."""
+    across = 2 * round(_BESIDE_BONE_MM / pixel_mm) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
+    return np.asarray(cv2.dilate((clean > _BONE_HU).astype(np.uint8), disc) > 0)
+
+
+def _thick(piece: npt.NDArray[np.bool_], pixel_mm: float) -> npt.NDArray[np.bool_]:
+    """Return where a layer is thick."""
+    across = max(3, round(THICK_MM / pixel_mm))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
+    return np.asarray(cv2.morphologyEx(piece.astype(np.uint8), cv2.MORPH_OPEN, disc) > 0)
+
+
+def _pieces_with(
+    piece: npt.NDArray[np.bool_], told: npt.NDArray[np.bool_], least_px: float
+) -> npt.NDArray[np.bool_]:
+    """Return the connected pieces of a slice that hold enough of what is told apart."""
+    count, numbers = cv2.connectedComponents(piece.astype(np.uint8))
+    held = np.bincount(numbers[told], minlength=count)
+    held[0] = 0
+    return np.asarray((held >= least_px)[numbers] & piece)
