@@ -14,6 +14,7 @@ Hu = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 
 _AIR = -1000.0
+_FINER = 2
 # Some readers' pictures were made smaller before they came; how often, and to what.
 _COARSE, _COARSEST = 0.25, 0.7
 
@@ -42,10 +43,49 @@ def move(
         matrix = matrix @ mirror
     matrix[:, 2] += rng.uniform(-data.shift, data.shift, 2) * SIZE
     matrix *= size / SIZE
+    matrix[:, 2] += (size / SIZE - 1) / 2  # edges stay on edges, not pixel centres
     plane = (size, size)
     moved = [cv2.warpAffine(one, matrix, plane, borderValue=_AIR) for one in hu]
     kept = [cv2.warpAffine(one, matrix, plane, flags=cv2.INTER_NEAREST) for one in labels]
     return np.stack(moved), np.stack(kept)
+
+
+def pose_and_scan(
+    rng: np.random.Generator,
+    data: Data,
+    hu: Hu,
+    labels: Labels,
+    size: int,
+    spacing_mm: tuple[float, float, float] | None,
+) -> tuple[Hu, Labels]:
+    """Give slices another pose, and a scanner where they have none.
+
+    A scanner's matrix is finer than what a network reads: bone is cut at the window's end first and
+    averaged with its neighbours after, which leaves its edge grey. So it is here.
+
+    Parameters
+    ----------
+    hu, labels
+        (slice, 256, 256).
+    size
+        Rows and columns of what the network reads.
+    spacing_mm
+        Of slices without a scanner's noise: (slice, row, column), mm; None of those that have it.
+
+    Returns
+    -------
+    ndarray, ndarray
+        HU (slice, 2 size, 2 size), and labels (slice, size, size).
+    """
+    finer = _FINER * size
+    state = rng.bit_generator.state
+    _, moved = move(rng, data, hu, labels, size)
+    rng.bit_generator.state = state  # the same pose, on a finer plane
+    fine, _ = move(rng, data, hu, labels, finer)
+    if spacing_mm is not None:
+        pixel = spacing_mm[1] * hu.shape[1] / finer
+        fine = scan(rng, fine, (spacing_mm[0], pixel, pixel))
+    return fine, moved
 
 
 def scan(rng: np.random.Generator, hu: Hu, spacing_mm: tuple[float, float, float]) -> Hu:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ich_node.codes import CLASSES
-from training.augment import look, move, scan, without_crumbs
+from training.augment import look, pose_and_scan, without_crumbs
 from training.data import Example, head_files, known_classes, load
 from training.recipe import Recipe
 
@@ -101,11 +101,8 @@ def take(rng: np.random.Generator, recipe: Recipe, head: Example) -> Batch:
     hu = head.hu[chosen].astype(np.float32)
     masked = head.labels is not None
     labels = head.labels[chosen] if head.labels is not None else np.zeros(hu.shape, np.uint8)
-    size = recipe.reads.size
-    hu, labels = move(rng, recipe.data, hu, labels, size)
-    if recipe.data.scanner and not head.scanned:
-        pixel = head.spacing_mm[1] * hu.shape[1] / size
-        hu = scan(rng, hu, (head.spacing_mm[0], pixel, pixel))
+    bare = head.spacing_mm if recipe.data.scanner and not head.scanned else None
+    hu, labels = pose_and_scan(rng, recipe.data, hu, labels, recipe.reads.size, bare)
     labels = without_crumbs(labels, recipe.data.smallest_px)
     classes = head.slice_classes[chosen]
     if masked:

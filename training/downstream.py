@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet, SmartNet
-from training.augment import look, move, scan
+from training.augment import look, pose_and_scan
 from training.data import Example, head_files, known_classes, load
 from training.loop import Run
 from training.losses import class_loss, mask_loss
@@ -133,13 +133,11 @@ def whole(rng: np.random.Generator, recipe: Recipe, head: Example) -> tuple[Tens
 
     Slices are changed all alike, as one scan.
     """
-    size = recipe.reads.size
     blank = np.zeros(head.hu.shape, np.uint8)
     labels = blank if head.labels is None else head.labels
-    hu, labels = move(rng, recipe.data, head.hu.astype(np.float32), labels, size)
-    if recipe.data.scanner and not head.scanned:
-        pixel = head.spacing_mm[1] * head.hu.shape[1] / size
-        hu = scan(rng, hu, (head.spacing_mm[0], pixel, pixel))
+    hu = head.hu.astype(np.float32)
+    bare = head.spacing_mm if recipe.data.scanner and not head.scanned else None
+    hu, labels = pose_and_scan(rng, recipe.data, hu, labels, recipe.reads.size, bare)
     image = torch.from_numpy(look(rng, recipe.data, hu, recipe.reads))[:, None]
     truth = None if head.labels is None else torch.from_numpy(labels.astype(np.int64))
     return image, truth

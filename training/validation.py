@@ -15,7 +15,7 @@ from torch import Tensor
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet, SmartNet
 from ich_node.infer.preprocess import preprocess
-from training.augment import move, scan
+from training.augment import pose_and_scan
 from training.data import UNTYPED, Example, head_files, load
 from training.recipe import Data, Losses, Recipe
 
@@ -60,11 +60,9 @@ def _seen(
     rng: np.random.Generator, recipe: Recipe, head: Example, chosen: npt.NDArray[np.int64]
 ) -> tuple[Tensor, Labels]:
     assert head.labels is not None
-    size = recipe.reads.size
-    hu, labels = move(rng, _STILL, head.hu[chosen].astype(np.float32), head.labels[chosen], size)
-    if not head.scanned:
-        pixel = head.spacing_mm[1] * head.hu.shape[1] / size
-        hu = scan(rng, hu, (head.spacing_mm[0], pixel, pixel))
+    hu, labels = head.hu[chosen].astype(np.float32), head.labels[chosen]
+    bare = None if head.scanned else head.spacing_mm
+    hu, labels = pose_and_scan(rng, _STILL, hu, labels, recipe.reads.size, bare)
     return torch.from_numpy(preprocess(hu, recipe.reads))[:, None], labels
 
 

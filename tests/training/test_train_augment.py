@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ich_node.infer.preprocess import OURS, PUBLISHED, SIZE, preprocess, value_range
 from tests.training.phantom import phantom
-from training.augment import look, move, scan, without_crumbs
+from training.augment import look, move, pose_and_scan, scan, without_crumbs
 from training.recipe import Data
 
 STILL = {"turn_deg": 0, "scale": 0, "shift": 0}
@@ -33,6 +33,44 @@ def test_mask_moves_with_its_slice(seed, flip):
             bright, marked = plane > 50, mask > 0
             assert 2 * (bright & marked).sum() >= 0.95 * (bright.sum() + marked.sum())
             assert marked.sum() > 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_finer_slices_have_the_pose_of_their_labels(seed):
+    """Brought to the labels' size as the node does it, the slice lies under its mask."""
+    hu, labels = _square()
+    fine, kept = pose_and_scan(np.random.default_rng(seed), Data(), hu, labels, 192, None)
+    assert fine.shape == (2, 384, 384)
+    for plane, mask in zip(preprocess(fine, OURS), kept, strict=True):
+        bright, marked = plane > 0.5, mask > 0
+        assert 2 * (bright & marked).sum() >= 0.96 * (bright.sum() + marked.sum())
+        places = (np.argwhere(one).mean(0) for one in (bright, marked))
+        np.testing.assert_allclose(*places, atol=0.2)
+
+
+def test_bone_leaves_grey_edges_as_a_finer_matrix_does():
+    """Cut at the window's end before it is averaged: half a pixel of bone is half as bright."""
+    bone = np.full((1, SIZE, SIZE), 30, np.float32)
+    bone[:, :, 100:] = 1500
+    blank = np.zeros(bone.shape, np.uint8)
+    data = Data(**STILL)
+    fine, _ = pose_and_scan(np.random.default_rng(0), data, bone, blank, SIZE, None)
+    coarse, _ = move(np.random.default_rng(0), data, bone, blank, SIZE)
+    edges = [preprocess(np.minimum(hu, 80), OURS)[0, 96] for hu in (fine, coarse)]
+    grey = [int(((edge > 0.45) & (edge < 0.95)).sum()) for edge in edges]
+    assert grey[0] >= 1
+    assert fine.max() == coarse.max() == 1500
+
+
+def test_only_slices_without_noise_are_scanned():
+    hu, labels = _square()
+    bare, scanned = (
+        pose_and_scan(np.random.default_rng(5), Data(), hu, labels, 192, spacing)[0]
+        for spacing in (None, (5.0, 0.9, 0.9))
+    )
+    assert set(np.unique(bare[:, 150:200, 150:160])) <= set(np.unique(bare))
+    assert np.abs(scanned - bare).mean() > 0.5
 
 
 def test_slices_of_a_head_move_as_one():
