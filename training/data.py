@@ -24,6 +24,7 @@ from rich.progress import track
 
 from ich_node.codes import SUBTYPES
 from ich_node.infer.preprocess import SIZE
+from training.real.records import classes_of_slices
 from training.simulate import SimulatedHead, simulate_head, simulate_on
 
 TRAIN_SEEDS = range(90_000)
@@ -187,6 +188,22 @@ def known_classes(
         return stated
     seen = slice_classes(labels)
     return np.where(np.isnan(seen), stated, seen)
+
+
+def head_classes(
+    slices: npt.NDArray[np.float32], stated: npt.NDArray[np.float32] | None
+) -> npt.NDArray[np.float32]:
+    """Return the classes of a head (6,): what its slices tell, and where they do not, the stated.
+
+    Parameters
+    ----------
+    slices
+        (slice, 6) as of `known_classes`: 1 in one of them is 1, else NaN in one of them is unknown.
+    stated
+        As `Example.classes`.
+    """
+    told = classes_of_slices(slices)
+    return told if stated is None else np.where(np.isnan(told), stated, told)
 
 
 def head_files(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet, SmartNet
 from training.augment import look, pose_and_scan
-from training.data import Example, head_files, known_classes, load
+from training.data import Example, head_classes, head_files, known_classes, load
 from training.loop import Run
 from training.losses import class_loss, mask_loss
 from training.recipe import Downstream, Recipe, RecipeError, keep_recipe, read_recipe
@@ -186,12 +186,7 @@ def _slice_classes_of(head: Example, labels: Tensor | None) -> Tensor:
 
 
 def _classes_of(head: Example, slices: Tensor) -> Tensor:
-    """Return the classes of a head (6,): 1 where a slice has it, NaN where one might, else 0."""
-    present, doubtful = (slices == 1).any(0), slices.isnan().any(0)
-    stated = torch.full((len(CLASSES),), torch.nan)
-    if head.classes is not None:
-        stated = torch.from_numpy(head.classes)
-    return torch.where(present | ~doubtful, present.float(), stated)
+    return torch.from_numpy(head_classes(slices.numpy(), head.classes))
 
 
 def sequence_loss(

@@ -33,7 +33,7 @@ from ich_node.infer.network import SmartNet
 from ich_node.infer.predictor import Predictor, load_predictor
 from ich_node.infer.preprocess import PUBLISHED, WINDOW_HU, Preprocessing, value_range
 from ich_node.infer.weights import FOLDER, SUFFIX, sha256_of
-from training.data import head_files, load
+from training.data import head_classes, head_files, known_classes, load
 from training.downstream import WEIGHTS as NETWORK
 from training.recipe import Recipe
 from training.simulate.scanner import expose
@@ -238,7 +238,10 @@ class Scored:
 
 
 def validate(predictor: Predictor, folder: Path) -> tuple[Scored, Scored]:
-    """Run the validation heads of a folder; return what came of volumes and of their slices."""
+    """Run the validation heads of a folder; return what came of volumes and of their slices.
+
+    What they hold is what training is told of them: NaN where it is not known.
+    """
     volumes: list[tuple[Array, Array]] = []
     slices: list[tuple[Array, Array]] = []
     for number, path in enumerate(track(head_files(folder), "validation heads")):
@@ -249,8 +252,10 @@ def validate(predictor: Predictor, folder: Path) -> tuple[Scored, Scored]:
             hu = expose(rng, hu, head.spacing_mm)
         with torch.inference_mode():
             raw = predictor.run(hu)
-        volumes.append((raw.class_logits[None], np.nanmax(head.slice_classes, 0)[None]))
-        slices.append((raw.slice_logits, head.slice_classes.astype(np.float64)))
+        known = known_classes(head.labels, head.slice_classes)
+        whole = head_classes(known, head.classes)
+        volumes.append((raw.class_logits[None], whole[None].astype(np.float64)))
+        slices.append((raw.slice_logits, known.astype(np.float64)))
     return tuple(  # type: ignore[return-value]
         Scored(*(np.concatenate(one) for one in zip(*pairs, strict=True)))
         for pairs in (volumes, slices)

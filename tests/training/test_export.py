@@ -3,6 +3,7 @@
 import json
 import statistics
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from ich_node.infer.bundle import load_network, read_bundle
 from ich_node.infer.network import SmartNet
 from ich_node.infer.predictor import load_predictor
 from ich_node.infer.weights import files_of, load_weights
+from tests.training.phantom import phantom
 from training import export
-from training.data import TEST_SEEDS, example, save
+from training.data import TEST_SEEDS, UNTYPED, example, save
 from training.evaluate.reading import volume_of_array
 from training.evaluate.simulated import measure_head
 from training.export import platt, threshold, write_bundle, write_weights
@@ -118,6 +120,49 @@ def test_a_class_that_never_comes_is_left_alone():
     calibration, thresholds = export.calibrate(scored, 0.95)
     assert set(calibration.values()) == {(1.0, 0.0)}
     assert set(thresholds.values()) == {0.5}
+
+
+def test_heads_are_calibrated_by_what_training_is_told_of_them(tiny_bundle, tmp_path):
+    """A bleed of unknown subtype is no absent one; of CQ500 the whole is known, of no slice."""
+    untyped = phantom({2: ("subdural",)}, slices=4)
+    untyped.labels[untyped.labels > 0] = UNTYPED
+    bare = untyped.slice_classes.copy()
+    bare[2, 1:] = np.nan
+    told = [
+        replace(untyped, slice_classes=bare),
+        untyped,  # its table says what its mask does not
+        replace(
+            untyped,
+            labels=None,
+            slice_classes=np.full((4, 6), np.nan, np.float32),
+            classes=np.array([1, 0, 1, 0, np.nan, 0], np.float32),
+        ),
+    ]
+    for number, head in enumerate(told):
+        save(head, tmp_path / f"{number}.npz")
+    volumes, slices = export.validate(load_predictor(tiny_bundle, "cpu"), tmp_path)
+    nan = np.nan
+    expected = [[1, *[nan] * 5], [1, 0, 1, 0, 0, 0], [1, 0, 1, 0, nan, 0]]
+    np.testing.assert_array_equal(volumes.truth, expected)
+    of_slices = slices.truth.reshape(3, 4, 6)
+    np.testing.assert_array_equal(of_slices[0, 2], expected[0])
+    np.testing.assert_array_equal(of_slices[1, 2], expected[1])
+    assert not of_slices[:2, [0, 1, 3]].any()
+    assert np.isnan(of_slices[2]).all()
+
+
+def test_heads_of_which_only_the_whole_is_known_are_calibrated_by(tiny_bundle, tmp_path):
+    """And slices of which nothing is known keep what they had."""
+    unknown = np.full((4, 6), np.nan, np.float32)
+    for number in range(6):
+        head = phantom({2: ("subdural",)} if number % 2 else {}, slices=4)
+        known = np.array([number % 2, 0, number % 2, 0, 0, 0], np.float32)
+        whole = replace(head, labels=None, slice_classes=unknown, classes=known)
+        save(whole, tmp_path / f"{number}.npz")
+    volumes, slices = export.validate(load_predictor(tiny_bundle, "cpu"), tmp_path)
+    found = {name: slope for name, (slope, _) in export.calibrate(volumes, 0.95)[0].items()}
+    assert {name for name, slope in found.items() if slope != 1.0} == {"any", "subdural"}
+    assert export.calibrate(slices, 0.95) == (export.NEUTRAL, dict.fromkeys(CLASSES, 0.5))
 
 
 def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch):
