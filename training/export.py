@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,15 @@ def write_bundle(
     mask_threshold: float,
     preprocessing: Preprocessing = PUBLISHED,
     recipe: Recipe | None = None,
+    backgrounds: Sequence[str] = (),
     about: str,
 ) -> Path:
     """Write a bundle.
 
     Parameters
     ----------
+    backgrounds
+        Names of the real heads that bleeds were drawn on.
     about
         What it was trained on and how well it did, for `docs/README.md` and the metadata.
     """
@@ -92,6 +95,7 @@ def write_bundle(
             },
             "mask_threshold": mask_threshold,
             "preprocessing": asdict(preprocessing),
+            "backgrounds": list(backgrounds),
         },
     }
     if recipe is not None:
@@ -99,7 +103,7 @@ def write_bundle(
     shutil.copy(_LICENSE, folder / "LICENSE")
     (folder / METADATA).write_text(json.dumps(stated, indent=2) + "\n", encoding="utf-8")
     (folder / "docs" / "README.md").write_text(
-        f"# {name} {version}\n\nResearch use only. Not a medical device.\n\n{about}\n",
+        f"# {name} {version}\n\nResearch use only. Not a medical device.\n\n{about.rstrip()}\n",
         encoding="utf-8",
     )
     return folder
@@ -309,6 +313,13 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("out/run"))
     parser.add_argument("--validation", type=Path, default=Path("out/validation"))
     parser.add_argument("--slices", type=Path, help="real slices, of which the even half is used")
+    parser.add_argument(
+        "--background",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="folder name of a real head that bleeds were drawn on: no test of it; may be repeated",
+    )
     parser.add_argument("--about", type=Path, help="text for the model card")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", default="smartnet-ich")
@@ -326,6 +337,7 @@ def main() -> None:
         "mask_threshold": 0.5,
         "preprocessing": recipe.reads,
         "recipe": recipe,
+        "backgrounds": given.background,
     }
     write_bundle(given.out, network, recipe.backbone, thresholds=flat, **written)
     predictor = load_predictor(given.out, "cpu")

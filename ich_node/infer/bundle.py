@@ -42,6 +42,8 @@ class Bundle:
         Probability of `any` from which a voxel belongs to a bleed.
     preprocessing
         What the network was taught to read; as published where the metadata does not say.
+    backgrounds
+        Names of real heads that bleeds were drawn on for its training: no test of it.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class Bundle:
     slice_thresholds: dict[str, float]
     mask_threshold: float
     preprocessing: Preprocessing
+    backgrounds: tuple[str, ...] = ()
 
 
 def find_bundle(name_or_folder: str | Path) -> Path:
@@ -100,6 +103,7 @@ def read_bundle(name_or_folder: str | Path) -> Bundle:
             slice_thresholds=_thresholds(own.get("slice_thresholds", own["thresholds"])),
             mask_threshold=float(own["mask_threshold"]),
             preprocessing=_preprocessing(own.get("preprocessing", {})),
+            backgrounds=_names(own.get("backgrounds", [])),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
@@ -120,6 +124,12 @@ def _calibration(stated: dict[str, Any]) -> dict[str, tuple[float, float]]:
 
 def _thresholds(stated: dict[str, Any]) -> dict[str, float]:
     return {name: float(stated[name]) for name in CLASSES}
+
+
+def _names(stated: object) -> tuple[str, ...]:
+    if not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
+        raise ValueError(f"backgrounds = {stated!r}, expected a list of names")
+    return tuple(stated)
 
 
 def _preprocessing(stated: object) -> Preprocessing:

@@ -1,6 +1,7 @@
 """Bundles are measured on heads and slices, reports are whole, and short bars are told."""
 
 import io
+import json
 import plistlib
 import tarfile
 from dataclasses import replace
@@ -18,7 +19,8 @@ from training.evaluate.__main__ import main
 from training.evaluate.looks import look_at
 from training.evaluate.reading import read_boxes, read_inv3, read_png
 from training.evaluate.real_bars import real_bars
-from training.evaluate.report import read_heads
+from training.evaluate.report import make_report, read_heads
+from training.evaluate.rows import write_rows
 from training.evaluate.simulated_bars import simulated_bars, simulated_tables
 from training.simulate import SimulatedHead
 
@@ -179,6 +181,32 @@ def test_each_real_fault_is_told():
         assert len(faults(replace(good, scans=(scan,)))) == 1
     mistaken = (*good.slices[:-1], slice_row(real.SUBDURAL, True, 0.8, subdural=0.05))
     assert len(faults(replace(good, slices=mistaken))) == 1
+
+
+def test_a_scan_that_was_background_is_no_test():
+    """Neither met nor short, whatever was found in it; other scans are as they were."""
+    good = good_rows()
+    called = replace(good.scans[0], outcome="analysed", present=("any",))
+    other = replace(called, group=real.PHANTOM)
+    rows = replace(good, scans=(good.scans[0], called, other))
+    found = real_bars(rows, CUT, ("ge-head-tilt",))[-4:-1]
+    assert [bar.met for bar in found] == [None, None, False]
+    assert {bar.verdict for bar in found[:2]} == {"background of its training: no test"}
+    assert [bar.met for bar in real_bars(rows, CUT, ())[-4:-1]] == [True, False, False]
+
+
+def test_a_report_knows_the_backgrounds_of_its_bundle(tmp_path):
+    """From the rows alone, without the model; a folder without the word has none."""
+    good = good_rows()
+    for name in ("slices", "boxes", "scans"):
+        write_rows(tmp_path / f"{name}.jsonl", getattr(good, name))
+    stated = {"name": "a", "version": "1", "sha256": "0" * 64, "precision": "fp32", "data": "x"}
+    stated["slice_thresholds"] = dict.fromkeys(CLASSES, CUT)
+    for backgrounds, told in (({}, False), ({"backgrounds": ["ge-head-tilt"]}, True)):
+        (tmp_path / "model.json").write_text(json.dumps(stated | backgrounds))
+        make_report(tmp_path)
+        report = (tmp_path / "report.md").read_text()
+        assert ("background of its training: no test" in report) == told
 
 
 def test_what_is_not_measured_is_neither_met_nor_short():

@@ -181,10 +181,12 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
         for number in range(4):
             Image.new("L", (224, 224), grey + number).save(slices / name / f"{number}.png")
     told = ["--run", run, "--validation", validation, "--slices", slices, "--out", tmp_path / "b"]
+    told += ["--background", "ge-head-tilt", "--background", "other"]
     monkeypatch.setattr(sys, "argv", ["export", *map(str, told)])
     export.main()
     bundle = read_bundle(tmp_path / "b")
     assert bundle.preprocessing == recipe.reads
+    assert bundle.backgrounds == ("ge-head-tilt", "other")
     stated = json.loads((tmp_path / "b" / "configs" / "metadata.json").read_text())
     assert stated["recipe"]["backbone"] == "tiny"
     assert bundle.slice_calibration["any"] != bundle.calibration["any"]

@@ -11,17 +11,18 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Bar:
-    """One expectation; ``met`` is None where the data for it were not there."""
+    """One expectation; ``met`` is None where it says nothing, and ``why``."""
 
     what: str
     expected: str
     found: str
     met: bool | None
+    why: str = "not measured"
 
     @property
     def verdict(self) -> str:
-        """One word for tables."""
-        return {True: "met", False: "short", None: "not measured"}[self.met]
+        """A word or two for tables."""
+        return {True: "met", False: "short", None: self.why}[self.met]
 
 
 def at_least(what: str, value: float, wanted: float, shown: str) -> Bar:

@@ -1,8 +1,9 @@
-"""Real slices and scans that no training saw: what the model says of each.
+"""Real slices and scans: what the model says of each.
 
-Only what is right about each is known: a bleed or none, where a box was drawn, that a scan holds no
-blood. Nothing here chooses or fits anything; of the 8-bit slices the even half of each class may
-have served for calibration, the odd half never.
+No training learned from one, but a bundle may state a scan as background of drawn bleeds. Only what
+is right about each is known: a bleed or none, where a box was drawn, that a scan holds no blood.
+Nothing here chooses or fits anything; of the 8-bit slices the even half of each class may have
+served for calibration, the odd half never.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ PNG, BOXED, TILTED, CRANIUM, SUBDURAL, PHANTOM = (
     "subdural slice",
     "phantom",
 )
+# Where the scans of these groups lie; and what a bundle calls them that had one as background.
+FOLDERS = {TILTED: "ge-head-tilt", PHANTOM: "philips-phantom"}
 
 
 @dataclass(frozen=True)
@@ -130,11 +133,11 @@ def measure(
     slices = list(png_slices(predictor, shared / "rsna-slices" / "png"))
     boxed, boxes = boxed_slices(predictor, shared / "rsna-slices")
     slices += boxed
-    scans = [node_says(predictor, shared / "ge-head-tilt", TILTED)]
-    piled, of_pile = tilted_head(predictor, shared / "ge-head-tilt")
+    scans = [node_says(predictor, shared / FOLDERS[TILTED], TILTED)]
+    piled, of_pile = tilted_head(predictor, shared / FOLDERS[TILTED])
     scans += [piled]
     slices += of_pile
-    scans += [node_says(predictor, study, PHANTOM) for study in studies(shared / "philips-phantom")]
+    scans += [node_says(predictor, study, PHANTOM) for study in studies(shared / FOLDERS[PHANTOM])]
     if cranium is not None:
         scan, of_scan = scan_of(predictor, read_inv3(cranium), CRANIUM, "as a volume")
         scans.append(scan)

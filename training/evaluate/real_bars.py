@@ -17,20 +17,30 @@ from training.evaluate.metrics import (
     sensitivity,
     specificity,
 )
-from training.evaluate.real import PNG, SUBDURAL, BoxRow, RealRows, ScanRow, SliceRow
+from training.evaluate.real import (
+    FOLDERS,
+    PNG,
+    SUBDURAL,
+    BoxRow,
+    RealRows,
+    ScanRow,
+    SliceRow,
+)
 
 SMALLEST_AUC = 0.95
 SMALLEST_RATE = 0.90
 _STRONGEST = 12
 
 
-def real_bars(rows: RealRows, cut: float) -> list[Bar]:
+def real_bars(rows: RealRows, cut: float, backgrounds: Sequence[str] = ()) -> list[Bar]:
     """Hold rows against what is expected of them.
 
     Parameters
     ----------
     cut
         Shipped probability from which on a slice is called.
+    backgrounds
+        Scans that bleeds were drawn on for the training: of these nothing is expected.
     """
     bars = []
     found = rates(rows.slices, "", cut)
@@ -41,7 +51,7 @@ def real_bars(rows: RealRows, cut: float) -> list[Bar]:
         what = f"8-bit slices, odd half: {name} at {cut:.3f}"
         bars.append(at_least(what, one.value, SMALLEST_RATE, one.text))
     bars.append(boxes_bar(rows.boxes))
-    bars += [scan_bar(scan) for scan in rows.scans]
+    bars += [scan_bar(scan, backgrounds) for scan in rows.scans]
     bars.append(subdural_bar([row for row in rows.slices if row.group == SUBDURAL], cut))
     return bars
 
@@ -73,11 +83,14 @@ def boxes_bar(rows: Sequence[BoxRow]) -> Bar:
     )
 
 
-def scan_bar(row: ScanRow) -> Bar:
+def scan_bar(row: ScanRow, backgrounds: Sequence[str] = ()) -> Bar:
     """Expect no finding in a scan without blood; a refusal is none."""
     found = ", ".join(row.present) if row.present else row.outcome
+    what = f"{row.group}, {row.name}"
+    if FOLDERS.get(row.group) in backgrounds:
+        return Bar(what, "nothing", found, None, "background of its training: no test")
     clean = not row.present and not row.outcome.startswith("failed")
-    return Bar(f"{row.group}, {row.name}", "no finding", found, clean)
+    return Bar(what, "no finding", found, clean)
 
 
 def subdural_bar(rows: Sequence[SliceRow], cut: float) -> Bar:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,7 @@ def write_model(folder: Path, predictor: Predictor, data: str) -> None:
         "sha256": one.sha256,
         "precision": one.precision,
         "slice_thresholds": predictor.bundle.slice_thresholds,
+        "backgrounds": predictor.bundle.backgrounds,
         "data": data,
     }
     (folder / MODEL).write_text(json.dumps(stated, indent=2) + "\n", encoding="utf-8")
@@ -97,7 +99,7 @@ def _real(folder: Path) -> Page:
     return Page(
         "Real slices and scans",
         _about(folder),
-        real_bars(rows, cut),
+        real_bars(rows, cut, _stated(folder).get("backgrounds", ())),
         real_tables(rows, cut),
         pictures,
     )
@@ -132,13 +134,18 @@ def _draw_features(folder: Path, slices: Sequence[HeadSlice]) -> None:
     plots.draw_tsne(features, names, folder / "tsne.png")
 
 
+def _stated(folder: Path) -> dict[str, Any]:
+    stated: dict[str, Any] = json.loads((folder / MODEL).read_text("utf-8"))
+    return stated
+
+
 def _cuts(folder: Path) -> dict[str, float]:
-    cuts: dict[str, float] = json.loads((folder / MODEL).read_text("utf-8"))["slice_thresholds"]
+    cuts: dict[str, float] = _stated(folder)["slice_thresholds"]
     return cuts
 
 
 def _about(folder: Path) -> str:
-    one = json.loads((folder / MODEL).read_text("utf-8"))
+    one = _stated(folder)
     return (
         f"Model {one['name']} {one['version']} (SHA-256 {one['sha256'][:16]}, {one['precision']}) "
         f"on {one['data']}. Intervals are 95 %: DeLong's for AUC, Clopper and Pearson's for "

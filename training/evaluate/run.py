@@ -26,7 +26,8 @@ def run_real(
     """Measure a bundle on real slices and scans: see `real.measure`."""
     predictor = load_predictor(bundle)
     rows = real.measure(predictor, shared, cranium, subdural)
-    write_model(out, predictor, "real slices and scans that no training saw")
+    drawn_on = " and ".join(predictor.bundle.backgrounds) or "none"
+    write_model(out, predictor, f"real slices and scans (background of its training: {drawn_on})")
     for name in ("slices", "boxes", "scans"):
         write_rows(out / f"{name}.jsonl", getattr(rows, name))
     looks = list(_real_looks(predictor, shared / "rsna-slices", subdural))

@@ -184,3 +184,16 @@ def test_a_preprocessing_that_is_none_is_refused(folder, stated):
     _restate(folder, lambda metadata: metadata["ich_node"].update(preprocessing=stated))
     with pytest.raises(BundleError, match="preprocessing"):
         read_bundle(folder)
+
+
+def test_backgrounds_are_a_list_of_names(folder):
+    """Nothing is taken for a name by letters; none are stated where there were none."""
+    assert read_bundle(folder).backgrounds == ()
+    _restate(folder, lambda metadata: metadata["ich_node"].update(backgrounds="ge-head-tilt"))
+    with pytest.raises(BundleError, match="backgrounds = 'ge-head-tilt', expected a list"):
+        read_bundle(folder)
+
+
+def test_the_shipped_bundle_states_its_background():
+    """Its card says which real head bleeds were drawn on, and so does what tools read."""
+    assert read_bundle("smartnet-ich").backgrounds == ("ge-head-tilt",)
