@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest bench-load faults soak validate test-viewer sbom audit-deps clean
+.PHONY: demo test lint unit model bench bench-model bench-idle bench-ingest bench-load bench-day faults soak validate test-viewer sbom audit-deps clean
 
 $(READY): pyproject.toml constraints.txt training/anatomy.txt
 	$(PYTHON) -m venv $(VENV)
@@ -51,6 +51,10 @@ bench-ingest: $(READY)
 ## 64 associations at once, then 200 studies at once: response times, memory, handles, threads.
 bench-load: $(READY)
 	$(BIN)/python -m deploy.bench_load
+
+## A day of 1,000 studies through one node: memory, handles and threads of its processes.
+bench-day: $(READY)
+	$(BIN)/python -m deploy.bench_load --images 0 --large 0 --studies 1000
 
 ## What a node that waits costs: share of a core, memory.
 bench-idle: $(READY)

@@ -7,7 +7,7 @@ through the whole node (with a tiny, untrained model) to a stand-in PACS: whethe
 and threads of its processes stay flat.
 
 The senders are threads of this program on the same machine, and the times are those that they see.
-`--studies 1000` is a day of a large hospital, and says more of memory than 200 do.
+`make bench-day` sends 1,000 studies, a day of a large hospital: it says more of memory than 200.
 """
 
 from __future__ import annotations

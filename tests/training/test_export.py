@@ -19,8 +19,8 @@ from ich_node.infer.weights import files_of, load_weights
 from tests.training.phantom import phantom
 from training import export
 from training.data import TEST_SEEDS, UNTYPED, example, save
+from training.evaluate.heads import HeadRow, measure_head
 from training.evaluate.reading import volume_of_array
-from training.evaluate.simulated import measure_head
 from training.export import platt, threshold, write_bundle, write_weights
 from training.recipe import Recipe, keep_recipe
 from training.simulate import simulate_head
@@ -233,11 +233,13 @@ def test_shipped_bundle_finds_and_outlines_bleeds():
     says how far it is from its bars.
     """
     predictor = load_predictor("smartnet-ich", "cpu")
+
+    def measured(seed: int, *names: str) -> HeadRow:
+        head = example(simulate_head(seed, names, matrix=256), scanned=True)
+        return measure_head(predictor, seed, head).head
+
     bleeding = [
-        (
-            CLASSES.index(name),
-            measure_head(predictor, simulate_head(seed, (name,), matrix=256)).head,
-        )
+        (CLASSES.index(name), measured(seed, name))
         for seed, name in zip(TEST_SEEDS[10:20], SUBTYPES * 2, strict=True)
     ]
     assert statistics.mean(row.dice[0] for _, row in bleeding) >= 0.25
@@ -245,8 +247,5 @@ def test_shipped_bundle_finds_and_outlines_bleeds():
     assert len(found) >= 6
     named = sum(row.present[index] for index, row in found)
     assert named > len(found) / 2, "what is found is to be named rightly mostly"
-    clean = [
-        measure_head(predictor, simulate_head(seed, (), matrix=256)).head
-        for seed in TEST_SEEDS[20:25]
-    ]
+    clean = [measured(seed) for seed in TEST_SEEDS[20:25]]
     assert sum(row.present[0] for row in clean) <= 1

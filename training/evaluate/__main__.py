@@ -2,10 +2,13 @@
 
     python -m training.evaluate simulated --bundle smartnet-ich --heads 200 --out out/report
     python -m training.evaluate real --bundle smartnet-ich --out out/real
+    python -m training.evaluate heads --folder out/site/test --out out/site/report
     python -m training.evaluate report --out out/report
     python -m training.evaluate compare out/one out/other
 
-`report` makes the page anew from the rows; `compare` puts folders of `simulated` side by side.
+`heads` measures a site's own scans, as `python -m training.real export` writes them, and holds them
+against no bar; `report` makes the page anew from the rows; `compare` puts folders of `simulated` or
+`heads` side by side.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from rich.table import Table
 from ich_node.errors import IchNodeError
 from training.evaluate import bars
 from training.evaluate.report import make_report, read_heads
-from training.evaluate.run import run_real, run_simulated
+from training.evaluate.run import run_folder, run_real, run_simulated
 from training.evaluate.simulated_bars import side_by_side
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -50,11 +53,15 @@ def _run(given: argparse.Namespace) -> int:
         run_simulated(given.bundle, given.heads, given.processes, given.templates, given.out)
     if given.command == "real":
         run_real(given.bundle, given.shared, _cranium(given.cranium), _subdural(), given.out)
+    if given.command == "heads":
+        run_folder(given.bundle, given.folder, given.out)
     page = make_report(given.out)
     for title, lines in page.tables.items():
         _print_table(title, lines)
-    bars.show(page.bars)
     print(f"wrote {given.out / 'report.md'}")
+    if not page.bars:  # of a site's own heads nothing is asked
+        return 0
+    bars.show(page.bars)
     return bars.status(page.bars)
 
 
@@ -73,7 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     slices.add_argument("--shared", type=Path, default=SHARED, help="folder of the real data")
     slices.add_argument("--cranium", type=Path, default=CRANIUM, help="InVesalius' Cranium.inv3")
     slices.add_argument("--out", type=Path, default=Path("out/real"))
-    for command in (heads, slices):
+    own = commands.add_parser(
+        "heads", help="heads of a folder, as training.real export writes them"
+    )
+    own.add_argument("--folder", type=Path, required=True)
+    own.add_argument("--out", type=Path, default=Path("out/heads-report"))
+    for command in (heads, slices, own):
         command.add_argument("--bundle", default="smartnet-ich", help="name or folder")
     report = commands.add_parser("report", help="the page anew, from the rows of a folder")
     report.add_argument("--out", type=Path, default=Path("out/report"))

@@ -18,10 +18,10 @@ from ich_node.codes import CLASSES
 from ich_node.infer.predictor import Predictor
 from training.evaluate import plots
 from training.evaluate.bars import Bar
+from training.evaluate.heads import HeadRow, HeadSlice
 from training.evaluate.real import BoxRow, RealRows, ScanRow, SliceRow
 from training.evaluate.real_bars import png_scores, real_bars, real_tables
 from training.evaluate.rows import read_rows
-from training.evaluate.simulated import HeadRow, HeadSlice
 from training.evaluate.simulated_bars import (
     simulated_bars,
     simulated_tables,
@@ -31,6 +31,8 @@ from training.evaluate.simulated_bars import (
 )
 
 MODEL, LOOKS, REPORT = "model.json", "looks.png", "report.md"
+# What was measured, and the title of its page.
+REAL, SIMULATED, FOLDER = "Real slices and scans", "Simulated heads", "Heads of a folder"
 Tables = Mapping[str, list[list[str]]]
 
 
@@ -45,11 +47,12 @@ class Page:
     pictures: tuple[tuple[str, str], ...]
 
 
-def write_model(folder: Path, predictor: Predictor, data: str) -> None:
-    """Write what was measured and on which data."""
+def write_model(folder: Path, predictor: Predictor, title: str, data: str) -> None:
+    """Write what was measured and on which data; the title of its page says of what kind."""
     folder.mkdir(parents=True, exist_ok=True)
     one = predictor.identity
     stated = {
+        "title": title,
         "name": one.name,
         "version": one.version,
         "sha256": one.sha256,
@@ -69,7 +72,7 @@ def make_report(folder: Path) -> Page:
     FileNotFoundError
         The folder holds no rows.
     """
-    page = _real(folder) if (folder / "scans.jsonl").is_file() else _simulated(folder)
+    page = _real(folder) if _model(folder)["title"] == REAL else _heads(folder)
     (folder / REPORT).write_text(markdown(page), encoding="utf-8")
     return page
 
@@ -97,16 +100,16 @@ def _real(folder: Path) -> Page:
         (LOOKS, "Slices, Grad-CAM of any and mean of the deepest map"),
     )
     return Page(
-        "Real slices and scans",
+        REAL,
         _about(folder),
-        real_bars(rows, cut, _stated(folder).get("backgrounds", ())),
+        real_bars(rows, cut, _model(folder)["backgrounds"]),
         real_tables(rows, cut),
         pictures,
     )
 
 
-def _simulated(folder: Path) -> Page:
-    heads = read_heads(folder)
+def _heads(folder: Path) -> Page:
+    heads, title = read_heads(folder), _model(folder)["title"]
     slices: Sequence[HeadSlice] = read_rows(folder / "slices.jsonl", HeadSlice)
     volumes, single = volume_cases(heads), slice_cases(slices, _cuts(folder))
     plots.draw_roc({"Volumes": volumes, "Slices": single}, folder / "roc.png")
@@ -122,30 +125,49 @@ def _simulated(folder: Path) -> Page:
         (LOOKS, "Slices, Grad-CAM of any and mean of the deepest map"),
     )
     tables = simulated_tables(heads, slices, _cuts(folder))
-    return Page("Simulated heads", _about(folder), simulated_bars(heads), tables, pictures)
+    # What is expected of simulated heads is not of others: their bleeds are of other sizes.
+    held = simulated_bars(heads) if title == SIMULATED else []
+    return Page(title, _about(folder), held, tables, pictures)
 
 
 def _draw_features(folder: Path, slices: Sequence[HeadSlice]) -> None:
     with np.load(folder / "features.npz", allow_pickle=False) as stored:
         features = stored["features"].astype(np.float32)
         kept = [(int(seed), int(index)) for seed, index in stored["slices"]]
-    true = {(row.seed, row.index): row.true_ml for row in slices}
-    names = [CLASSES[1 + int(np.argmax(true[key][1:]))] if true[key][0] else "none" for key in kept]
+    rows = {(row.seed, row.index): row for row in slices}
+    names = [_name_of(rows[key]) for key in kept]
     plots.draw_tsne(features, names, folder / "tsne.png")
 
 
-def _stated(folder: Path) -> dict[str, Any]:
-    stated: dict[str, Any] = json.loads((folder / MODEL).read_text("utf-8"))
-    return stated
+def _name_of(row: HeadSlice) -> str:
+    """Return the class of a slice by which its point is coloured: the largest, or any it holds."""
+    if row.held[0] == 0:
+        return "none"
+    known = np.nan_to_num(row.true_ml[1:]) if np.nansum(row.true_ml[1:]) else row.held[1:]
+    return CLASSES[1 + int(np.nanargmax(known))] if np.nansum(known) else CLASSES[0]
 
 
 def _cuts(folder: Path) -> dict[str, float]:
-    cuts: dict[str, float] = _stated(folder)["slice_thresholds"]
+    cuts: dict[str, float] = _model(folder)["slice_thresholds"]
     return cuts
 
 
+def _model(folder: Path) -> dict[str, Any]:
+    """Return what `write_model` wrote.
+
+    Raises
+    ------
+    ValueError
+        An earlier version did.
+    """
+    stated: dict[str, Any] = json.loads((folder / MODEL).read_text("utf-8"))
+    if "title" not in stated:
+        raise ValueError(f"{folder / MODEL} is of an earlier version; measure again")
+    return stated
+
+
 def _about(folder: Path) -> str:
-    one = _stated(folder)
+    one = _model(folder)
     return (
         f"Model {one['name']} {one['version']} (SHA-256 {one['sha256'][:16]}, {one['precision']}) "
         f"on {one['data']}. Intervals are 95 %: DeLong's for AUC, Clopper and Pearson's for "
@@ -157,8 +179,9 @@ def _about(folder: Path) -> str:
 def markdown(page: Page) -> str:
     """Return the page as Markdown."""
     lines = [[one.what, one.expected, one.found, one.verdict] for one in page.bars]
-    parts = [f"# {page.title}", page.about, "## Bars"]
-    parts.append(_table([["bar", "expected", "found", ""], *lines]))
+    parts = [f"# {page.title}", page.about]
+    if lines:
+        parts += ["## Bars", _table([["bar", "expected", "found", ""], *lines])]
     for title, table in page.tables.items():
         parts += [f"## {title}", _table(table)]
     parts.append("## Pictures")

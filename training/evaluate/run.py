@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,16 @@ from rich.progress import track
 
 from ich_node.codes import SUBTYPES
 from ich_node.infer.predictor import Predictor, load_predictor
-from training.data import TEST_SEEDS, draw_scan
+from training.data import TEST_SEEDS, Example, draw_scan, example, head_files
 from training.evaluate import real
+from training.evaluate.exported import head_at, measure_folder
+from training.evaluate.heads import HeadResult
 from training.evaluate.looks import Look, look_at
 from training.evaluate.plots import draw_looks
 from training.evaluate.reading import read_boxes, read_dicom_slice, read_npy
-from training.evaluate.report import LOOKS, write_model
+from training.evaluate.report import FOLDER, LOOKS, REAL, SIMULATED, write_model
 from training.evaluate.rows import write_rows
-from training.evaluate.simulated import HeadResult, measure_heads
+from training.evaluate.simulated import measure_heads
 
 
 def run_real(
@@ -27,7 +29,8 @@ def run_real(
     predictor = load_predictor(bundle)
     rows = real.measure(predictor, shared, cranium, subdural)
     drawn_on = " and ".join(predictor.bundle.backgrounds) or "none"
-    write_model(out, predictor, f"real slices and scans (background of its training: {drawn_on})")
+    stated = f"real slices and scans (background of its training: {drawn_on})"
+    write_model(out, predictor, REAL, stated)
     for name in ("slices", "boxes", "scans"):
         write_rows(out / f"{name}.jsonl", getattr(rows, name))
     looks = list(_real_looks(predictor, shared / "rsna-slices", subdural))
@@ -56,7 +59,29 @@ def run_simulated(
     found = list(track(heads, "heads", total=count))
     base = "of the templates" if templates else "without templates"
     seeds = f"seeds {TEST_SEEDS[0]} to {TEST_SEEDS[count - 1]}"
-    write_model(out, predictor, f"{count} simulated heads ({seeds}, skull base {base})")
+    stated = f"{count} simulated heads ({seeds}, skull base {base})"
+    write_model(out, predictor, SIMULATED, stated)
+
+    def drawn(seed: int) -> Example:
+        return example(draw_scan(seed, templates=templates), scanned=True)
+
+    _keep(predictor, found, drawn, out)
+
+
+def run_folder(bundle: str, folder: Path, out: Path) -> None:
+    """Measure a bundle on the heads of a folder: a site's own, as `training.real` exports them."""
+    predictor = load_predictor(bundle)
+    paths = head_files(folder)
+    heads = measure_folder(predictor, folder)
+    found = list(track(heads, "heads", total=len(paths)))
+    write_model(out, predictor, FOLDER, f"{len(paths)} heads of a folder")
+    _keep(predictor, found, lambda number: head_at(paths[number], number), out)
+
+
+def _keep(
+    predictor: Predictor, found: list[HeadResult], head_of: Callable[[int], Example], out: Path
+) -> None:
+    """Leave the rows of heads, features of some slices, and what the model makes of a few."""
     write_rows(out / "heads.jsonl", [one.head for one in found])
     write_rows(out / "slices.jsonl", [row for one in found for row in one.slices])
     np.savez_compressed(
@@ -64,29 +89,27 @@ def run_simulated(
         features=np.concatenate([one.features for one in found]),
         slices=np.array([(one.head.seed, index) for one in found for index in one.of]),
     )
-    looks = list(_simulated_looks(predictor, found, templates))
-    draw_looks(looks, "the truth", out / LOOKS)
+    draw_looks(list(_looks(predictor, found, head_of)), "the truth", out / LOOKS)
 
 
-def _simulated_looks(
-    predictor: Predictor, found: list[HeadResult], templates: Path | None
+def _looks(
+    predictor: Predictor, found: list[HeadResult], head_of: Callable[[int], Example]
 ) -> Iterator[Look]:
     """Give the largest section of the first bleed of each subtype, and a slice without one."""
     for index, name in enumerate(SUBTYPES, 1):
         for one in found:
-            if one.head.true_ml[index]:
+            if one.head.true_ml[index] > 0:
                 largest = max(one.slices, key=lambda row: row.true_ml[index]).index
-                yield _simulated_look(predictor, one.head.seed, largest, templates, name)
+                yield _look(predictor, head_of(one.head.seed), largest, name)
                 break
     for one in found:
-        if not one.head.true_ml[0]:
+        if one.head.held[0] == 0:
             middle = len(one.slices) // 2
-            yield _simulated_look(predictor, one.head.seed, middle, templates, "none")
+            yield _look(predictor, head_of(one.head.seed), middle, "none")
             break
 
 
-def _simulated_look(
-    predictor: Predictor, seed: int, index: int, templates: Path | None, name: str
-) -> Look:
-    head = draw_scan(seed, templates=templates)
-    return look_at(predictor, name, head.hu[index], head.labels[index] > 0)
+def _look(predictor: Predictor, head: Example, index: int, name: str) -> Look:
+    hu = head.hu[index].astype(np.float32)
+    blank = np.zeros(hu.shape, bool)
+    return look_at(predictor, name, hu, blank if head.labels is None else head.labels[index] > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from ich_node.codes import CLASSES, SUBTYPES
 from training.evaluate import clusters, metrics
 from training.evaluate.bars import Bar, at_least
 from training.evaluate.clusters import Groups
+from training.evaluate.heads import HeadRow, HeadSlice
 from training.evaluate.metrics import Measured, Truth, Values
-from training.evaluate.simulated import HeadRow, HeadSlice
 
 SMALLEST_AUC = 0.98
 SMALLEST_SUBTYPE_AUC = 0.93
@@ -25,6 +26,7 @@ PREVALENCES = (0.027, 0.06, 0.15)
 _SEEDS_SHOWN = 8
 
 Table = list[list[str]]
+Row = TypeVar("Row", HeadRow, HeadSlice)
 # Truth, probability and verdict of cases.
 Called = tuple[Truth, Values, Truth]
 
@@ -42,15 +44,24 @@ def simulated_bars(heads: Sequence[HeadRow]) -> list[Bar]:
 
 def volume_scores(heads: Sequence[HeadRow], index: int) -> tuple[Truth, Values]:
     """Return truth and probability of a class in each head."""
-    truth = np.array([row.true_ml[index] > 0 for row in heads], bool)
-    return truth, np.array([row.probabilities[index] for row in heads])
+    return _scores(_known(heads, index), index)
+
+
+def _scores(rows: Sequence[HeadRow] | Sequence[HeadSlice], index: int) -> tuple[Truth, Values]:
+    truth = np.array([row.held[index] == 1 for row in rows], bool)
+    return truth, np.array([row.probabilities[index] for row in rows])
+
+
+def _known(rows: Sequence[Row], index: int) -> list[Row]:
+    """Return those of which it is known whether they hold a class."""
+    return [row for row in rows if not np.isnan(row.held[index])]
 
 
 def volume_cases(heads: Sequence[HeadRow]) -> dict[str, Called]:
     """Return the heads of each class, called as the node calls them."""
     found = {}
     for index, name in enumerate(CLASSES):
-        called = np.array([row.present[index] for row in heads], bool)
+        called = np.array([row.present[index] for row in _known(heads, index)], bool)
         found[name] = (*volume_scores(heads, index), called)
     return found
 
@@ -66,8 +77,7 @@ def slice_cases(slices: Sequence[HeadSlice], cuts: Mapping[str, float]) -> dict[
 
 def slice_scores(slices: Sequence[HeadSlice], index: int) -> tuple[Truth, Values]:
     """Return truth and probability of a class in each slice."""
-    truth = np.array([row.true_ml[index] > 0 for row in slices], bool)
-    return truth, np.array([row.probabilities[index] for row in slices])
+    return _scores(_known(slices, index), index)
 
 
 def band_of(volume_ml: float) -> int:
@@ -81,7 +91,7 @@ def dice_where(heads: Sequence[HeadRow], index: int, low: float, high: float) ->
         [
             row.dice[index]
             for row in heads
-            if row.true_ml[index] and low <= row.true_ml[index] < high
+            if row.true_ml[index] > 0 and low <= row.true_ml[index] < high
         ]
     )
 
@@ -91,10 +101,11 @@ def simulated_tables(
 ) -> dict[str, Table]:
     """Return the figures by title; the first line of a table is its head."""
     volumes, single = volume_cases(heads), slice_cases(slices, slice_cuts)
-    seeds = np.array([row.seed for row in slices], np.int64)
     return {
         "Volumes": _detection([_volume_figures(*one) for one in volumes.values()]),
-        "Slices": _detection([_slice_figures(*one, seeds) for one in single.values()]),
+        "Slices": _detection(
+            [_slice_figures(*single[name], _seeds(slices, i)) for i, name in enumerate(CLASSES)]
+        ),
         "Heads without a bleed": _clean_table(heads),
         "AUC by true volume": _auc_by_band(heads),
         "Sensitivity by true volume": _by_band(heads),
@@ -120,6 +131,10 @@ def _volume_figures(truth: Truth, scores: Values, called: Truth) -> list[str]:
     return _with_counts(truth, called, found)
 
 
+def _seeds(slices: Sequence[HeadSlice], index: int) -> Groups:
+    return np.array([row.seed for row in _known(slices, index)], np.int64)
+
+
 def _slice_figures(truth: Truth, scores: Values, called: Truth, seeds: Groups) -> list[str]:
     found = (
         clusters.auc(truth, scores, seeds),
@@ -137,7 +152,7 @@ def _with_counts(truth: Truth, called: Truth, found: Sequence[Measured]) -> list
 
 def _clean_table(heads: Sequence[HeadRow]) -> Table:
     """Return what is seen where nothing is."""
-    clean = [row for row in heads if not row.true_ml[0]]
+    clean = [row for row in heads if row.held[0] == 0]
     masks = [row.found_ml[0] for row in clean if row.found_ml[0]]
     called = [str(row.seed) for row in clean if row.present[0]]
     return [
@@ -157,7 +172,7 @@ def _auc_by_band(heads: Sequence[HeadRow]) -> Table:
     """Return how well the heads of each band are told from all that do not hold the class."""
     table = [["class", *BANDS]]
     for index, name in enumerate(CLASSES):
-        without = [row for row in heads if not row.true_ml[index]]
+        without = [row for row in heads if row.held[index] == 0]
         held = [[row for row in heads if _in_band(row, index, b)] for b in range(len(BANDS))]
         found = [metrics.auc(*volume_scores([*own, *without], index)) for own in held]
         table.append([name, *(one.text for one in found)])
@@ -191,7 +206,8 @@ def _dice_table(heads: Sequence[HeadRow]) -> Table:
 
 def volume_pairs(heads: Sequence[HeadRow], index: int) -> tuple[Values, Values]:
     """Return found and true mL of a class where one of them is not 0."""
-    rows = [row for row in heads if row.true_ml[index] or row.found_ml[index]]
+    known = [row for row in heads if not np.isnan(row.true_ml[index])]
+    rows = [row for row in known if row.true_ml[index] or row.found_ml[index]]
     return (
         np.array([row.found_ml[index] for row in rows]),
         np.array([row.true_ml[index] for row in rows]),
