@@ -27,7 +27,17 @@ from ich_node.receive.policy import (
     unsupported_version,
 )
 from ich_node.receive.strangers import Stranger, Strangers
-from ich_node.receive.wire import Broken, Gone, Message, Released, TooSlow, Wire, set_timeout
+from ich_node.receive.wire import (
+    Broken,
+    Gone,
+    Message,
+    Released,
+    TooSlow,
+    Unread,
+    Wire,
+    send,
+    set_timeout,
+)
 from ich_node.records import Sender
 from ich_node.settings import Settings, Source
 from ich_node.states import AnnouncementState
@@ -79,7 +89,7 @@ def hold(acceptor: Acceptor, connection: socket.socket, address: str) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _converse(acceptor, connection, address)
             _await_close(connection)
-        except (Gone, OSError):
+        except (Gone, Unread, OSError):
             pass  # the log has its line, and nobody is left who could be told
         except Exception as error:
             _log.error("an association ended by a fault", address=address, **logs.cause(error))
@@ -91,7 +101,7 @@ def _converse(acceptor: Acceptor, connection: socket.socket, address: str) -> No
     except (Broken, pdu.Malformed):
         cause = "what came is no A-ASSOCIATE-RQ"
         _log.warning("no association was asked for", address=address, cause=cause)
-        connection.sendall(pdu.abort(pdu.BY_USER))  # PS3.8 table 9-10, AA-1
+        send(connection, pdu.abort(pdu.BY_USER))  # PS3.8 table 9-10, AA-1
         return
     except (Gone, OSError) as error:
         _log.info("no association was asked for", address=address, cause=_end_of(error, _ARTIM_S))
@@ -99,7 +109,7 @@ def _converse(acceptor: Acceptor, connection: socket.socket, address: str) -> No
     verdict = _judge(acceptor, request, address)
     if isinstance(verdict, Rejection):
         _log.warning("association rejected", address=address, cause=verdict.cause)
-        connection.sendall(pdu.reject(verdict.result, verdict.source, verdict.reason))
+        send(connection, pdu.reject(verdict.result, verdict.source, verdict.reason))
         titles = (request.calling_ae.strip(), request.called_ae.strip())
         acceptor.strangers.refused(Stranger(address, verdict.cause, *titles))
         return
@@ -192,19 +202,19 @@ def _establish(
     scratch = partial(spool.scratch, data_dir, acceptor.intake.room)
     wire = Wire(connection, syntaxes, scratch)
     try:
-        connection.sendall(pdu.accept(request, decisions, _MAXIMUM_PDU, {services.COMMITMENT}))
+        send(connection, pdu.accept(request, decisions, _MAXIMUM_PDU, {services.COMMITMENT}))
         _answer_all(acceptor, connection, association, wire)
     except Released:
         acceptor.peers.leave()  # a peer that comes again at once finds its place free
-        connection.sendall(pdu.release())
-    except (Broken, Gone, TooSlow, OSError) as error:
+        send(connection, pdu.release())
+    except (Broken, Gone, TooSlow, Unread, OSError) as error:
         if not acceptor.stopping.is_set():  # else the process would end before the peer is told
             acceptor.peers.leave()  # one that does not read must not keep its place meanwhile
         cause, answer = _judge_end(acceptor, wire, error)
         _log.warning("association aborted", calling_ae=request.calling_ae, cause=cause)
         if not answer:
             raise
-        connection.sendall(answer)
+        send(connection, answer)
 
 
 def _judge_end(acceptor: Acceptor, wire: Wire, error: Exception) -> tuple[str, bytes]:
@@ -224,7 +234,7 @@ def _end_of(error: Exception, patience_s: float) -> str:
     if isinstance(error, Broken):
         return f"what came breaks the upper layer protocol (A-ABORT, reason {error.reason})"
     if isinstance(error, BlockingIOError | TimeoutError):
-        return f"nothing came or could be sent for {patience_s:.0f} s"
+        return f"nothing came for {patience_s:.0f} s"
     if isinstance(error, OSError):
         return f"the connection broke ({why(error)})"
     return str(error) or "the peer ended it"
@@ -235,7 +245,7 @@ def _answer_all(
 ) -> None:
     try:
         while not acceptor.stopping.is_set():
-            connection.sendall(_answer(acceptor, association, wire.read_message()))
+            send(connection, _answer(acceptor, association, wire.read_message()))
     finally:
         if association.reported:  # nobody has confirmed these: they go out again, by the deliverer
             uids = list(association.reported.values())

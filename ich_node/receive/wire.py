@@ -1,4 +1,4 @@
-"""DIMSE messages out of a connected socket.
+"""DIMSE messages out of a connected socket, and PDUs into it.
 
 The fragments of a data set are read to where they stay: nothing is copied and nothing decoded.
 """
@@ -22,8 +22,9 @@ _SCRATCH = 16 << 20
 _LONGEST_COMMAND = 1 << 16
 # A fragment may be empty; a message of nothing else would never end, and never be slow.
 _MOST_EMPTY = 1000
-# What every message may take, and the least that must come of it in each second beyond that.
+# What every message may take, and the least that must pass of it in each second beyond that.
 _GRACE_S, _SLOWEST = 60.0, 1024
+_PIECE = 16 << 10  # of what is sent: a record of TLS
 
 
 class Broken(Exception):
@@ -47,6 +48,13 @@ class TooSlow(Exception):
 
     def __init__(self) -> None:
         super().__init__(f"an object came slower than {_SLOWEST} bytes/s")
+
+
+class Unread(Exception):
+    """The peer does not read what it is sent, or byte by byte; nothing more can be told it."""
+
+    def __init__(self) -> None:
+        super().__init__(f"an answer was read slower than {_SLOWEST} bytes/s")
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,31 @@ def set_timeout(connection: socket.socket, seconds: float) -> None:
     connection.settimeout(None)
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
         connection.setsockopt(socket.SOL_SOCKET, option, value)
+
+
+def _lasts_too_long(began: float, passed: int) -> bool:
+    """Tell whether a message of which so many bytes have passed should be at its end."""
+    return time.monotonic() - began > _GRACE_S + passed / _SLOWEST
+
+
+def send(connection: socket.socket, content: bytes) -> None:
+    """Send PDUs.
+
+    Raises
+    ------
+    Unread
+        The peer reads none of it within the time-out, or all of it too slowly.
+    OSError
+        The connection breaks.
+    """
+    left, began = memoryview(content), time.monotonic()
+    try:
+        while left:
+            left = left[connection.send(left[:_PIECE]) :]
+            if left and _lasts_too_long(began, len(content) - len(left)):
+                raise Unread
+    except (BlockingIOError, TimeoutError) as error:
+        raise Unread from error
 
 
 def _room(size: int) -> mmap.mmap:
@@ -250,9 +283,8 @@ class Wire:
             if got == 0:
                 raise Gone
             view = view[got:]
-            now = time.monotonic()
             if not self._came:
-                self._began = now
+                self._began = time.monotonic()
             self._came += got
-            if now - self._began > _GRACE_S + self._came / _SLOWEST:
+            if _lasts_too_long(self._began, self._came):
                 raise TooSlow

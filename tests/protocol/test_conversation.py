@@ -12,7 +12,9 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import decode, encode
 
+from deploy.demo.running import wait_for
 from ich_node.receive import association as association_module
+from ich_node.receive import services, wire
 from ich_node.store.tables import instance
 from tests.support.peers import (
     ABORT,
@@ -252,3 +254,45 @@ def test_an_answer_that_the_peer_does_not_read_ends_the_association(
                 while True:
                     connection.sendall(echoes)
         assert node.receiver._peers.held == {}
+
+
+def commitment_request(instances: int) -> bytes:
+    """A request to commit to so many instances, in context 1."""
+    asked = Dataset()
+    asked.TransactionUID, asked.ReferencedSOPSequence = "9.1", []
+    for number in range(instances):
+        item = Dataset()
+        item.ReferencedSOPClassUID = CTImageStorage
+        item.ReferencedSOPInstanceUID = f"1.2.3.{number}"
+        asked.ReferencedSOPSequence.append(item)
+    action = command(
+        CommandDataSetType=1,
+        RequestedSOPClassUID=services.COMMITMENT,
+        RequestedSOPInstanceUID=services.COMMITMENT_INSTANCE,
+        CommandField=0x0130,
+        ActionTypeID=1,
+    )
+    return p_data((1, 0b11, action), (1, 0b10, encode(asked, True, True) or b""))
+
+
+def test_an_answer_that_the_peer_reads_byte_by_byte_ends_the_association(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, Any]]
+) -> None:
+    """None of its reads takes long, all of them would."""
+    monkeypatch.setattr(wire, "_GRACE_S", 0.3)
+    monkeypatch.setattr(wire, "_SLOWEST", 1 << 20)
+    with listening(tmp_path) as node, socket.socket() as connection:
+        for one in (node.receiver._listener, connection):  # little lies in between
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", node.receiver.port))
+        contexts = ((services.COMMITMENT, (ImplicitVRLittleEndian,)),)
+        connection.sendall(associate_request(contexts=contexts))
+        assert read_pdu(connection)[0] == ACCEPT
+        connection.sendall(commitment_request(1000))
+        wait_for(lambda: connection.recv(400) and said, 20, "line of the log")
+        (line,) = said
+        assert line["cause"] == f"an answer was read slower than {1 << 20} bytes/s"
+        wait_for(lambda: not node.receiver._peers.held, 10, "place of the peer")
+        assert node.still_stores()

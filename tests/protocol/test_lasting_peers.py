@@ -130,7 +130,7 @@ def close(connection: socket.socket) -> None:
     connection.close()
 
 
-LATE = "nothing came or could be sent for 0 s"
+LATE = "nothing came for 0 s"
 SLOW = "an object came slower than 1024 bytes/s"
 ENDED = "the peer ended it"
 BROKE = "the connection broke (Connection reset by peer)"
