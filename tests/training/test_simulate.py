@@ -193,7 +193,7 @@ def test_bleeds_are_drawn_on_a_real_head(shared_data):
     bleeding = simulate_on(5, folder, ("intraparenchymal",))
     assert set(np.unique(bleeding.labels)) == {0, 1 + SUBTYPES.index("intraparenchymal")}
     changed = np.abs(bleeding.hu - clean.hu) > 4
-    assert not (bleeding.labels[~changed] > 0).any()
+    assert changed[bleeding.labels > 0].mean() > 0.99  # else by chance: the blood moved the brain
 
 
 @pytest.mark.shared_data

@@ -179,10 +179,33 @@ def _brain_position(
         (y - 18) * shrunk + 18 + fine * grid.noise(rng, 22.0),
         x * shrunk + fine * grid.noise(rng, 22.0),
     ]
+    return pushed(tuple(moved), at, depth, pushes)  # type: ignore[arg-type]
+
+
+def pushed(
+    brain: tuple[Volume, Volume, Volume],
+    at: tuple[Volume, Volume, Volume],
+    depth_mm: Volume,
+    pushes: Sequence[Push],
+    rise_mm: float = 6.0,
+) -> tuple[Volume, Volume, Volume]:
+    """Return the positions that pushed brain is looked up at.
+
+    Parameters
+    ----------
+    brain
+        The positions (z, y, x) that it is looked up at without a push, mm.
+    at, depth_mm
+        Position of every voxel in the average head, and depth below the inner table, mm.
+    rise_mm
+        The skull holds what lies along it: from this depth on a push has its whole effect.
+    """
+    z, y, x = at
+    moved: Sequence[Volume] = brain
     for push in pushes:
         away = (
             (z - push.place[0]) ** 2 + (y - push.place[1]) ** 2 + (x - push.place[2]) ** 2
         ) / np.float32(push.width_mm**2)
-        weight = np.exp(-away) * np.clip(depth / 6, 0, 1)
+        weight = np.exp(-away) * np.clip(depth_mm / rise_mm, 0, 1)
         moved = [axis - weight * np.float32(by) for axis, by in zip(moved, push.by, strict=True)]
     return tuple(np.asarray(axis, np.float32) for axis in moved)  # type: ignore[return-value]

@@ -5,6 +5,7 @@ Its slices are bent, mirrored and scaled in the plane, so that each head drawn o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import pydicom
 from scipy import ndimage
 
-from training.simulate.anatomy import Anatomy, Grid
+from training.simulate.anatomy import Anatomy, Grid, Push, pushed
 from training.simulate.atlas import Mask, Volume
 from training.simulate.noise import smooth_noise
 from training.simulate.tissue import smoothstep
@@ -110,8 +111,16 @@ def _places(inside: Mask) -> list[Volume]:
     return found
 
 
-def bend_background(rng: np.random.Generator, background: Background) -> tuple[Anatomy, Volume]:
-    """Return a head bent from the real one and its HU."""
+def bend_background(
+    rng: np.random.Generator, background: Background, pushes: Sequence[Push] = ()
+) -> tuple[Anatomy, Volume]:
+    """Return a head bent from the real one and its HU.
+
+    Parameters
+    ----------
+    pushes
+        What moves the brain in the plane, but not the skull.
+    """
     slices = background.maps.shape[1]
     stretch = np.exp(rng.uniform(-0.10, 0.10, 2))
     spacing = background.spacing_mm
@@ -127,16 +136,42 @@ def bend_background(rng: np.random.Generator, background: Background) -> tuple[A
         + fine * smooth_noise(rng, grid.shape, spacing, 25.0)
         for _ in range(2)
     ]
-    moved = np.empty_like(background.maps)
-    for index in range(slices):
-        at = ((columns + bent[1][index]).astype("f4"), (rows + bent[0][index]).astype("f4"))
-        for name, stack in enumerate(background.maps):
-            moved[name, index] = cv2.remap(
+    rows, columns = rows + bent[0], columns + bent[1]
+    depth, z, y_mm, x_mm = _looked_up(background.maps[[1, 5, 6, 7]], rows, columns)
+    down, left = _pushed(background, (z, y_mm, x_mm), depth, pushes)
+    hu, brain_depth, grey, white, ventricle = _looked_up(
+        background.maps[:5], rows + down, columns + left
+    )
+    head = Anatomy(grid, z, y_mm, x_mm, depth, brain_depth, grey, white, ventricle, None)
+    return head, _recoloured(rng, head, hu)
+
+
+def _looked_up(maps: Volume, rows: Volume, columns: Volume) -> Volume:
+    """Return maps (map, slice, row, column) at other rows and columns of their slices."""
+    found = np.empty_like(maps)
+    for index, at in enumerate(zip(columns.astype("f4"), rows.astype("f4"), strict=True)):
+        for name, stack in enumerate(maps):
+            found[name, index] = cv2.remap(
                 stack[index], *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
-    hu, depth, grey, white, ventricle, z, y_mm, x_mm = moved
-    head = Anatomy(grid, z, y_mm, x_mm, depth, depth, grey, white, ventricle, None)
-    return head, _recoloured(rng, head, hu)
+    return found
+
+
+def _pushed(
+    background: Background,
+    at: tuple[Volume, Volume, Volume],
+    depth_mm: Volume,
+    pushes: Sequence[Push],
+) -> tuple[Volume, Volume]:
+    """Return by how many rows and columns further the brain is looked up.
+
+    A push fades towards the skull so slowly that no bone is looked up inside of it.
+    """
+    strength = sum(float(np.hypot(push.by[1], push.by[2])) for push in pushes)
+    moved = pushed(at, at, depth_mm, pushes, max(6.0, 1.5 * strength))
+    row_mm = float(np.diff(background.maps[6, 0, :2, 0])[0])
+    column_mm = float(np.diff(background.maps[7, 0, 0, :2])[0])
+    return (moved[1] - at[1]) / row_mm, (moved[2] - at[2]) / column_mm
 
 
 def _recoloured(rng: np.random.Generator, head: Anatomy, hu: Volume) -> npt.NDArray[np.float32]:

@@ -143,7 +143,9 @@ def _to_matrix(
 
 
 def simulate_on(seed: int, background: Path, bleeds: Sequence[str] | None = None) -> SimulatedHead:
-    """Draw bleeds, or none, on a real head without any; no scanner is laid over it.
+    """Draw bleeds, or none, on a real head without any, and push its brain by them.
+
+    No scanner is laid over it.
 
     Parameters
     ----------
@@ -156,8 +158,11 @@ def simulate_on(seed: int, background: Path, bleeds: Sequence[str] | None = None
     atlas = load_atlas()
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, 1, attempt))
-        head, clean = bend_background(rng, read_background(background))
         plans = [plan_bleed(rng, atlas, name) for name in names]
+        pushes = [push for plan in plans for push in plan.pushes]
+        # Bent by its own draws: the head under a bleed is the one without, but for what is pushed.
+        bend = np.random.default_rng((seed, 4, attempt))
+        head, clean = bend_background(bend, read_background(background), pushes)
         bloody, masks = _paint_bleeds(rng, atlas, head, clean, plans)
         bone = clean > BRIGHTEST_HU
         free = [(name, mask & ~bone) for name, mask in masks]
