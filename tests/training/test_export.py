@@ -181,16 +181,29 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
         for number in range(4):
             Image.new("L", (224, 224), grey + number).save(slices / name / f"{number}.png")
     told = ["--run", run, "--validation", validation, "--slices", slices, "--out", tmp_path / "b"]
+    told += ["--name", "site-model", "--version", "2.1"]
     told += ["--background", "ge-head-tilt", "--background", "other"]
     monkeypatch.setattr(sys, "argv", ["export", *map(str, told)])
     export.main()
     bundle = read_bundle(tmp_path / "b")
+    assert (bundle.name, bundle.version) == ("site-model", "2.1")
     assert bundle.preprocessing == recipe.reads
     assert bundle.backgrounds == ("ge-head-tilt", "other")
     stated = json.loads((tmp_path / "b" / "configs" / "metadata.json").read_text())
     assert stated["recipe"]["backbone"] == "tiny"
     assert bundle.slice_calibration["any"] != bundle.calibration["any"]
     assert load_network(bundle) is not None
+
+
+@pytest.mark.parametrize("left_out", ["--name", "--version"])
+def test_a_bundle_is_named_by_who_makes_it(left_out, tmp_path, monkeypatch, capsys):
+    """Or reports of a site's own model would be signed with the name of the shipped one."""
+    told = {"--name": "site-model", "--version": "2.1", "--out": str(tmp_path / "b")}
+    told.pop(left_out)
+    monkeypatch.setattr(sys, "argv", ["export", *(word for pair in told.items() for word in pair)])
+    with pytest.raises(SystemExit):
+        export.main()
+    assert f"required: {left_out}" in capsys.readouterr().err
 
 
 def test_shipped_bundle_is_small():
