@@ -4,6 +4,7 @@ import json
 import statistics
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -114,6 +115,23 @@ def test_threshold_stands_in_the_gap():
     assert 0.2 < cut < 0.7
 
 
+def test_only_the_even_half_of_real_slices_calibrates(tmp_path):
+    """By sorted name in each class, whatever the order of writing; the odd half is never read."""
+    greys = {"normal": (10, 20, 30), "intraparenchymal": (40, 50, 60, 70)}
+    for kind, values in greys.items():
+        (tmp_path / kind).mkdir()
+        for number, grey in reversed(list(enumerate(values))):
+            Image.new("L", (8, 8), grey).save(tmp_path / kind / f"{number}.png")
+
+    def run(hu):
+        return SimpleNamespace(slice_logits=np.full((1, len(CLASSES)), hu.mean() * 255 / 80))
+
+    found = export.real_slices(SimpleNamespace(run=run), tmp_path)
+    np.testing.assert_allclose(found.logits[:, 0], [40, 60, 10, 30], rtol=1e-5)
+    bleeds = [1, 0, 0, 0, 1, 0]
+    np.testing.assert_array_equal(found.truth, [bleeds, bleeds, [0] * 6, [0] * 6])
+
+
 def test_a_class_that_never_comes_is_left_alone():
     """Without a case of it, or with nothing else, there is nothing to fit."""
     scored = export.Scored(np.zeros((4, 6)), np.tile([1.0, 0, 0, 0, 0, np.nan], (4, 1)))
@@ -211,6 +229,13 @@ def test_shipped_bundle_is_small():
     sizes = [path.stat().st_size for path in files_of(read_bundle("smartnet-ich").folder)]
     assert max(sizes) <= 15 * 2**20
     assert sum(sizes) < 30e6
+
+
+def test_shipped_bundle_is_in_half_precision():
+    """Every weight; what only counts batches is a whole number."""
+    weights = load_weights(read_bundle("smartnet-ich").folder)
+    whole = {name for name, value in weights.items() if value.dtype != torch.float16}
+    assert all(name.endswith("num_batches_tracked") for name in whole)
 
 
 def test_large_weights_are_cut_into_files_and_read_back(tmp_path, monkeypatch):
