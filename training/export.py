@@ -1,6 +1,7 @@
 """Make a bundle of trained weights: calibrate, choose thresholds, write it.
 
-    python -m training.export --run out/run --validation out/validation --out out/bundle
+    python -m training.export --run out/run --validation out/validation \
+        --name my-smartnet --version 1.0.0 --out out/bundle
 
 Calibration and thresholds come from validation heads that no training step saw; those of single
 slices also from the even half of real slices where these are given.
@@ -322,8 +323,8 @@ def main() -> None:
     )
     parser.add_argument("--about", type=Path, help="text for the model card")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--name", default="smartnet-ich")
-    parser.add_argument("--version", default="0.3.0")
+    parser.add_argument("--name", required=True, help="every result states it, and the version")
+    parser.add_argument("--version", required=True)
     given = parser.parse_args()
     torch.set_num_threads(1)
     recipe = Recipe.model_validate_json((given.run / "recipe.json").read_text(encoding="utf-8"))

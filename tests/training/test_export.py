@@ -4,6 +4,7 @@ import json
 import statistics
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -114,6 +115,23 @@ def test_threshold_stands_in_the_gap():
     assert 0.2 < cut < 0.7
 
 
+def test_only_the_even_half_of_real_slices_calibrates(tmp_path):
+    """By sorted name in each class, whatever the order of writing; the odd half is never read."""
+    greys = {"normal": (10, 20, 30), "intraparenchymal": (40, 50, 60, 70)}
+    for kind, values in greys.items():
+        (tmp_path / kind).mkdir()
+        for number, grey in reversed(list(enumerate(values))):
+            Image.new("L", (8, 8), grey).save(tmp_path / kind / f"{number}.png")
+
+    def run(hu):
+        return SimpleNamespace(slice_logits=np.full((1, len(CLASSES)), hu.mean() * 255 / 80))
+
+    found = export.real_slices(SimpleNamespace(run=run), tmp_path)
+    np.testing.assert_allclose(found.logits[:, 0], [40, 60, 10, 30], rtol=1e-5)
+    bleeds = [1, 0, 0, 0, 1, 0]
+    np.testing.assert_array_equal(found.truth, [bleeds, bleeds, [0] * 6, [0] * 6])
+
+
 def test_a_class_that_never_comes_is_left_alone():
     """Without a case of it, or with nothing else, there is nothing to fit."""
     scored = export.Scored(np.zeros((4, 6)), np.tile([1.0, 0, 0, 0, 0, np.nan], (4, 1)))
@@ -181,10 +199,12 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
         for number in range(4):
             Image.new("L", (224, 224), grey + number).save(slices / name / f"{number}.png")
     told = ["--run", run, "--validation", validation, "--slices", slices, "--out", tmp_path / "b"]
+    told += ["--name", "site-model", "--version", "2.1"]
     told += ["--background", "ge-head-tilt", "--background", "other"]
     monkeypatch.setattr(sys, "argv", ["export", *map(str, told)])
     export.main()
     bundle = read_bundle(tmp_path / "b")
+    assert (bundle.name, bundle.version) == ("site-model", "2.1")
     assert bundle.preprocessing == recipe.reads
     assert bundle.backgrounds == ("ge-head-tilt", "other")
     stated = json.loads((tmp_path / "b" / "configs" / "metadata.json").read_text())
@@ -193,11 +213,29 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
     assert load_network(bundle) is not None
 
 
+@pytest.mark.parametrize("left_out", ["--name", "--version"])
+def test_a_bundle_is_named_by_who_makes_it(left_out, tmp_path, monkeypatch, capsys):
+    """Or reports of a site's own model would be signed with the name of the shipped one."""
+    told = {"--name": "site-model", "--version": "2.1", "--out": str(tmp_path / "b")}
+    told.pop(left_out)
+    monkeypatch.setattr(sys, "argv", ["export", *(word for pair in told.items() for word in pair)])
+    with pytest.raises(SystemExit):
+        export.main()
+    assert f"required: {left_out}" in capsys.readouterr().err
+
+
 def test_shipped_bundle_is_small():
     """It lives in the repository and in the wheel: no file above 15 MiB, 30 MB in all."""
     sizes = [path.stat().st_size for path in files_of(read_bundle("smartnet-ich").folder)]
     assert max(sizes) <= 15 * 2**20
     assert sum(sizes) < 30e6
+
+
+def test_shipped_bundle_is_in_half_precision():
+    """Every weight; what only counts batches is a whole number."""
+    weights = load_weights(read_bundle("smartnet-ich").folder)
+    whole = {name for name, value in weights.items() if value.dtype != torch.float16}
+    assert all(name.endswith("num_batches_tracked") for name in whole)
 
 
 def test_large_weights_are_cut_into_files_and_read_back(tmp_path, monkeypatch):

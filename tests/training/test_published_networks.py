@@ -6,7 +6,7 @@ from monai.networks.nets import ResNetFeatures
 from torch import nn
 
 from ich_node.infer.backbones import ResNet50
-from ich_node.infer.network import SliceNet, VolumeSegmenter
+from ich_node.infer.network import SliceNet, VolumeClassifier, VolumeSegmenter
 from training.published.main_branch import (
     GeneralizedMean,
     MainSliceNet,
@@ -27,6 +27,8 @@ from training.published.networks import PublishedClassifier, PublishedSegmenter,
         (lambda: PublishedSegmenter("resnet50", 1), 32_529_302, 406),
         (lambda: PublishedSegmenter("resnet50", 6), 32_531_467, 406),
         (MainSliceNet, 63_356_244, 567),
+        (MainVolumeClassifier, 340_282_709, 913),
+        (MainVolumeSegmenter, 73_678_301, 1_015),
         (lambda: imagenet_resnet50(1000), 25_557_032, 320),
     ],
     ids=[
@@ -37,6 +39,8 @@ from training.published.networks import PublishedClassifier, PublishedSegmenter,
         "segmenter",
         "segmenter-6",
         "3.0",
+        "3.0-classifier",
+        "3.0-segmenter",
         "r",
     ],
 )
@@ -151,6 +155,23 @@ def test_main_networks_have_published_shapes():
     assert [tuple(part.shape) for part in out] == [(2, 1), (2, 1, 64, 96), (2, 1, 64, 96), (2, 1)]
     assert masks.shape == (2, 1, 3, 64, 96)
     assert classes.shape == (2, 1)
+
+
+def test_1_reads_backward_before_forward():
+    """The other way round than 3.0, and no shape tells: here only the first half counts."""
+    torch.manual_seed(0)
+    net = VolumeClassifier(4, 3, 1).eval()
+    sequences, depths = torch.randn(1, 6, 4), torch.tensor([6])
+    with torch.no_grad():
+        net.fc.weight[:, :3] = torch.eye(3)  # the backward state as it is
+        net.fc.weight[:, 3:] = 0  # nothing of the forward state
+        net.fc.bias.fill_(2)  # above where the next layer cuts
+        net.head.weight.fill_(1)
+        before = net(sequences, depths)
+        net.LSTM.weight_hh_l1.mul_(-3)
+        assert torch.equal(net(sequences, depths), before)
+        net.LSTM.weight_hh_l1_reverse.mul_(-3)
+        assert not torch.equal(net(sequences, depths), before)
 
 
 def test_main_reads_forward_before_backward():
