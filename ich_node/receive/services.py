@@ -17,9 +17,12 @@ from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
+from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
+from ich_node import bounds
 from ich_node.receive import command
+from ich_node.receive.spool import is_uid
 from ich_node.receive.wire import Message
 from ich_node.records import Announcement, Referenced
 from ich_node.states import AnnouncementState
@@ -42,8 +45,10 @@ DUPLICATE_INSTANCE, NO_SUCH_INSTANCE, CLASS_CONFLICT = 0x0111, 0x0112, 0x0119
 MISSING_ATTRIBUTE, NO_SUCH_ACTION, DUPLICATE_TRANSACTION = 0x0120, 0x0123, 0x0131
 RESOURCE_LIMITATION = 0x0213
 # A list of some 30,000 instances, bytes. Read, it takes many times as much memory, and one that is
-# nothing but empty items hundreds of times: so few at once are enough.
+# nothing but empty items or elements hundreds of times: so few at once are enough. An item of a
+# list has two elements.
 _LONGEST_LIST, _MOST_ITEMS = 4 << 20, 50_000
+_MOST_ELEMENTS = 3 * _MOST_ITEMS  # and items
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # in either byte order
 _reading = threading.Lock()
 _STATES = {
@@ -98,19 +103,35 @@ def _decode(message: Message, transfer_syntax_uid: str) -> Dataset:
     if not message.fits or len(message.data) > _LONGEST_LIST:
         raise _Wrong(RESOURCE_LIMITATION)
     syntax, data = UID(transfer_syntax_uid), bytes(message.data)
-    if max(data.count(tag) for tag in _ITEM_TAGS) > _MOST_ITEMS:
+    if max(data.count(tag) for tag in _ITEM_TAGS) > _MOST_ITEMS or _is_excessive(data, syntax):
         raise _Wrong(RESOURCE_LIMITATION)
     try:
-        return read_dataset(BytesIO(data), syntax.is_implicit_VR, syntax.is_little_endian)
+        implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
+        return read_dataset(BytesIO(data), implicit, little, stop_when=_ends)
     except Exception as error:  # whatever a parser raises
         raise _Wrong(PROCESSING_FAILURE) from error
+
+
+def _is_excessive(data: bytes, syntax: str) -> bool:
+    try:
+        return bounds.check(data, syntax) > _MOST_ELEMENTS
+    except bounds.Excessive:
+        return True
+
+
+def _ends(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    """Tell whether no list goes on behind an element: pixels, or a delimiter outside any item.
+
+    Nor are the elements behind it counted by `bounds.check`.
+    """
+    return tag.group == 0xFFFE or tag in bounds.PIXELS
 
 
 def _commit(
     engine: Engine, request: Mapping[int, bytes], dataset: Dataset, calling_ae: str
 ) -> Served:
     """N-ACTION, Request Storage Commitment (PS3.4 J.3.2)."""
-    if command.number(request, command.ACTION_TYPE) != 1:
+    if _type(request, command.ACTION_TYPE) != 1:
         raise _Wrong(NO_SUCH_ACTION)
     if command.uid(request, command.REQUESTED_SOP_INSTANCE) != COMMITMENT_INSTANCE:
         raise _Wrong(NO_SUCH_INSTANCE)
@@ -131,7 +152,7 @@ def _reported(
     """N-EVENT-REPORT on a storage commitment that we asked for (PS3.4 J.3.3)."""
     if command.uid(request, command.AFFECTED_SOP_INSTANCE) != COMMITMENT_INSTANCE:
         raise _Wrong(NO_SUCH_INSTANCE)
-    return Served(proofs.take(engine, command.number(request, command.EVENT_TYPE), dataset))
+    return Served(proofs.take(engine, _type(request, command.EVENT_TYPE), dataset))
 
 
 def _notice(
@@ -170,7 +191,7 @@ def _change_step(
 
 
 def _step(uid: str, dataset: Dataset, calling_ae: str) -> Announcement:
-    status = str(dataset.get("PerformedProcedureStepStatus") or "IN PROGRESS").strip()
+    status = _text(dataset, "PerformedProcedureStepStatus") or "IN PROGRESS"
     if status not in _STATES:
         raise _Wrong(INVALID_VALUE)
     lists = ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
@@ -212,22 +233,34 @@ def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
 
 
 def _uid(dataset: Dataset, keyword: str) -> str:
-    try:
-        value = str(dataset.get(keyword) or "").strip()
-    except Exception as error:  # an element that cannot be decoded
-        raise _Wrong(INVALID_VALUE) from error
+    value = _text(dataset, keyword)
     if not value:
         raise _Wrong(MISSING_ATTRIBUTE)
-    if len(value) > 64:
+    if not is_uid(value):
         raise _Wrong(INVALID_VALUE)
     return value
 
 
+def _text(dataset: Dataset, keyword: str) -> str:
+    try:
+        return str(dataset.get(keyword) or "").strip()
+    except Exception as error:  # an element that cannot be decoded
+        raise _Wrong(INVALID_VALUE) from error
+
+
 def _instance(request: Mapping[int, bytes], element: int) -> str:
     uid = command.uid(request, element)
-    if not uid or len(uid) > 64:
+    if not is_uid(uid):
         raise _Wrong(INVALID_VALUE)
     return uid
+
+
+def _type(request: Mapping[int, bytes], element: int) -> int:
+    """Return the kind of action or event; 0, which is none, where it cannot be read."""
+    try:
+        return command.number(request, element)
+    except command.Unreadable:
+        return 0
 
 
 def report(truth: Commitment, transfer_syntax_uid: str, message_id: int) -> tuple[bytes, bytes]:

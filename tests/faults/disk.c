@@ -28,7 +28,7 @@ struct state {
     _Atomic uint64_t fail_ns;    /* how long that time is */
     _Atomic uint64_t until_ns;   /* end of that time, monotonic */
     _Atomic uint64_t hits;       /* changes that failed */
-    _Atomic uint64_t error;      /* errno of a failure */
+    _Atomic uint64_t error;      /* errno of a failure; 0: nothing fails */
     _Atomic uint64_t no_room;    /* whether statvfs tells of it */
 };
 enum { OPEN = 1, WRITE, TRUNCATE, SYNC_BEGINS, SYNC_ENDS, RENAME, UNLINK, MKDIR, RMDIR };
@@ -107,7 +107,7 @@ static int fails(void) {
         state->fail_at = 0;
         state->until_ns = now + state->fail_ns;
     }
-    if (now >= state->until_ns) return 0;
+    if (now >= state->until_ns || !state->error) return 0;
     state->hits++;
     errno = (int)state->error;
     return 1;

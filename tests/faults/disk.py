@@ -87,6 +87,10 @@ class Disk:
         else:
             self._set(_FAIL_AT, self.changes + after)
 
+    def fall_short(self, seconds: float) -> None:
+        """Let the disk say that it has no room, and everything that is written succeed."""
+        self.fail(0, seconds, 0)
+
     def mend(self) -> None:
         """Let nothing fail any more."""
         self._set(_FAIL_AT, 0)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,16 +123,19 @@ def struck_node(
     rules: Sequence[Rule],
     patience_s: float | None = None,
     limit_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Struck]:
     """Run a node under rules; its log is `node.log` in the folder.
 
-    ``patience_s`` replaces the watchdog's time, ``limit_s`` the limit of every stage.
+    ``patience_s`` replaces the watchdog's time, ``limit_s`` the limit of every stage;
+    ``environment`` is that of a layer over its disk.
     """
     pacs, port = FlappingPacs(free_port()), free_port()
     config = configuration(
         folder, port, [("pacs", "PACS", pacs.port)], bundle=str(bundle), quiet_seconds=3.0
     )
-    serving = Serving(config, environment_of(folder, rules, patience_s, limit_s))
+    rules_of_it = environment_of(folder, rules, patience_s, limit_s)
+    serving = Serving(config, {**rules_of_it, **(environment or {})})
     engine = open_engine(load_settings(config).database_url)
     over = threading.Event()
     keeper = threading.Thread(target=_keep_up, args=(serving, over))

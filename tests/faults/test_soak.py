@@ -38,6 +38,7 @@ def test_damaged_pdus_are_answered_and_leave_the_receiver_well_and_small(tmp_pat
     assert report.pdus >= 2500
     assert report.sound_objects >= 2
     assert {"0000H", "0211H", "A900H", "C000H"} <= set(report.statuses)
+    assert {"0106H", "0115H", "0120H", "0131H"} <= set(report.statuses)  # of lists of instances
     assert report.rss_mb < 1000
     assert report.threads < 64
 

@@ -16,6 +16,7 @@ from deploy.demo.running import wait_for
 from ich_node.receive import association as association_module
 from ich_node.receive import services, wire
 from ich_node.store.tables import instance
+from tests.support.lists import commitment, reference
 from tests.support.peers import (
     ABORT,
     Listening,
@@ -258,13 +259,7 @@ def test_an_answer_that_the_peer_does_not_read_ends_the_association(
 
 def commitment_request(instances: int) -> bytes:
     """A request to commit to so many instances, in context 1."""
-    asked = Dataset()
-    asked.TransactionUID, asked.ReferencedSOPSequence = "9.1", []
-    for number in range(instances):
-        item = Dataset()
-        item.ReferencedSOPClassUID = CTImageStorage
-        item.ReferencedSOPInstanceUID = f"1.2.3.{number}"
-        asked.ReferencedSOPSequence.append(item)
+    asked = commitment(*(reference(f"1.2.3.{number}") for number in range(instances)))
     action = command(
         CommandDataSetType=1,
         RequestedSOPClassUID=services.COMMITMENT,

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 from pydicom.uid import (
-    CTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -31,6 +30,7 @@ from ich_node.records import Expected
 from ich_node.states import AnnouncementState
 from ich_node.store import announcements, commitments
 from ich_node.store.tables import announced, announcement
+from tests.support.lists import commitment, notice, reference, step
 from tests.support.peers import Listening, destination, incoming, sent, small_object
 
 UIDS = [f"1.2.3.{number}" for number in range(1, 4)]
@@ -62,18 +62,6 @@ def peer(
     finally:
         if association.is_established:
             association.release()
-
-
-def reference(uid: str, sop_class: str = CTImageStorage) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
-    return item
-
-
-def commitment(*items: Dataset, transaction: str = "9.1") -> Dataset:
-    found = Dataset()
-    found.TransactionUID, found.ReferencedSOPSequence = transaction, list(items)
-    return found
 
 
 def ask(association: Association, request: Dataset, action: int = 1) -> int:
@@ -164,14 +152,6 @@ def test_a_transaction_that_is_known_is_refused(node: Listening) -> None:
     assert len(node.rows(announced)) == 1
 
 
-def notice(uids: list[str]) -> Dataset:
-    found, series = Dataset(), Dataset()
-    found.StudyInstanceUID, found.ReferencedPerformedProcedureStepSequence = "1.2", []
-    series.SeriesInstanceUID, series.ReferencedSOPSequence = "1.2.3", list(map(reference, uids))
-    found.ReferencedSeriesSequence = [series]
-    return found
-
-
 def test_an_instance_availability_notification_is_kept(node: Listening) -> None:
     stored(node)
     with peer(node, InstanceAvailabilityNotification) as (association, _reports):
@@ -182,15 +162,6 @@ def test_an_instance_availability_notification_is_kept(node: Listening) -> None:
             assert answer.Status == status
     found = announcements.expected(node.engine, "1.2.3")
     assert found == Expected(("instance availability notification",), 4, 1, 0)
-
-
-def step(status: str, uids: list[str]) -> Dataset:
-    found, series = Dataset(), Dataset()
-    found.PerformedProcedureStepStatus = status
-    series.SeriesInstanceUID, series.ReferencedImageSequence = "1.2.3", list(map(reference, uids))
-    series.ReferencedNonImageCompositeSOPInstanceSequence = []
-    found.PerformedSeriesSequence = [series] if uids else []
-    return found
 
 
 def test_a_performed_procedure_step_lists_its_images_when_it_is_completed(

@@ -21,9 +21,11 @@ from pathlib import Path
 from pydicom.uid import ExplicitVRLittleEndian
 
 from deploy.demo.running import configuration, free_port, wait_for
+from ich_node.receive import services
 from ich_node.receive.command import decode
-from tests.soak.sending import Sound, Tally, send_damaged
+from tests.soak.sending import Message, Sound, Tally, send_damaged
 from tests.soak.told import Told
+from tests.support import lists
 from tests.support.peers import (
     ABORT,
     associate,
@@ -40,7 +42,8 @@ _BATCH = 500  # PDUs of a seed; a sender is told of the next ones after them
 _CHECK_EVERY = 10_000
 _RELEASE = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
 _OBJECT = small_object(1)
-_CONTEXT = (_OBJECT.SOPClassUID, (ExplicitVRLittleEndian,))
+_SYNTAX = ExplicitVRLittleEndian
+_CLASSES = (_OBJECT.SOPClassUID, *sorted(services.CLASSES))
 
 
 @dataclass
@@ -107,13 +110,20 @@ def _add(report: Report, tally: Tally) -> None:
 
 
 def sound_pdus() -> Sound:
-    """Return what the senders damage: a request for an association, and a small object."""
+    """Return what the senders damage: an association, a small object, lists of instances."""
     data = encoded(_OBJECT)
-    request = associate_request(contexts=[_CONTEXT])
+    request = associate_request(contexts=[(uid, (_SYNTAX,)) for uid in _CLASSES])
     store = store_request(_OBJECT, data)
     first = int.from_bytes(store[2:6], "big") + 6  # the PDU of the command set
     pdus = (store, store, store[: first + 20], store[:first], _RELEASE, ABORT, request)
-    return Sound(request, decode(store[12:first]), data, pdus)
+    objects = [Message(1, decode(store[12:first]), data)] * len(lists.requests())
+    announced = [
+        Message(
+            2 * _CLASSES.index(one.sop_class) + 1, one.command, lists.encoded(one.dataset, _SYNTAX)
+        )
+        for one in lists.requests()
+    ]
+    return Sound(request, (*objects, *announced), pdus)
 
 
 @contextmanager
