@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from enum import StrEnum
 
@@ -22,6 +23,14 @@ CANNOT_START = 2
 # Of one that found the database damaged.
 DAMAGED = 3
 
+# Errors of a machine that wants mending, whatever it was asked for: no room, no right to write, a
+# disk that answers with errors, no descriptor or memory to be had.
+_OF_THE_MACHINE = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+    }
+)
 _USERINFO = re.compile(r"://.*@", re.DOTALL)  # greedy: a password may hold what else ends a URL
 # Keys that hold a secret in other programs, in a URL or elsewhere.
 SECRET = re.compile(r"passw|passphrase|pwd|secret|token|credential", re.IGNORECASE)
@@ -31,6 +40,19 @@ _PARAMETER = re.compile(rf"(\w*(?:{SECRET.pattern})\w*=)[^&\s'\"]*", re.IGNORECA
 def without_secrets(text: str) -> str:
     """Return a text without the userinfo of URLs (RFC 3986 3.2.1) and without their passwords."""
     return _PARAMETER.sub(r"\1***", _USERINFO.sub("://***@", text))
+
+
+def of_the_system(error: BaseException) -> bool:
+    """Tell what the system answered from an OSError that a library made up of bytes it read.
+
+    pydicom raises such, of what is cut off or cannot be written; they have no number.
+    """
+    return isinstance(error, OSError) and error.errno is not None
+
+
+def of_the_machine(error: BaseException) -> bool:
+    """Tell whether an error says that the machine wants mending; then what was asked succeeds."""
+    return isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
 
 
 class Reason(StrEnum):

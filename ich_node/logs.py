@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from ich_node.errors import IchNodeError
+from ich_node.errors import IchNodeError, of_the_system
 
 # dbos advertises at INFO.
 _QUIET = ("dbos", "alembic", "sqlalchemy", "PIL")
@@ -76,10 +76,12 @@ def cause(error: Exception) -> dict[str, str]:
     """Say what an error is and where it arose.
 
     Its text is given only where it is ours, the system's or SQLite's own: others quote the patient.
+    An OSError that a library made up is one of the others.
     """
     place = "".join(traceback.format_tb(error.__traceback__))
     said = getattr(error, "orig", error)  # SQLAlchemy's text quotes the statement too
-    text = str(said) if isinstance(said, IchNodeError | OSError | sqlite3.Error) else ""
+    ours = isinstance(said, IchNodeError | sqlite3.Error) or of_the_system(said)
+    text = str(said) if ours else ""
     name = type(error).__name__
     return {"error": f"{name}: {text}" if text else name, "place": place}
 

@@ -17,7 +17,7 @@ from pydicom.uid import UID, CTImageStorage
 
 from ich_node.assemble.frames import MULTIFRAME
 from ich_node.assemble.source import SourceImage, among, is_there, number, numbers, text, texts
-from ich_node.decoding import Undecodable, stored_values
+from ich_node.decoding import stored_values
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.geometry import MIN_SLICES, plane_axes
 from ich_node.uids import is_uid, name_of
@@ -252,11 +252,12 @@ def same_image(first: Dataset, second: Dataset) -> bool:
     """Whether two data sets show the same stored values at the same position."""
     if numbers(first, "ImagePositionPatient", 3) != numbers(second, "ImagePositionPatient", 3):
         return False
-    if first.get("PixelData") == second.get("PixelData"):
-        return True
-    try:  # the same image may come in two transfer syntaxes
+    try:
+        if first.get("PixelData") == second.get("PixelData"):
+            return True
+        # the same image may come in two transfer syntaxes
         return bool(np.array_equal(stored_values(first), stored_values(second)))
-    except (Undecodable, MemoryError):  # what cannot be decoded cannot be called the same
+    except Exception:  # what cannot be decoded cannot be called the same
         return False
 
 

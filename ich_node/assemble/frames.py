@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -23,7 +25,7 @@ from pydicom.uid import (
 )
 
 from ich_node.assemble.pixels import check_voxels, decoded
-from ich_node.assemble.source import SourceImage, number, text
+from ich_node.assemble.source import SourceImage, items, number, text
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.records import FrameName
 from ich_node.uids import derive
@@ -37,6 +39,8 @@ _MACROS = {
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
 }
+_IMAGE_TYPE = Tag("ImageType")
+_MOST_US = 0xFFFF  # of the value representation of Frame Acquisition Number
 _NOT_OF_A_SLICE = (
     "PixelData",
     "NumberOfFrames",
@@ -79,48 +83,59 @@ def as_slices(
 
 def _frames(image: SourceImage) -> Iterator[SourceImage]:
     dataset = image.dataset
-    groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+    groups = items(image, dataset, "PerFrameFunctionalGroupsSequence")
     stored = _stored(image, len(groups))
-    shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), Dataset())
-    common = Dataset()
-    for element in dataset:
-        if element.keyword not in _NOT_OF_A_SLICE:
-            common.add(element)
+    shared = _first(image, dataset, "SharedFunctionalGroupsSequence")
+    common = dataset[:]  # as encoded: what a slice does not need may be damaged
+    for keyword in _NOT_OF_A_SLICE:
+        common.pop(keyword, None)
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     for index, (group, plane) in enumerate(zip(groups, stored, strict=True), start=1):
         frame = copy.deepcopy(common)
+        frame.update(_of_frame(image, group, shared))
+        frame.update(_own(image.uid, index, plane))
         frame.file_meta = meta
-        frame.SOPClassUID = CTImageStorage
-        frame.SOPInstanceUID = derive("frame", image.uid, str(index))
-        frame.InstanceNumber = index
-        _take(frame, group, shared)
-        kind = "<i2" if number(dataset, "PixelRepresentation") else "<u2"
-        frame.PixelData = np.ascontiguousarray(plane.astype(kind)).tobytes()
-        frame.BitsAllocated = 16
         yield SourceImage(f"{image.name} frame {index}", frame)
 
 
-def _take(frame: Dataset, group: Dataset, shared: Dataset) -> None:
-    """Copy into a slice what holds for its frame: per frame, else for all."""
+def _own(uid: str, index: int, plane: npt.NDArray[Any]) -> Dataset:
+    """Return what makes an image of a frame."""
+    own = Dataset()
+    own.SOPClassUID = CTImageStorage
+    own.SOPInstanceUID = derive("frame", uid, str(index))
+    own.InstanceNumber = index
+    kind = "<i2" if plane.dtype.kind == "i" else "<u2"
+    own.PixelData = np.ascontiguousarray(plane.astype(kind)).tobytes()
+    own.BitsAllocated = 16
+    return own
+
+
+def _of_frame(image: SourceImage, group: Dataset, shared: Dataset) -> Dataset:
+    """Return what holds for a frame: what is said per frame, else for all.
+
+    Values are taken as they are encoded, and judged like those of any other slice.
+    """
+    found = Dataset()
     for macro, keywords in _MACROS.items():
-        for keyword in keywords:
-            value = _said(group, macro, keyword)
-            value = _said(shared, macro, keyword) if value is None else value
-            if value is not None:
-                setattr(frame, keyword, value)
-    content = next(iter(group.get("FrameContentSequence") or []), Dataset())
-    if number(content, "FrameAcquisitionNumber") is not None:
-        frame.AcquisitionNumber = content.FrameAcquisitionNumber
+        for holder in (_first(image, shared, macro), _first(image, group, macro)):
+            for keyword in keywords:
+                element = holder.get_item(keyword)
+                if element is not None and element.value not in (None, "", b""):
+                    found[element.tag] = element
+    acquisition = number(_first(image, group, "FrameContentSequence"), "FrameAcquisitionNumber")
+    if acquisition is not None and 0 <= acquisition <= _MOST_US:
+        found.AcquisitionNumber = int(acquisition)
     for holder in (shared, group):
-        kind = _said(holder, "CTImageFrameTypeSequence", "FrameType")
-        if kind is not None:
-            frame.ImageType = kind
+        kind = _first(image, holder, "CTImageFrameTypeSequence").get_item("FrameType")
+        if isinstance(kind, RawDataElement):
+            found[_IMAGE_TYPE] = kind._replace(tag=_IMAGE_TYPE)
+    return found
 
 
-def _said(groups: Dataset, macro: str, keyword: str) -> Any:  # noqa: ANN401 - elements hold anything
-    item = next(iter(groups.get(macro) or []), Dataset())
-    return item.get(keyword)
+def _first(image: SourceImage, holder: Dataset, keyword: str) -> Dataset:
+    """Return the only item of a sequence, an empty one where it has none."""
+    return next(iter(items(image, holder, keyword)), Dataset())
 
 
 def _stored(image: SourceImage, frames: int) -> npt.NDArray[Any]:
@@ -132,5 +147,11 @@ def _stored(image: SourceImage, frames: int) -> npt.NDArray[Any]:
             Reason.MULTIFRAME,
             f"file {image.name}: pixel data has {len(planes)} frames, its functional groups "
             f"(5200,9230) describe {frames}",
+        )
+    if planes.dtype.kind not in "iu" or planes.dtype.itemsize > 2:
+        raise SeriesRefused(
+            Reason.UNREADABLE,
+            f"file {image.name}: its pixels are {planes.dtype.name}, expected whole numbers of 16 "
+            "bits (PS3.3 C.8.15.2); send it again",
         )
     return planes

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pydicom
 from pydicom import Dataset
+from pydicom.datadict import dictionary_description
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 
 from ich_node import bounds
-from ich_node.errors import Reason, SeriesRefused
+from ich_node.errors import Reason, SeriesRefused, of_the_machine
 
 # Of all files of a series: 1000 in each of 1000. As objects they take a few hundred bytes each.
 _MOST_ELEMENTS = 1 << 20
@@ -42,6 +44,8 @@ def read(paths: Sequence[Path]) -> list[SourceImage]:
     ------
     SeriesRefused
         UNREADABLE where a file is not DICOM or breaks off, or has more elements than can be read.
+    OSError
+        The machine wants mending: it says nothing of the files.
     """
     images, elements = [], 0
     for path in sorted(paths):
@@ -66,10 +70,40 @@ def _read(path: Path) -> tuple[Dataset, int]:
     except InvalidDicomError:
         wrong = "is not a DICOM file (no DICM prefix, PS3.10 7.1)"
     except OSError as error:
+        if of_the_machine(error):
+            raise
         wrong = f"cannot be read: {error.strerror or 'it breaks off'}"
     except Exception as error:  # a damaged file can fail anywhere in the parser
         wrong = f"cannot be parsed as DICOM ({type(error).__name__})"
     raise SeriesRefused(Reason.UNREADABLE, f"file {path.name} {wrong}; send it again")
+
+
+def items(image: SourceImage, holder: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence of an image, or of an item of it; none where it is absent.
+
+    A file is parsed no further than one asks: most damage within a sequence shows only here.
+
+    Raises
+    ------
+    SeriesRefused
+        UNREADABLE where it is there and cannot be read, or is no sequence.
+    """
+    try:
+        value = holder.get(keyword)
+        if value in (None, "", b""):
+            return []
+        if isinstance(value, pydicom.Sequence):
+            return list(value)
+        wrong = "is no sequence"
+    except MemoryError:
+        raise
+    except Exception as error:  # as in `_read`; nothing is read from the disk any more
+        wrong = f"cannot be read ({type(error).__name__})"
+    raise SeriesRefused(
+        Reason.UNREADABLE,
+        f"file {image.name}: {dictionary_description(keyword)} {Tag(keyword)} {wrong}; "
+        "send it again",
+    )
 
 
 def text(dataset: Dataset, keyword: str) -> str:

@@ -18,7 +18,7 @@ from dbos import DBOS
 from dbos import error as dbos_error
 
 from ich_node import faults, logs
-from ich_node.errors import DeviceLost, Reason, SeriesRefused
+from ich_node.errors import DeviceLost, Reason, SeriesRefused, of_the_system
 from ich_node.pipeline import kept, outcome, settle, stages
 from ich_node.pipeline.outcome import Context
 from ich_node.pipeline.pauses import pause_s
@@ -34,8 +34,6 @@ _log = logs.get(__name__)
 
 # A series that took this many processes down in one stage is left for the administrator.
 _MAX_DEATHS = 3
-# A disk that is full or a database that is busy now may be well in a moment.
-_PASSING = (OSError, DatabaseError)
 _AGAIN: Any = {
     "retries_allowed": True,
     "interval_seconds": 2.0,
@@ -154,11 +152,12 @@ def _step(worker: Worker, key: str, name: str, stage: Callable[[Revision], Timin
     except DeviceLost as error:
         worker.end_process(str(error))
         raise
-    except _PASSING as error:
-        _log.error("analysis disturbed, tried again", revision=key, **logs.cause(error))
-        raise
     except Exception as error:
         cause = logs.cause(error)
+        # A disk that is full or a database that is busy now may be well in a moment.
+        if of_the_system(error) or isinstance(error, DatabaseError):
+            _log.error("analysis disturbed, tried again", revision=key, **cause)
+            raise
         _log.error("analysis failed", revision=key, **cause)
         return {"timings_s": {}, "failure": cause["error"]}
 

@@ -20,6 +20,7 @@ from ich_node.assemble.contrast import check_contrast
 from ich_node.assemble.grid import onto_source
 from ich_node.assemble.stack import MAX_MISSING
 from ich_node.complete.facts import KEYWORDS, SeriesFacts, facts_of
+from ich_node.errors import of_the_machine, of_the_system
 from ich_node.pipeline import outcome
 from ich_node.pipeline.outcome import Context
 from ich_node.records import CtVolume, Prediction, Refusal, Wanted
@@ -55,11 +56,18 @@ def header(path: Path, keywords: Sequence[str] = ()) -> pydicom.Dataset | None:
     """Return the header of a file, without pixels, or None where it cannot be read as DICOM.
 
     ``keywords`` name the elements that are wanted; none named, all are.
+
+    Raises
+    ------
+    OSError
+        The machine wants mending: it says nothing of the file.
     """
     try:
         bounds.check_file(path)
         return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords) or None)
-    except Exception:  # whatever a parser raises of damaged bytes
+    except Exception as error:  # whatever a parser raises of damaged bytes
+        if of_the_machine(error):
+            raise
         return None
 
 
@@ -199,9 +207,9 @@ def _telling(refusal: Refusal) -> Iterator[None]:
     """Tell what is wrong with a report, or with its images, from a disk that is full."""
     try:
         yield
-    except OSError:  # it may pass
-        raise
     except Exception as error:
+        if of_the_system(error):  # it may pass
+            raise
         cause = logs.cause(error)
         _log.error("no report could be built", reason=str(refusal.reason), **cause)
         text = f"what says that it was not analysed could not be built ({cause['error']})"

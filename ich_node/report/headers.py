@@ -113,7 +113,7 @@ def _readable(header: Dataset) -> Iterator[DataElement]:
             continue
         try:
             yield header[tag]
-        except (ValueError, TypeError, NotImplementedError, ArithmeticError):
+        except Exception:  # whatever a parser raises of damaged bytes
             _log.warning("attribute of the source left out: it cannot be read", tag=str(tag))
 
 

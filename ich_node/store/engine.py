@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -12,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 
-from ich_node.errors import Damaged, StoreError, without_secrets
+from ich_node.errors import Damaged, StoreError, of_the_machine, without_secrets
 
 __all__ = [
     "Connection",
@@ -31,14 +30,6 @@ DatabaseError = sa.exc.DBAPIError  # what the database itself raises
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30.0
-# Errors of a machine that wants mending, whatever it was asked for: no room, no right to write, a
-# disk that answers with errors, no descriptor or memory to be had.
-_OF_THE_MACHINE = frozenset(
-    {
-        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
-        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
-    }
-)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _OF_THE_WORK = (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError)
 
@@ -50,7 +41,7 @@ def may_pass(error: BaseException) -> bool:
     """
     if isinstance(error, DatabaseError):
         return not isinstance(error, _OF_THE_WORK)
-    return isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
+    return of_the_machine(error)
 
 
 def is_damage(error: BaseException) -> bool:

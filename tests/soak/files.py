@@ -22,15 +22,19 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import pydicom
+from pydicom import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
+    LegacyConvertedEnhancedCTImageStorage,
     RLELossless,
 )
 
@@ -44,6 +48,7 @@ from ich_node.settings import Selection
 from ich_node.store.engine import migrate, open_engine
 from tests.soak.damage import damaged
 from tests.soak.told import Told
+from tests.support.frames import multiframe
 from tests.support.peers import SENDER, data_of, node_settings
 from tests.support.series import head_series, write
 from tests.support.volumes import make_labels, make_prediction
@@ -57,6 +62,13 @@ _SYNTAXES = (
     RLELossless,
     JPEGLSLossless,
     JPEG2000Lossless,
+)
+# Of one file of all frames, and of one in two files.
+_MULTIFRAME = (
+    (EnhancedCTImageStorage, ExplicitVRLittleEndian, 1),
+    (EnhancedCTImageStorage, ImplicitVRLittleEndian, 2),
+    (LegacyConvertedEnhancedCTImageStorage, ExplicitVRLittleEndian, 1),
+    (LegacyConvertedEnhancedCTImageStorage, RLELossless, 1),
 )
 # What GDCM decodes, by the options of DCMTK's dcmcjpeg: JPEG Lossless, Baseline and Extended.
 _DCMCJPEG = Path("/usr/bin/dcmcjpeg")
@@ -77,6 +89,8 @@ _VALUES = (
     [],
 )
 _PART = 132  # preamble and prefix
+_HEADER = 1800  # bytes of a header, at least
+_PIXELS = b"\xe0\x7f\x10\x00"  # (7FE0,0010), little endian
 _REPORTED = 0.02  # of the series, those whose results are built
 _PIECE = 1000  # files of a seed; after them the intake's folder is emptied
 # GDCM decodes in a process of its own, which costs more than all else: fewer of its series.
@@ -90,6 +104,7 @@ class Report:
     seed: int
     files: int = 0
     syntaxes: Counter[str] = field(default_factory=Counter)
+    classes: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     reports: Counter[str] = field(default_factory=Counter)
@@ -98,6 +113,13 @@ class Report:
     rss_mb: float = 0.0
     seconds: float = 0.0
     files_per_s: float = 0.0
+
+
+class _Base(NamedTuple):
+    """The sound files of a series, and how often it is taken."""
+
+    files: list[bytes]
+    often: float = 1.0
 
 
 def soak_files(count: int, seed: int, folder: Path, processes: int = 1) -> Report:
@@ -125,36 +147,47 @@ def _quieten() -> None:
 
 def _add(report: Report, piece: Report) -> None:
     report.files += piece.files
-    for name in ("syntaxes", "statuses", "reasons", "reports", "unclear"):
+    for name in ("syntaxes", "classes", "statuses", "reasons", "reports", "unclear"):
         getattr(report, name).update(getattr(piece, name))
     report.slowest_s = max(report.slowest_s, piece.slowest_s)
     report.rss_mb = max(report.rss_mb, piece.rss_mb)
 
 
-def _soak_piece(bases: Sequence[list[bytes]], count: int, seed: str, folder: Path) -> Report:
+def _soak_piece(bases: Sequence[_Base], count: int, seed: str, folder: Path) -> Report:
     rng, report = random.Random(seed), Report(0)
-    often = [1.0] * len(_SYNTAXES) + [_RARELY] * (len(bases) - len(_SYNTAXES))
     with tempfile.TemporaryDirectory(dir=folder) as fresh:
         intake = _intake(Path(fresh))
         while report.files < count:
-            (base,) = rng.choices(bases, often)
-            _one(rng, report, intake, base, Path(fresh) / "series")
+            (base,) = rng.choices(bases, [base.often for base in bases])
+            _one(rng, report, intake, base.files, Path(fresh) / "series")
         intake.engine.dispose()
     report.rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return report
 
 
-def _bases(folder: Path) -> list[list[bytes]]:
-    """Return the files of one small series in every transfer syntax that can be written here."""
+def _bases(folder: Path) -> list[_Base]:
+    """Return one small series in every transfer syntax that can be written here, and in frames."""
     sound = head_series(1, 10)
-    bases = [
-        [path.read_bytes() for path in write(sound, folder / str(index), syntax)]
-        for index, syntax in enumerate(_SYNTAXES)
-    ]
+    bases = [_base(write(sound, folder / str(index), one)) for index, one in enumerate(_SYNTAXES)]
+    bases += [_base(_multiframe(sound, folder / "frames", *form)) for form in _MULTIFRAME]
     if _DCMCJPEG.exists():
         plain = write(sound, folder / "plain")
-        bases += [[_packed(path, option) for path in plain] for option in _JPEG]
+        bases += [_Base([_packed(path, option) for path in plain], _RARELY) for option in _JPEG]
     return bases
+
+
+def _base(paths: Sequence[Path]) -> _Base:
+    return _Base([path.read_bytes() for path in paths])
+
+
+def _multiframe(
+    sound: Sequence[Dataset], folder: Path, sop_class: str, syntax: str, files: int
+) -> list[Path]:
+    """Return every so many slices of a series as the frames of a file."""
+    return [
+        multiframe(sound[first::files], folder / f"{first}.dcm", sop_class, syntax)
+        for first in range(files)
+    ]
 
 
 def _packed(path: Path, option: str) -> bytes:
@@ -178,11 +211,12 @@ def _one(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     files = list(base)
-    syntax = pydicom.dcmread(BytesIO(base[0]), specific_tags=[]).file_meta.TransferSyntaxUID
-    for index in rng.sample(range(len(files)), rng.choice((1, 2, 6))):
+    meta = pydicom.dcmread(BytesIO(base[0]), specific_tags=[]).file_meta
+    for index in rng.sample(range(len(files)), min(rng.choice((1, 2, 6)), len(files))):
         files[index] = _spoilt(rng, files[index])
         report.files += 1
-        report.syntaxes[syntax.name] += 1
+        report.syntaxes[meta.TransferSyntaxUID.name] += 1
+        report.classes[meta.MediaStorageSOPClassUID.name] += 1
         _timed(report, lambda index=index: _received(report, intake, base[index], files[index]))
     for index, data in enumerate(files):
         (folder / f"{index:03d}.dcm").write_bytes(data)
@@ -195,17 +229,27 @@ def _spoilt(rng: random.Random, data: bytes) -> bytes:
     if rng.random() < 0.5:
         dataset, buffer = pydicom.dcmread(BytesIO(data)), BytesIO()
         try:
-            for keyword in rng.sample(dataset.dir(), rng.randint(1, 2)):
+            within = _within(rng, dataset)
+            for keyword in rng.sample(within.dir(), min(rng.randint(1, 2), len(within.dir()))):
                 if keyword != "PixelData" and rng.random() < 0.8:
-                    dataset[keyword]._value = rng.choice(_VALUES)  # what it would not let us set
+                    within[keyword]._value = rng.choice(_VALUES)  # what it would not let us set
                 else:
-                    del dataset[keyword]
+                    del within[keyword]
             dataset.save_as(buffer, enforce_file_format=False)
             return buffer.getvalue()
         except Exception:
             pass
     header = rng.random() < 0.6
-    return damaged(rng, data, _PART, _PART + 1800 if header else None)
+    ends = max(_PART + _HEADER, data.find(_PIXELS)) if header else None
+    return damaged(rng, data, _PART, ends)
+
+
+def _within(rng: random.Random, dataset: Dataset) -> Dataset:
+    """Return a data set, or an item of a sequence in it, however deep."""
+    held = [element.value for element in dataset if element.VR == "SQ" and element.value]
+    if not held or rng.random() < 0.3:
+        return dataset
+    return _within(rng, rng.choice(rng.choice(held)))
 
 
 def _timed(report: Report, do: object) -> None:

@@ -174,6 +174,16 @@ def test_an_error_of_a_file_that_stays_ends_in_a_state_with_its_text(settings: S
     assert predictor.calls == 5
 
 
+def test_an_os_error_that_a_library_makes_up_is_not_the_disks(settings: Settings) -> None:
+    """The parser's say what it read: tried once, and its text, which may quote it, is not kept."""
+    predictor = StandIn(*[OSError("for data_element:\n(0010,0010) SOME^BODY")] * 50)
+    with working(settings, predictor) as (engine, key):
+        assert ends_as(engine, key, *ENDED) is SeriesState.FAILED
+        [revision] = story(engine)["series"][0]["revisions"]
+    assert revision["reason_text"] == "OSError"
+    assert predictor.calls == 1
+
+
 def test_a_lost_device_ends_the_process_and_is_no_failure_of_the_series(
     settings: Settings,
 ) -> None:

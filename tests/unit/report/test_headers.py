@@ -6,7 +6,9 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from ich_node.report.build import build_results
@@ -136,6 +138,21 @@ def test_malformed_values_are_repaired_or_emptied(keyword: str, sent: bytes, kep
 def test_values_that_cannot_be_decoded_are_left_out():
     found = normalise_header(raw(PatientWeight=b"75 kg", PatientSize=b"1.80"))
     assert "PatientWeight" not in found or found.PatientWeight in ("", None)
+    assert found.PatientSize == 1.8
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["whole", "within an item"])
+def test_a_sequence_that_breaks_off_is_left_out(within: bool):
+    """Two bytes where an item begins: pydicom's OSError."""
+    tag = Tag("ReferencedStudySequence")
+    cut = Dataset({tag: RawDataElement(tag, "SQ", 2, b"\xfe\xff", 0, False, True)})
+    broken = raw(PatientSize=b"1.80")
+    if within:
+        broken.RequestAttributesSequence = [cut]
+    else:
+        broken.update(cut)
+    found = normalise_header(broken)
+    assert [one.keyword for one in found.iterall()].count("ReferencedStudySequence") == 0
     assert found.PatientSize == 1.8
 
 
