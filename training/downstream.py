@@ -1,12 +1,15 @@
 """Train what reads whole volumes: the BiLSTM's classes and the 3D convolutions' masks.
 
-    python -m training.downstream --recipe config/training/ours.toml --heads out/heads --out out/run
+    python -m training.downstream --recipe config/training/ours.toml --heads out/heads \
+        --validation out/validation --out out/run
 
-It goes on from the `slices.safetensors` of the run's folder and keeps `network.safetensors` there.
+It goes on from the `slices.safetensors` of the run's folder and keeps `network.safetensors` there;
+beside it `network-best.safetensors`, the weights that did best in validation.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -20,13 +23,15 @@ from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet, SmartNet
 from training.augment import look, pose_and_scan
 from training.data import Example, head_classes, head_files, known_classes, load
-from training.loop import Run
+from training.loop import Run, best_of
 from training.losses import class_loss, mask_loss
 from training.recipe import Downstream, Recipe, RecipeError, keep_recipe, read_recipe
 from training.upstream import WEIGHTS as SLICES
 from training.upstream import common_arguments, device_of, keep_weights, say_end
+from training.validation import require_masks, validate_volumes, worth
 
 WEIGHTS = "network.safetensors"
+BEST = "network-best.safetensors"
 _PART = 8
 _MEMORY = 400
 
@@ -90,7 +95,12 @@ def unfreeze(net: SmartNet, stage: Downstream, share: float) -> bool:
 
 
 def train_volumes(
-    recipe: Recipe, upstream: SliceNet, heads: Path, out: Path, device: torch.device
+    recipe: Recipe,
+    upstream: SliceNet,
+    heads: Path,
+    out: Path,
+    device: torch.device,
+    validation: Path | None = None,
 ) -> SmartNet | None:
     """Train classifier and segmenter over whole heads; return the running mean.
 
@@ -106,6 +116,8 @@ def train_volumes(
     net = transfer(upstream, recipe.backbone, stage.start).to(device)
     run = Run(net, stage, out, "volumes")
     paths = head_files(heads)
+    kept = run.average.net
+    assert isinstance(kept, SmartNet)
     net.train()
     with run.shown() as bar:
         run.leave_out()
@@ -116,9 +128,19 @@ def train_volumes(
             learns = unfreeze(net, stage, run.share)
             run.learn(_volume_losses(net, recipe, head, rng, run.memory, learns))
             run.show(bar)
-    kept = run.average.net
-    assert isinstance(kept, SmartNet)
+            _validate(run, kept, recipe, validation, out)
     return kept if run.finished else None
+
+
+def _validate(run: Run, kept: SmartNet, recipe: Recipe, validation: Path | None, out: Path) -> None:
+    """Where it is due, say how the kept weights do on heads not learned from; keep the best."""
+    if validation is None or not run.validation_is_due():
+        return
+    values = validate_volumes(kept, recipe, validation, kept.slice_head.weight.device)
+    run.note(values)
+    if run.is_best(worth(values)):
+        keep_weights(kept, out / BEST)
+    run.leave_out()
 
 
 def head_of(paths: list[Path], seed: int, step: int) -> Path:
@@ -208,7 +230,9 @@ def sequence_loss(
     return class_loss(logits, torch.stack([classes for _, classes in pairs]))
 
 
-def train_classifier(recipe: Recipe, net: SmartNet, heads: Path, out: Path) -> SmartNet | None:
+def train_classifier(
+    recipe: Recipe, net: SmartNet, heads: Path, out: Path, validation: Path | None = None
+) -> SmartNet | None:
     """Train the classifier alone, longer: once the features are there its steps cost little.
 
     None where it was told to stop: called again it goes on.
@@ -222,6 +246,10 @@ def train_classifier(recipe: Recipe, net: SmartNet, heads: Path, out: Path) -> S
     net.eval().requires_grad_(False)
     net.classifier.requires_grad_(True).train()
     run = Run(net.classifier, budget, out, "classifier")
+    kept = copy.deepcopy(net).eval()
+    kept.classifier = run.average.net  # type: ignore[assignment]
+    if validation is not None:  # what did best in the stage before may stay the best
+        run.state.best = max(run.state.best, best_of(out, "volumes"))
     memory = [] if run.finished else _features(net, recipe, head_files(heads))
     with run.shown() as bar:
         run.leave_out()
@@ -229,8 +257,8 @@ def train_classifier(recipe: Recipe, net: SmartNet, heads: Path, out: Path) -> S
             rng = np.random.default_rng((recipe.seed, 4, run.state.step))
             run.learn({"classes": sequence_loss(net, recipe, memory, rng)})
             run.show(bar)
-    net.classifier.load_state_dict(run.average.net.state_dict())
-    return net.eval() if run.finished else None
+            _validate(run, kept, recipe, validation, out)
+    return kept if run.finished else None
 
 
 def _features(net: SmartNet, recipe: Recipe, paths: list[Path]) -> list[tuple[Tensor, Tensor]]:
@@ -245,7 +273,9 @@ def _features(net: SmartNet, recipe: Recipe, paths: list[Path]) -> list[tuple[Te
     return found
 
 
-def train_network(recipe: Recipe, heads: Path, out: Path, device: torch.device) -> SmartNet | None:
+def train_network(
+    recipe: Recipe, heads: Path, out: Path, device: torch.device, validation: Path | None = None
+) -> SmartNet | None:
     """Train what reads volumes from the slice network that the folder holds, and keep it there.
 
     None where it was told to stop: called again it goes on.
@@ -253,17 +283,20 @@ def train_network(recipe: Recipe, heads: Path, out: Path, device: torch.device) 
     Raises
     ------
     FileNotFoundError
-        The folder holds no slice network, or that of the heads none.
+        The folder holds no slice network, that of the heads none, or that of the validation heads
+        none with a mask.
     """
     if not (out / SLICES).exists():
         raise FileNotFoundError(
             f"{out / SLICES} is not there; `python -m training.upstream --out {out}` leaves it at "
             "the end of its budget"
         )
+    if validation is not None:
+        require_masks(recipe, validation)
     upstream = SliceNet(recipe.backbone, len(CLASSES))
     upstream.load_state_dict(load_file(out / SLICES))
-    net = train_volumes(recipe, upstream, heads, out, device)
-    whole_net = None if net is None else train_classifier(recipe, net, heads, out)
+    net = train_volumes(recipe, upstream, heads, out, device, validation)
+    whole_net = None if net is None else train_classifier(recipe, net, heads, out, validation)
     if whole_net is not None:
         keep_weights(whole_net, out / WEIGHTS)
     return whole_net
@@ -277,7 +310,7 @@ def main() -> None:
     try:
         recipe = read_recipe(given.recipe)
         keep_recipe(recipe, given.out)
-        net = train_network(recipe, given.heads, given.out, device)
+        net = train_network(recipe, given.heads, given.out, device, given.validation)
     except (RecipeError, FileNotFoundError, FloatingPointError) as error:
         raise SystemExit(f"error: {error}") from error
     say_end(recipe, net, given.out / WEIGHTS)

@@ -75,6 +75,14 @@ class State:
     best: float = -math.inf
 
 
+def best_of(folder: Path, name: str) -> float:
+    """Return the best validation that the checkpoint of a stage knows of; -inf without one."""
+    path = folder / f"{name}.pt"
+    if not path.exists():
+        return -math.inf
+    return float(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["best"])
+
+
 class Run:
     """One stage of a run in its folder: it ends by its budget or by SIGTERM, and can be taken up.
 

@@ -145,6 +145,7 @@ def common_arguments(about: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--recipe", type=Path, default=Path("config/training/ours.toml"))
     parser.add_argument("--heads", type=Path, default=Path("out/heads"))
+    parser.add_argument("--validation", type=Path, help="folder of heads that are not learned from")
     parser.add_argument("--out", type=Path, default=Path("out/run"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)
@@ -162,9 +163,7 @@ def say_end(recipe: Recipe, net: nn.Module | None, path: Path) -> None:
 
 def main() -> None:
     """Train the slice network by a recipe."""
-    parser = common_arguments(main.__doc__)
-    parser.add_argument("--validation", type=Path, help="folder of heads that are not learned from")
-    given = parser.parse_args()
+    given = common_arguments(main.__doc__).parse_args()
     torch.set_num_threads(given.threads)
     device = device_of(given.device)
     try:

@@ -45,6 +45,17 @@ def validation_slices(recipe: Recipe, folder: Path) -> tuple[Tensor, Labels]:
     return torch.cat(images), np.concatenate(labels)
 
 
+def require_masks(recipe: Recipe, folder: Path) -> None:
+    """See to it that a folder can validate, before anything is learned.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds no head with a mask.
+    """
+    next(_masked(recipe, folder))
+
+
 def _masked(recipe: Recipe, folder: Path) -> Iterator[tuple[np.random.Generator, Example]]:
     count = 0
     for number, path in enumerate(head_files(folder)[:_HEADS]):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ich_node.codes import CLASSES
-from tests.training.phantom import write_phantoms
-from training import upstream
+from ich_node.infer.network import SliceNet
+from tests.training.phantom import phantom, write_phantoms
+from training import downstream, upstream
 from training.batches import Batch
+from training.data import save
+from training.downstream import train_network
 from training.loop import Run, rate
-from training.recipe import Data, Recipe, Stage, Upstream, keep_recipe, read_recipe
-from training.upstream import train_slices
+from training.recipe import Data, Downstream, Recipe, Stage, Upstream, keep_recipe, read_recipe
+from training.upstream import keep_weights, train_slices
 from training.validation import pictures, worth
 
 CPU = torch.device("cpu")
@@ -48,6 +52,66 @@ def test_the_best_by_validation_stay_when_later_ones_are_worse(heads, tmp_path, 
     assert all(torch.equal(best[name], value) for name, value in seen[1].items())
     assert all(torch.equal(last[name], value) for name, value in seen[2].items())
     assert not all(torch.equal(best[name], last[name]) for name in best)
+
+
+@pytest.mark.parametrize(
+    ("figures", "best"), [((0.5, 0.9, 0.7, 0.6), 1), ((0.5, 0.6, 0.7, 0.8), 3)]
+)
+def test_the_best_whole_network_of_both_parts_stays(figures, best, heads, tmp_path, monkeypatch):
+    """Two steps of volumes, two of the classifier alone: whichever is best, of them all."""
+    seen, told = [], iter(figures)
+
+    def judged(net, *_):
+        assert not any(part.training for part in net.modules())
+        seen.append({name: value.clone() for name, value in net.state_dict().items()})
+        return {"dice": next(told), "auc_any": 0.5}
+
+    monkeypatch.setattr(downstream, "validate_volumes", judged)
+    stage = Downstream(
+        steps=2, classifier_steps=2, slices=4, heads=1, average=0.9, validate_minutes=1e-9
+    )
+    recipe = Recipe(backbone="tiny", data=Data(workers=0), downstream=stage)
+    torch.manual_seed(0)
+    keep_weights(SliceNet("tiny", len(CLASSES)), tmp_path / upstream.WEIGHTS)
+    train_network(recipe, heads, tmp_path, CPU, heads)
+    kept, last = (load_file(tmp_path / name) for name in (downstream.BEST, downstream.WEIGHTS))
+    assert len(seen) == 4
+    assert all(torch.equal(kept[name], value) for name, value in seen[best].items())
+    assert all(torch.equal(last[name], value) for name, value in seen[3].items())
+    assert not all(torch.equal(seen[2][name], value) for name, value in seen[3].items())
+    for name in ("volumes", "classifier"):
+        board = EventAccumulator(str(tmp_path / "tensorboard" / name)).Reload()
+        assert [one.step for one in board.Scalars("validation/dice")] == [1, 2]
+
+
+def test_volumes_learned_are_the_same_validated_or_not(heads, tmp_path):
+    """Validation takes nothing from what chance gives the steps."""
+    recipe = Recipe(
+        backbone="tiny",
+        data=Data(workers=0),
+        downstream=Downstream(
+            steps=3, classifier_steps=2, slices=4, heads=1, validate_minutes=1e-9
+        ),
+    )
+    found = []
+    for validation in (None, heads):
+        out = tmp_path / str(validation is None)
+        out.mkdir()
+        torch.manual_seed(0)
+        keep_weights(SliceNet("tiny", len(CLASSES)), out / upstream.WEIGHTS)
+        found.append(train_network(recipe, heads, out, CPU, validation).state_dict())
+        assert (out / downstream.BEST).exists() == (validation is not None)
+    assert all(torch.equal(found[0][name], value) for name, value in found[1].items())
+
+
+def test_heads_that_cannot_validate_are_told_before_anything_is_learned(heads, tmp_path):
+    """Not after the minutes that pass until the first validation."""
+    bare = replace(phantom({}), labels=None)
+    save(bare, tmp_path / "a.npz")
+    keep_weights(SliceNet("tiny", len(CLASSES)), tmp_path / upstream.WEIGHTS)
+    with pytest.raises(FileNotFoundError, match="holds no head with a mask"):
+        train_network(Recipe(backbone="tiny"), heads, tmp_path, CPU, tmp_path)
+    assert not (tmp_path / "volumes.pt").exists()
 
 
 def test_a_run_taken_up_knows_its_best(tmp_path):

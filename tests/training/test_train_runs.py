@@ -88,7 +88,7 @@ def _toml(recipe: Recipe, path: Path) -> Path:
     for key, value in json.loads(recipe.model_dump_json()).items():
         if isinstance(value, dict):
             tables += [f"[{key}]", *(f"{name} = {json.dumps(one)}" for name, one in value.items())]
-        else:
+        elif value is not None:  # of which TOML knows nothing
             lines.append(f"{key} = {json.dumps(value)}")
     path.write_text("\n".join(lines + tables) + "\n")
     return path
@@ -100,12 +100,12 @@ def test_every_recipe_goes_from_heads_to_the_network(name, heads, tmp_path, monk
     recipe = _short(name)
     words = ["--recipe", str(_toml(recipe, tmp_path / name)), "--heads", str(heads)]
     words += ["--out", str(tmp_path / "run"), "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["upstream", *words, "--validation", str(heads)])
-    upstream.main()
-    monkeypatch.setattr(sys, "argv", ["downstream", *words])
-    downstream.main()
+    words += ["--validation", str(heads)]
+    for stage in (upstream, downstream):
+        monkeypatch.setattr(sys, "argv", ["train", *words])
+        stage.main()
     said = capsys.readouterr().out
-    assert "auc_any" in said
+    assert said.count("auc_any") >= 2
     assert "network.safetensors" in said
     slices = load_file(tmp_path / "run" / "slices.safetensors")
     network = load_file(tmp_path / "run" / "network.safetensors")
