@@ -6,6 +6,7 @@ empty elements, or of sequences in sequences, would take gigabytes or end it.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import mmap
 import struct
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom.datadict import dictionary_VR
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -25,18 +27,18 @@ MOST_ELEMENTS, DEEPEST = 1 << 18, 32
 # Bytes of a deflated data set, which a parser inflates as a whole: a CT of 500 slices has no more.
 MOST_INFLATED = 256 << 20
 
+_Head = tuple[int, bytes, int, bool]  # tag, VR, length; and whether VRs are left out
 Buffer = bytes | memoryview | mmap.mmap
 
 UNDEFINED = 0xFFFFFFFF  # length of a value that a delimiter ends
-_ITEM, _END_OF_SEQUENCE = 0xFFFEE000, 0xFFFEE0DD
-_DELIMITERS = frozenset({0xFFFEE00D, _END_OF_SEQUENCE})
+_ITEM, _END_OF_ITEM, _END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD  # the last of a sequence
 # Float, Double Float and Pixel Data.
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-# VRs with two reserved bytes and a length of four (PS3.5 7.1.2), and of fragments (A.4).
+# VRs with two reserved bytes and a length of four (PS3.5 7.1.2).
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_FRAGMENTS = frozenset({b"OB", b"OW"})
 _MAY_HOLD_ITEMS = frozenset({b"SQ", b"UN", b""})
 _META_BEGINS, _SYNTAX = 132, 0x00020010
+_AT_ONCE = 1 << 20  # bytes that are searched
 
 
 class Excessive(Exception):
@@ -51,11 +53,12 @@ class _Walk:
     head: struct.Struct
     wide: struct.Struct
     item: bytes
+    end_of_sequence: bytes
     counter: Iterator[int]
 
 
 def check(data: Buffer, transfer_syntax_uid: str, at: int = 0) -> int:
-    """Follow a data set up to its pixels; return how many elements that are.
+    """Follow a data set to its end; return how many elements, items and fragments that are.
 
     Parameters
     ----------
@@ -71,13 +74,12 @@ def check(data: Buffer, transfer_syntax_uid: str, at: int = 0) -> int:
     Excessive
         It has more than `MOST_ELEMENTS`, or sequences in more than `DEEPEST` others.
     """
-    implicit = transfer_syntax_uid == ImplicitVRLittleEndian
-    implicit = implicit and not bytes(data[at + 4 : at + 6]).isupper()  # some are explicit
     order = ">" if transfer_syntax_uid == ExplicitVRBigEndian else "<"
     head, wide = struct.Struct(f"{order}HH2sH"), struct.Struct(f"{order}L")
-    item = struct.pack(f"{order}HH", _ITEM >> 16, _ITEM & 0xFFFF)
-    walk = _Walk(data, head, wide, item, itertools.count(1))
-    _elements(walk, at, len(data), implicit, 0)
+    item, end = (struct.pack(f"{order}HH", 0xFFFE, tag & 0xFFFF) for tag in (_ITEM, _END))
+    walk = _Walk(data, head, wide, item, end, itertools.count(1))
+    implicit = transfer_syntax_uid == ImplicitVRLittleEndian
+    _elements(walk, at, (len(data), len(data)), implicit, 0)
     return next(walk.counter) - 1
 
 
@@ -101,32 +103,61 @@ def check_file(path: Path) -> int:
             return check(data, syntax, begins)
 
 
-def _elements(walk: _Walk, at: int, end: int, implicit: bool, depth: int) -> int:
-    """Follow the elements of a data set or an item to its end or behind its delimiter."""
-    data, unpack, counter = walk.data, walk.head.unpack_from, walk.counter
-    while at + 8 <= end:
+def _elements(walk: _Walk, at: int, ends: tuple[int, int], implicit: bool, depth: int) -> int:
+    """Follow elements as long as they begin before the first end, to a delimiter or the second."""
+    data, unpack, (last, end) = walk.data, walk.head.unpack_from, ends
+    if not (implicit and depth):  # other than the syntax says, some are explicit, or implicit
+        vr = bytes(data[at + 4 : at + 6])
+        implicit = not (vr.isalpha() and vr.isupper()) if len(vr) == 2 else implicit
+    while at < last and at + 8 <= end:
         group, element, vr, length = unpack(data, at)
         tag = group << 16 | element
-        _count(counter)
-        if tag in _DELIMITERS:
-            return at + 8
-        if tag in PIXELS and depth == 0:
-            return end
+        _count(walk.counter)
         at += 8
-        if implicit or not vr.isupper():
+        if tag == _END_OF_ITEM:
+            return at
+        if implicit or not b"AA" <= vr <= b"ZZ":
             vr, (length,) = b"", walk.wide.unpack_from(data, at - 4)
         elif vr in LONG_VRS:
             if at + 4 > end:
                 break
             (length,) = walk.wide.unpack_from(data, at)
             at += 4
-        if length == UNDEFINED:
-            at = _items(walk, at, end, (implicit or vr == b"UN", vr in _FRAGMENTS), depth + 1)
+        if vr not in _MAY_HOLD_ITEMS and length != UNDEFINED:
+            at += length
             continue
-        if vr in _MAY_HOLD_ITEMS and bytes(data[at : at + 4]) == walk.item:
-            _items(walk, at, min(end, at + length), (implicit or vr == b"UN", False), depth + 1)
-        at += length
-    return end
+        at = _value(walk, at, end, (tag, vr, length, implicit), depth)
+    return at
+
+
+def _value(walk: _Walk, at: int, end: int, about: _Head, depth: int) -> int:
+    """Follow the value of an element; return where it ends."""
+    tag, vr, length, implicit = about
+    if _holds_items(tag, vr, length, bytes(walk.data[at : at + 4]) == walk.item):
+        known = length != UNDEFINED
+        last = min(end, at + length) if known else end
+        behind = _items(walk, at, last, implicit or (known and vr == b"UN"), depth + 1)
+        return at + length if known else behind
+    return at + length if length != UNDEFINED else _fragments(walk, at, end)
+
+
+def _holds_items(tag: int, vr: bytes, length: int, begins_so: bool) -> bool:
+    """Tell a sequence from a value, as a parser does: where no VR says so, by the dictionary."""
+    if vr not in (b"", b"UN"):
+        return vr == b"SQ"
+    if vr and length == UNDEFINED:  # PS3.5 6.2.2
+        return True
+    known = _is_sequence(tag)
+    return begins_so if known is None else known
+
+
+@functools.lru_cache(maxsize=1 << 13)
+def _is_sequence(tag: int) -> bool | None:
+    """Tell by the dictionary; None of a tag that it has not."""
+    try:
+        return bool(dictionary_VR(tag) == "SQ")
+    except KeyError:
+        return None
 
 
 def _count(counter: Iterator[int]) -> None:
@@ -134,25 +165,50 @@ def _count(counter: Iterator[int]) -> None:
         raise Excessive(f"it has more than {MOST_ELEMENTS} elements")
 
 
-def _items(walk: _Walk, at: int, end: int, kind: tuple[bool, bool], depth: int) -> int:
-    """Follow items, or fragments, to their end or behind their delimiter."""
+def _items(walk: _Walk, at: int, end: int, implicit: bool, depth: int) -> int:
+    """Follow the items of a sequence to their end or behind their delimiter."""
     if depth > DEEPEST:
         raise Excessive(f"it has sequences in more than {DEEPEST} others")
-    implicit, fragments = kind
     while at + 8 <= end:
-        if bytes(walk.data[at : at + 4]) != walk.item:
-            group, element, _vr, _length = walk.head.unpack_from(walk.data, at)
-            return at + 8 if group << 16 | element == _END_OF_SEQUENCE else at
-        (length,) = walk.wide.unpack_from(walk.data, at + 4)
-        _count(walk.counter)
+        tag, length = _item_head(walk, at)
         at += 8
-        if length == UNDEFINED:
-            at = _elements(walk, at, end, implicit, depth)
-            continue
-        if not fragments:
-            _elements(walk, at, min(end, at + length), implicit, depth)
-        at += length
+        if tag == _END:
+            return at
+        _count(walk.counter)
+        last = end if length == UNDEFINED else min(end, at + length)
+        at = _elements(walk, at, (last, end), implicit, depth)
+    return at
+
+
+def _fragments(walk: _Walk, begins: int, end: int) -> int:
+    """Follow fragments (PS3.5 A.4) to behind their delimiter.
+
+    Where they do not lead to one, a parser goes on behind the first that there is.
+    """
+    at = begins
+    while at + 8 <= end:
+        tag, length = _item_head(walk, at)
+        if tag == _END:
+            return at + 8
+        if tag != _ITEM or length == UNDEFINED:
+            break
+        _count(walk.counter)
+        at += 8 + length
+    return _behind_delimiter(walk, begins, end)
+
+
+def _behind_delimiter(walk: _Walk, begins: int, end: int) -> int:
+    for at in range(begins, end, _AT_ONCE):
+        found = bytes(walk.data[at : min(end, at + _AT_ONCE + 3)]).find(walk.end_of_sequence)
+        if found >= 0:
+            return at + found + 8
     return end
+
+
+def _item_head(walk: _Walk, at: int) -> tuple[int, int]:
+    group, element, _vr, _length = walk.head.unpack_from(walk.data, at)
+    (length,) = walk.wide.unpack_from(walk.data, at + 4)
+    return group << 16 | element, length
 
 
 def _after_meta(data: Buffer) -> tuple[int, str]:

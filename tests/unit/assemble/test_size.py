@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import EnhancedCTImageStorage, JPEG2000Lossless, RLELossless
+from pydicom.uid import (
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
 
 from ich_node.assemble import pixels, source
 from ich_node.assemble.assemble import assemble
@@ -107,12 +112,16 @@ def test_elements_are_counted_over_all_files(
     assert "4 of 12 files have 240 elements already, at most 200 are read" in refused.text
 
 
-def test_a_file_with_more_elements_than_can_be_read_is_named(tmp_path: Path) -> None:
-    """Millions of empty ones, at the end of a file of 16 MB."""
-    paths = series.write(series.head_series(), tmp_path)
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+@pytest.mark.parametrize("where", ["before", "behind"])
+def test_a_file_with_more_elements_than_can_be_read_is_named(
+    tmp_path: Path, where: str, syntax: str
+) -> None:
+    """A million empty ones, before its pixels or behind them."""
+    paths = series.write(series.head_series(), tmp_path, syntax)
     whole = paths[5].read_bytes()
-    at = whole.index(b"\xe0\x7f\x10\x00OW")
-    paths[5].write_bytes(whole[:at] + b"\x29\x00\x10\x10LO\0\0" * 2_000_000 + whole[at:])
+    at = whole.index(b"\xe0\x7f\x10\x00O") if where == "before" else len(whole)
+    paths[5].write_bytes(whole[:at] + b"\x29\x00\x10\x10LO\0\0" * 1_000_000 + whole[at:])
     refused = refusal(paths)
     assert refused.reason is Reason.UNREADABLE
     assert "file 005.dcm cannot be read: it has more than 262144 elements" in refused.text

@@ -49,9 +49,18 @@ def test_sequences_in_too_many_others_in_other_encodings(intake: Intake, syntax:
     assert nothing_kept(intake)
 
 
+BEHIND = {
+    "no pixels": b"",
+    "pixels": b"\xe0\x7f\x10\x00OW\0\0\x04\0\0\0" + bytes(4),
+    "fragments": b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"
+    b"\xfe\xff\x00\xe0\x04\0\0\0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0",
+}
+
+
 @pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflated"])
-def test_millions_of_empty_elements(intake: Intake, deflate: bool) -> None:
-    tail = b"\x41\x00\x10\x10LO\0\0" * 2_000_000
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=list(BEHIND))
+def test_a_million_empty_elements(intake: Intake, behind: bytes, deflate: bool) -> None:
+    tail = behind + b"\xe1\x7f\x10\x10LO\0\0" * 1_000_000
     told = (CANNOT_UNDERSTAND, "it has more than 262144 elements")
     assert sent(intake, tail, deflate=deflate) == told
     assert nothing_kept(intake)
