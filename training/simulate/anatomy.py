@@ -24,6 +24,11 @@ class Grid:
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
 
+    @property
+    def down_mm(self) -> Volume:
+        """Height towards the table, (1, row, 1), mm: patients lie on their back, however turned."""
+        return np.arange(self.shape[1], dtype=np.float32)[None, :, None] * self.spacing_mm[1]
+
     def noise(self, rng: np.random.Generator, length_mm: float) -> Volume:
         """Return a smooth field of zero mean and unit variance."""
         return smooth_noise(rng, self.shape, self.spacing_mm, length_mm)

@@ -282,7 +282,7 @@ def _ball(
 def _intraventricular(rng: np.random.Generator, _: Atlas) -> Plan:
     """Blood that settles in the dependent part of the ventricles, with a level; or a cast."""
     cast = rng.random() < 0.35
-    level = float(rng.uniform(-5, 52))
+    empty = float(rng.uniform(0.3, 0.85))  # of the ventricles' height
     sides = [(-1, 1), (-1,), (1,)][int(rng.choice(3, p=[0.5, 0.25, 0.25]))]
     inward = float(rng.uniform(0.0, 0.8))
 
@@ -294,9 +294,19 @@ def _intraventricular(rng: np.random.Generator, _: Atlas) -> Plan:
         if cast:
             clot = head.grid.noise(rng, 14.0) > -1.2 + inward
             return wet & of_side & clot
-        return wet & of_side & (head.y + 1.5 * head.grid.noise(rng, 20.0) > level)
+        wobble = 0.5 * head.grid.noise(rng, 20.0)
+        return wet & of_side & (head.grid.down_mm + wobble > _level(head.grid, wet, empty))
 
     return Plan("intraventricular", (8.0, 30.0, 0.0), 10.0, draw)
+
+
+def _level(grid: Grid, mask: Mask, share: float) -> float:
+    """Return the height, towards the table, below which a part of what a mask spans lies, mm."""
+    rows = np.repeat(np.arange(mask.shape[1]), mask.sum((0, 2)))
+    if not len(rows):
+        return 0.0
+    high, low = np.quantile(rows, (0.01, 0.99)) * grid.spacing_mm[1]
+    return float(high + share * (low - high))
 
 
 _PLANS: dict[str, Callable[[np.random.Generator, Atlas], Plan]] = {
@@ -321,8 +331,8 @@ def paint_bleed(
     if kind < 0.12 and plan.size_mm > 8:  # mixed: still bleeding
         clot -= rng.uniform(6, 22) * smoothstep(grid.noise(rng, 12.0), 0.2, 0.9)
     elif kind < 0.18 and plan.size_mm > 8:  # settled: plasma above, cells below
-        level = plan.place[1] + rng.uniform(-0.4, 0.4) * plan.size_mm
-        clot -= rng.uniform(10, 25) * (head.y < level)
+        level = _level(grid, mask, rng.uniform(0.2, 0.8))
+        clot -= rng.uniform(10, 25) * (grid.down_mm < level)
     if plan.subtype == "subarachnoid":
         share = rng.uniform(0.65, 1.0)
         clot = share * clot + (1 - share) * hu
