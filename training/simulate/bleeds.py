@@ -117,6 +117,10 @@ def _subdural(rng: np.random.Generator, _: Atlas) -> Plan:
         return _beside_falx(rng)
     if kind < 0.25:
         return _on_tentorium(rng)
+    return _along_convexity(rng)
+
+
+def _along_convexity(rng: np.random.Generator) -> Plan:
     unit, side = _towards(rng, -0.1, 0.6)
     half = float(rng.uniform(0.55, 1.5))
     thick = float(np.exp(rng.uniform(np.log(3.0), np.log(20.0))))

@@ -98,30 +98,55 @@ def _mass(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
 
 
 def paint_surgery(rng: np.random.Generator, head: Anatomy, hu: Volume, bone: Mask) -> Mask:
-    """Gaps in the skull, air inside it, clips, catheters; return the bone that is left."""
+    """Paint what the rng draws of gaps in the skull, air inside it, a catheter, a clip.
+
+    Returns the bone that is left.
+    """
     side = rng.choice([-1, 1])
     opened = rng.random()
     place = (rng.uniform(5, 60), rng.uniform(-50, 70), side * 62.0)
     away = _away(head, *place)
-    if opened < 0.05:  # no bone flap
-        gap = bone & (away < rng.uniform(30, 55)) & (head.depth_mm > -14)
-        hu[gap] = rng.uniform(15, 55)
-        bone = bone & ~gap
-    elif opened < 0.12:  # flap put back, burr holes
-        size = rng.uniform(20, 45)
-        gap = bone & (np.abs(away - size) < rng.uniform(0.6, 2.0)) & (head.depth_mm > -14)
-        hu[gap] = rng.uniform(-100, 60)
-        bone = bone & ~gap
+    if opened < 0.05:
+        bone = _no_flap(rng, head, hu, bone, away)
+    elif opened < 0.12:
+        bone = _flap_put_back(rng, head, hu, bone, away)
     if opened < 0.12 or rng.random() < 0.03:
-        front = head.y < rng.uniform(-70, -35) + 6 * head.grid.noise(rng, 25.0)
-        air = front & head.inside & (head.depth_mm < rng.uniform(2, 12))
-        hu[air & (rng.random() < 0.6)] = AIR
+        _air(rng, head, hu)
     if rng.random() < 0.05:
         _catheter(rng, head, hu)
     if rng.random() < 0.03:
-        spot = _away(head, rng.uniform(-25, 20), rng.uniform(-30, 20), rng.uniform(-35, 35))
-        hu[spot < rng.uniform(1.5, 5)] = rng.uniform(2000, 3000)
+        _clip(rng, head, hu)
     return bone
+
+
+def _no_flap(rng: np.random.Generator, head: Anatomy, hu: Volume, bone: Mask, away: Volume) -> Mask:
+    """A part of the skull was taken out."""
+    gap = bone & (away < rng.uniform(30, 55)) & (head.depth_mm > -14)
+    hu[gap] = rng.uniform(15, 55)
+    return np.asarray(bone & ~gap, bool)
+
+
+def _flap_put_back(
+    rng: np.random.Generator, head: Anatomy, hu: Volume, bone: Mask, away: Volume
+) -> Mask:
+    """A line around a part of the skull that was taken out and put back."""
+    size = rng.uniform(20, 45)
+    gap = bone & (np.abs(away - size) < rng.uniform(0.6, 2.0)) & (head.depth_mm > -14)
+    hu[gap] = rng.uniform(-100, 60)
+    return np.asarray(bone & ~gap, bool)
+
+
+def _air(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
+    """Air before the brain after surgery, more often than not."""
+    front = head.y < rng.uniform(-70, -35) + 6 * head.grid.noise(rng, 25.0)
+    air = front & head.inside & (head.depth_mm < rng.uniform(2, 12))
+    hu[air & (rng.random() < 0.6)] = AIR
+
+
+def _clip(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
+    """Metal on a vessel."""
+    spot = _away(head, rng.uniform(-25, 20), rng.uniform(-30, 20), rng.uniform(-35, 35))
+    hu[spot < rng.uniform(1.5, 5)] = rng.uniform(2000, 3000)
 
 
 def _catheter(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
