@@ -1,7 +1,7 @@
 """What a training run is: one TOML file, every choice of it named, "published" or "ours".
 
-"published" is SMART-Net as in the paper's code (2022); where we knowingly differ each difference is
-a key of its own, so that a run can go back to any of them.
+"published" is SMART-Net as in the paper's code (2022); where we knowingly differ a key goes back to
+it, but for what training/README.md lists as ours in every recipe.
 """
 
 from __future__ import annotations
