@@ -198,6 +198,8 @@ def _said(fault: ErrorDetails) -> str:
 def keep_recipe(recipe: Recipe, run: Path) -> None:
     """Write the resolved recipe, every default in it, beside the weights; and with what it runs.
 
+    Where it ran with other versions before, a line says so: weights may differ in their last bits.
+
     Raises
     ------
     RecipeError
@@ -212,8 +214,14 @@ def keep_recipe(recipe: Recipe, run: Path) -> None:
         )
     run.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(resolved, indent=2) + "\n")
+    _keep_versions(run / "versions.json")
+
+
+def _keep_versions(path: Path) -> None:
     found = {"python": platform.python_version()} | {name: version(name) for name in _STATED}
-    (run / "versions.json").write_text(json.dumps(found, indent=2) + "\n")
+    if path.exists() and (before := json.loads(path.read_text())) != found:
+        print(f"{path.parent} ran with other versions before: {_differences(before, found)}")
+    path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
