@@ -1,7 +1,7 @@
 """What a training run is: one TOML file, every choice of it named, "published" or "ours".
 
-"published" is SMART-Net as in the paper's code (2022); where we knowingly differ each difference is
-a key of its own, so that a run can go back to any of them.
+"published" is SMART-Net as in the paper's code (2022); where we knowingly differ a key goes back to
+it, but for what training/README.md lists as ours in every recipe.
 """
 
 from __future__ import annotations
@@ -198,6 +198,8 @@ def _said(fault: ErrorDetails) -> str:
 def keep_recipe(recipe: Recipe, run: Path) -> None:
     """Write the resolved recipe, every default in it, beside the weights; and with what it runs.
 
+    Where it ran with other versions before, a line says so: weights may differ in their last bits.
+
     Raises
     ------
     RecipeError
@@ -212,8 +214,14 @@ def keep_recipe(recipe: Recipe, run: Path) -> None:
         )
     run.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(resolved, indent=2) + "\n")
+    _keep_versions(run / "versions.json")
+
+
+def _keep_versions(path: Path) -> None:
     found = {"python": platform.python_version()} | {name: version(name) for name in _STATED}
-    (run / "versions.json").write_text(json.dumps(found, indent=2) + "\n")
+    if path.exists() and (before := json.loads(path.read_text())) != found:
+        print(f"{path.parent} ran with other versions before: {_differences(before, found)}")
+    path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -177,6 +177,21 @@ def test_a_run_states_the_versions_it_was_made_with(tmp_path):
     assert {"python", "ich-node", "numpy", "monai", "opencv-python-headless"} <= stated.keys()
 
 
+def test_a_run_taken_up_with_other_versions_says_so_and_goes_on(tmp_path, capsys):
+    """One line, with both; with the same versions none."""
+    keep_recipe(Recipe(), tmp_path)
+    keep_recipe(Recipe(), tmp_path)
+    assert capsys.readouterr().out == ""
+    path = tmp_path / "versions.json"
+    now = json.loads(path.read_text())
+    path.write_text(json.dumps(now | {"torch": "1.0"}))
+    keep_recipe(Recipe(), tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert f"other versions before: torch was '1.0', is {now['torch']!r}" in said
+    assert json.loads(path.read_text()) == now
+
+
 def test_a_part_that_few_steps_have_is_on_the_board(tmp_path):
     """The reconstruction of every 8th step is shown though the board is written in other steps."""
     net = torch.nn.Linear(1, 1)
