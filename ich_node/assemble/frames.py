@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     UID,
@@ -22,6 +23,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from ich_node.assemble import source
 from ich_node.assemble.pixels import check_voxels, decoded
 from ich_node.assemble.source import SourceImage, number, text
 from ich_node.errors import Reason, SeriesRefused
@@ -80,12 +82,13 @@ def as_slices(
 def _frames(image: SourceImage) -> Iterator[SourceImage]:
     dataset = image.dataset
     groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
-    stored = _stored(image, len(groups))
     shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), Dataset())
     common = Dataset()
     for element in dataset:
         if element.keyword not in _NOT_OF_A_SLICE:
             common.add(element)
+    _check_elements(image, len(groups) * _elements(common))
+    stored = _stored(image, len(groups))
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     for index, (group, plane) in enumerate(zip(groups, stored, strict=True), start=1):
@@ -99,6 +102,24 @@ def _frames(image: SourceImage) -> Iterator[SourceImage]:
         frame.PixelData = np.ascontiguousarray(plane.astype(kind)).tobytes()
         frame.BitsAllocated = 16
         yield SourceImage(f"{image.name} frame {index}", frame)
+
+
+def _check_elements(image: SourceImage, elements: int) -> None:
+    """What all frames share becomes part of each: a few megabytes may become gigabytes."""
+    if elements > source.MOST_ELEMENTS:
+        raise SeriesRefused(
+            Reason.UNREADABLE,
+            f"file {image.name}: its frames as slices have {elements} elements, at most "
+            f"{source.MOST_ELEMENTS} are read; send the series without those that it does not need",
+        )
+
+
+def _elements(dataset: Dataset) -> int:
+    inside = 0
+    for element in dataset.values():
+        if not isinstance(element, RawDataElement) and element.VR == "SQ":
+            inside += sum(1 + _elements(item) for item in element.value)
+    return len(dataset) + inside
 
 
 def _take(frame: Dataset, group: Dataset, shared: Dataset) -> None:
