@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pydicom.datadict import dictionary_VR
 from pydicom.uid import (
@@ -43,6 +44,13 @@ _AT_ONCE = 1 << 20  # bytes that are searched
 
 class Excessive(Exception):
     """A data set beyond the bounds; the text says which."""
+
+
+class Extent(NamedTuple):
+    """How many elements a data set has, and how many bytes, inflated where it is deflated."""
+
+    elements: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -83,8 +91,8 @@ def check(data: Buffer, transfer_syntax_uid: str, at: int = 0) -> int:
     return next(walk.counter) - 1
 
 
-def check_file(path: Path) -> int:
-    """As `check`, of a DICOM file (PS3.10 7.1); 0 of one that is none.
+def check_file(path: Path) -> Extent:
+    """As `check`, of a DICOM file (PS3.10 7.1); nothing of one that is none.
 
     Raises
     ------
@@ -95,12 +103,13 @@ def check_file(path: Path) -> int:
     """
     with path.open("rb") as file:
         if len(start := file.read(_META_BEGINS)) < _META_BEGINS or start[128:] != b"DICM":
-            return 0
+            return Extent(0, 0)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             begins, syntax = _after_meta(data)
             if syntax == DeflatedExplicitVRLittleEndian:
-                return check(_inflated(data, begins), "")
-            return check(data, syntax, begins)
+                inflated = _inflated(data, begins)
+                return Extent(check(inflated, ""), len(inflated))
+            return Extent(check(data, syntax, begins), len(data) - begins)
 
 
 def _elements(walk: _Walk, at: int, ends: tuple[int, int], implicit: bool, depth: int) -> int:

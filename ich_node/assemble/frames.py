@@ -24,6 +24,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from ich_node.assemble import source
 from ich_node.assemble.pixels import check_voxels, decoded
 from ich_node.assemble.source import SourceImage, items, number, text
 from ich_node.errors import Reason, SeriesRefused
@@ -84,11 +85,12 @@ def as_slices(
 def _frames(image: SourceImage) -> Iterator[SourceImage]:
     dataset = image.dataset
     groups = items(image, dataset, "PerFrameFunctionalGroupsSequence")
-    stored = _stored(image, len(groups))
     shared = _first(image, dataset, "SharedFunctionalGroupsSequence")
     common = dataset[:]  # as encoded: what a slice does not need may be damaged
     for keyword in _NOT_OF_A_SLICE:
         common.pop(keyword, None)
+    _check_elements(image, len(groups) * _elements(common))
+    stored = _stored(image, len(groups))
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     for index, (group, plane) in enumerate(zip(groups, stored, strict=True), start=1):
@@ -109,6 +111,24 @@ def _own(uid: str, index: int, plane: npt.NDArray[Any]) -> Dataset:
     own.PixelData = np.ascontiguousarray(plane.astype(kind)).tobytes()
     own.BitsAllocated = 16
     return own
+
+
+def _check_elements(image: SourceImage, elements: int) -> None:
+    """What all frames share becomes part of each: a few megabytes may become gigabytes."""
+    if elements > source.MOST_ELEMENTS:
+        raise SeriesRefused(
+            Reason.UNREADABLE,
+            f"file {image.name}: its frames as slices have {elements} elements, at most "
+            f"{source.MOST_ELEMENTS} are read; send the series without those that it does not need",
+        )
+
+
+def _elements(dataset: Dataset) -> int:
+    inside = 0
+    for element in dataset.values():
+        if not isinstance(element, RawDataElement) and element.VR == "SQ":
+            inside += sum(1 + _elements(item) for item in element.value)
+    return len(dataset) + inside
 
 
 def _of_frame(image: SourceImage, group: Dataset, shared: Dataset) -> Dataset:

@@ -7,9 +7,10 @@ tell who the patient is.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pydicom
 from pydicom import Dataset
@@ -20,8 +21,12 @@ from pydicom.tag import Tag
 from ich_node import bounds
 from ich_node.errors import Reason, SeriesRefused, of_the_machine
 
+T = TypeVar("T")
+
 # Of all files of a series: 1000 in each of 1000. As objects they take a few hundred bytes each.
-_MOST_ELEMENTS = 1 << 20
+MOST_ELEMENTS = 1 << 20
+# And bytes: twice what pixels of the largest volume have.
+_MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,28 +48,46 @@ def read(paths: Sequence[Path]) -> list[SourceImage]:
     Raises
     ------
     SeriesRefused
-        UNREADABLE where a file is not DICOM or breaks off, or has more elements than can be read.
+        UNREADABLE where a file is not DICOM or breaks off, or has more elements than can be read;
+        TOO_LARGE. All files are looked at before one is read.
     OSError
         The machine wants mending: it says nothing of the files.
     """
-    images, elements = [], 0
-    for path in sorted(paths):
-        dataset, count = _read(path)
-        images.append(SourceImage(path.name, dataset))
-        elements += count
-        if elements > _MOST_ELEMENTS:
+    paths = sorted(paths)
+    _check_extents(paths)
+    return [SourceImage(path.name, _of(path, _read)) for path in paths]
+
+
+def _check_extents(paths: Sequence[Path]) -> None:
+    elements = size = 0
+    for number, path in enumerate(paths, start=1):
+        extent = _of(path, bounds.check_file)
+        elements, size = elements + extent.elements, size + extent.size
+        so_far = f"{number} of {len(paths)} files have"
+        if elements > MOST_ELEMENTS:
             raise SeriesRefused(
                 Reason.UNREADABLE,
-                f"{len(images)} of {len(paths)} files have {elements} elements already, at most "
-                f"{_MOST_ELEMENTS} are read; send the series without those that it does not need",
+                f"{so_far} {elements} elements already, at most {MOST_ELEMENTS} are read; "
+                "send the series without those that it does not need",
             )
-    return images
+        if size > _MOST_BYTES:
+            raise SeriesRefused(
+                Reason.TOO_LARGE,
+                f"{so_far} {size >> 20} MB already, not deflated, at most {_MOST_BYTES >> 20} MB "
+                "are read; send thicker slices, or none of the elements that it does not need",
+            )
 
 
-def _read(path: Path) -> tuple[Dataset, int]:
+def _read(path: Path) -> Dataset:
+    dataset = pydicom.dcmread(path)
+    dataset.buffer = None  # all that a deflated one was inflated to
+    return dataset
+
+
+def _of(path: Path, find: Callable[[Path], T]) -> T:
+    """Return what is found of a file; whatever is raised refuses the series."""
     try:
-        count = bounds.check_file(path)
-        return pydicom.dcmread(path), count
+        return find(path)
     except bounds.Excessive as error:
         wrong = f"cannot be read: {error}"
     except InvalidDicomError:

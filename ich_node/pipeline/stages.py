@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 
 from ich_node import bounds, logs
 from ich_node.assemble.assemble import assemble
@@ -31,6 +32,7 @@ from ich_node.report.build import (
     build_results,
     draw_summary,
 )
+from ich_node.report.headers import NAMES
 from ich_node.settings import Selection
 
 T = TypeVar("T")
@@ -39,6 +41,12 @@ Predict = Callable[[CtVolume], Prediction]
 _log = logs.get(__name__)
 
 _USUAL = Wanted()
+_LARGE = 1 << 20  # bytes
+_REFERRED = (
+    *NAMES,
+    "PatientID",
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+)
 
 
 class NotTold(Exception):
@@ -53,9 +61,10 @@ def timed(stage: Callable[[], T]) -> tuple[T, float]:
 
 
 def header(path: Path, keywords: Sequence[str] = ()) -> pydicom.Dataset | None:
-    """Return the header of a file, without pixels, or None where it cannot be read as DICOM.
+    """Return the header of a file, or None where it cannot be read as DICOM.
 
-    ``keywords`` name the elements that are wanted; none named, all are.
+    Pixels and other values of more than 1 MB are left out. ``keywords`` name the elements that are
+    wanted; none named, all are.
 
     Raises
     ------
@@ -64,16 +73,37 @@ def header(path: Path, keywords: Sequence[str] = ()) -> pydicom.Dataset | None:
     """
     try:
         bounds.check_file(path)
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(keywords) or None)
+        found = pydicom.dcmread(
+            path,
+            defer_size=_LARGE,
+            stop_before_pixels=True,
+            specific_tags=list(keywords) or None,
+        )
     except Exception as error:  # whatever a parser raises of damaged bytes
         if of_the_machine(error):
             raise
         return None
+    found.buffer = None  # all that a deflated one was inflated to
+    for element in list(found.values()):
+        if isinstance(element, RawDataElement) and element.length > _LARGE:
+            del found[element.tag]
+    return found
 
 
 def headers_of(paths: Sequence[Path]) -> list[pydicom.Dataset]:
-    """Return the headers of those files that are DICOM."""
-    return [found for path in paths if (found := header(path)) is not None]
+    """Return the headers of those files that are DICOM, for what says that they were not analysed.
+
+    Patient and study are those of the first that names itself; of the others is read only what
+    refers to them, since a series may be refused because it fills the memory.
+    """
+    found: list[pydicom.Dataset] = []
+    named = False
+    for path in paths:
+        one = header(path, _REFERRED if named else ())
+        if one is not None:
+            found.append(one)
+            named = named or all(one.get(keyword) for keyword in NAMES)
+    return found
 
 
 def facts_of_files(paths: Sequence[Path], rules: Selection) -> SeriesFacts | None:

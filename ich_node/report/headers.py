@@ -35,7 +35,7 @@ _TYPE_2 = (
     "StudyTime",
     "ReferringPhysicianName",
 )
-_NAMES = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+NAMES = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _SOP_CLASS = Tag("SOPClassUID")
 _LAST_GROUP = 0x0040
 # Longest value of each VR in characters (PS3.5 6.2).
@@ -257,7 +257,7 @@ def same_subject(headers: Sequence[Dataset]) -> list[Dataset]:
     ValueError
         No header names its instance, series and study: nothing can be said about it in DICOM.
     """
-    named = [header for header in headers if all(header.get(keyword) for keyword in _NAMES)]
+    named = [header for header in headers if all(header.get(keyword) for keyword in NAMES)]
     if not named:
         raise ValueError("no header has SOP Class, SOP Instance, Series and Study Instance UID")
     subject = (named[0].StudyInstanceUID, named[0].PatientID)

@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
     engine = open_engine(settings.database_url)
     migrate(engine)
     intake = Intake(engine, settings)
-    _limit_memory()
+    limit_memory()
     ends = {}
     for number, syntax in enumerate(sorted(DECODABLE)):
         for index, case in enumerate(CASES):
@@ -45,7 +45,8 @@ def main(folder: Path) -> None:
     print(json.dumps(ends))
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
+    """Let this process have little more than it has."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + _ROOM
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

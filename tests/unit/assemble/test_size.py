@@ -106,7 +106,7 @@ def test_elements_are_counted_over_all_files(
 ) -> None:
     """What one file may have is too much of a thousand."""
     paths = series.write(series.head_series(), tmp_path)
-    monkeypatch.setattr(source, "_MOST_ELEMENTS", 200)
+    monkeypatch.setattr(source, "MOST_ELEMENTS", 200)
     refused = refusal(paths)
     assert refused.reason is Reason.UNREADABLE
     assert "4 of 12 files have 240 elements already, at most 200 are read" in refused.text
@@ -125,3 +125,31 @@ def test_a_file_with_more_elements_than_can_be_read_is_named(
     refused = refusal(paths)
     assert refused.reason is Reason.UNREADABLE
     assert "file 005.dcm cannot be read: it has more than 262144 elements" in refused.text
+
+
+def test_bytes_are_summed_over_all_files_before_one_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = series.write(series.head_series(), tmp_path)
+    monkeypatch.setattr(source, "_MOST_BYTES", 8 << 10)
+    monkeypatch.setattr(source, "_read", lambda _path: pytest.fail("read"))
+    refused = refusal(paths)
+    assert refused.reason is Reason.TOO_LARGE
+    assert "1 of 12 files have 0 MB already, not deflated, at most 0 MB are read" in refused.text
+
+
+def test_what_all_frames_share_counts_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand elements in a file of a few frames of four pixels are millions in slices."""
+    path = multiframe(series.head_series(), tmp_path / "all.dcm", EnhancedCTImageStorage)
+    dataset = pydicom.dcmread(path)
+    for number in range(100):
+        dataset.add_new(0x00291000 + number, "LO", "")
+    dataset.RequestAttributesSequence = [pydicom.Dataset() for _ in range(100)]
+    dataset.save_as(path)
+    monkeypatch.setattr(source, "MOST_ELEMENTS", 12 * 200)
+    monkeypatch.setattr(pixels, "stored_values", lambda _dataset: pytest.fail("decoded"))
+    refused = refusal([path])
+    assert refused.reason is Reason.UNREADABLE
+    assert "its frames as slices have" in refused.text
