@@ -48,13 +48,17 @@ _LAST_S = 600.0
 class Report:
     """The counts. ``lost``, ``without_results`` and ``second_objects`` must be none.
 
+    So must ``without_fault`` be, runs that prove nothing since nothing failed in them; and every
+    one of the ``images`` must be acknowledged in the end, else their senders still wait.
     ``revisions`` are those beyond the first of a study: a sender came back later than the node
     waits for more images, and the results of the whole study followed those of its first part.
     """
 
     seed: int
     kills: dict[str, int] = field(default_factory=dict)
+    without_fault: int = 0
     studies: int = 0
+    images: int = 0
     acknowledged: int = 0
     lost: int = 0
     without_results: int = 0
@@ -66,7 +70,9 @@ class Report:
 
     def add(self, other: Report) -> None:
         """Count another run in."""
+        self.without_fault += other.without_fault
         self.studies += other.studies
+        self.images += other.images
         self.acknowledged += other.acknowledged
         self.lost += other.lost
         self.without_results += other.without_results
@@ -85,7 +91,8 @@ class Report:
     @property
     def clean(self) -> bool:
         """Tell whether all is well."""
-        return not (self.lost or self.without_results or self.second_objects or self.other_states)
+        wrong = self.lost or self.without_results or self.second_objects or self.other_states
+        return not (wrong or self.without_fault) and self.acknowledged == self.images > 0
 
 
 class FlappingPacs:
@@ -339,6 +346,7 @@ def _count(
     report: Report, engine: Engine, made: Sequence[list[Path]], sent: Sent, pacs: FlappingPacs
 ) -> None:
     listed = {item["study_instance_uid"]: item for item in overview.studies(engine)}
+    report.images = sum(len(paths) for paths in made)
     report.acknowledged = len(sent.acknowledged)
     report.lost = sum(
         not _is_there(engine, uid, digest) for uid, digest in sent.acknowledged.items()

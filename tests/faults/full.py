@@ -37,6 +37,7 @@ _RESTARTS = 0.15  # so many times is the node killed and started on the full dis
 # So many changes one small study is about: it comes in, is read, is sent.
 _CHANGES = 700
 _PATIENCE_S = 20.0
+_AT_REST_S = 60.0  # within which a node changes something, whatever it has to do
 _LAST_S = 600.0
 
 
@@ -82,7 +83,7 @@ def campaign_of(
             )
             sender.start()
             senders.append(sender)
-            _fill(disk, serving, chance, fault)
+            report.without_fault += not _fill(disk, serving, chance, fault)
         for sender in senders:
             sender.join(_LAST_S)
         engine = open_engine(load_settings(config).database_url)
@@ -100,8 +101,15 @@ def campaign_of(
     return report, disk
 
 
-def _fill(disk: Disk, serving: Serving, chance: random.Random, fault: Fault) -> None:
-    """Let the disk be full at some change to come, and wait until it has room again."""
+def _fill(disk: Disk, serving: Serving, chance: random.Random, fault: Fault) -> bool:
+    """Let the disk be full at some change to come, and wait until it has room again.
+
+    Returns
+    -------
+    bool
+        Whether a change has failed.
+    """
+    before = disk.failed
     seen = chance.random() < 0.5
     seconds = chance.uniform(*_FULL_S)
     disk.fail(chance.randint(1, _CHANGES), seconds, fault.error, seen=seen)
@@ -109,11 +117,13 @@ def _fill(disk: Disk, serving: Serving, chance: random.Random, fault: Fault) -> 
     with suppress(TimeoutError):  # a node at rest changes little
         wait_for(lambda: not disk.waits, _PATIENCE_S, "change at which the disk is full")
     if disk.waits:
-        disk.mend()
-        disk.fail(0, seconds, fault.error, seen=seen)
+        disk.fail(1, seconds, fault.error, seen=seen)
     if restarts:
         serving.kill_group()  # the keeper starts it again
+    with suppress(TimeoutError):
+        wait_for(lambda: disk.failed > before, _AT_REST_S, "change that fails")
     wait_for(lambda: not disk.is_failing, _FULL_S[1] + 5, "room on the disk")
+    return disk.failed > before
 
 
 def _hastened(folder: Path, fault: Fault) -> dict[str, str]:
@@ -148,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report, disk = campaign_of(folder, chosen.runs, chosen.slices, chosen.seed, fault)
         print(f"runs             {chosen.runs}: {os.strerror(fault.error)}")
         print(f"writes           {disk.changes}, {disk.failed} of them failed")
+        print(f"runs struck      {chosen.runs - report.without_fault} of {chosen.runs}")
     report.show()
     return 0 if report.clean else 1
 

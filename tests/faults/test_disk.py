@@ -10,12 +10,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ich_node.infer.predictor import load_predictor
-from tests.faults import life, power
+from tests.faults import full, life, power
+from tests.faults.campaign import Report, Serving
 from tests.faults.disk import Disk, Playback, lay_over, needs, read_log
 from tests.faults.full import Fault, campaign_of
 
@@ -50,6 +53,12 @@ def after_a_cut(disk: Disk, chance: random.Random) -> dict[str, bytes]:
     left = disk.log.with_name("left")
     played.cut(left, chance)
     return {str(p.relative_to(left)): p.read_bytes() for p in left.rglob("*") if p.is_file()}
+
+
+class Steady(random.Random):
+    """The node is never killed."""
+
+    random: Callable[..., float] = staticmethod(lambda: 0.9)
 
 
 class Unlucky(random.Random):
@@ -119,6 +128,55 @@ def test_a_disk_that_fails_in_between_loses_nothing_and_fails_no_study(
     assert disk.failed > 0
     assert report.clean, report
     assert report.acknowledged == 8
+
+
+def test_a_run_in_which_nothing_failed_is_told_from_one_that_was_struck(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has a node that writes; the first one's is at rest."""
+    monkeypatch.setattr(full, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(full, "_AT_REST_S", 0.5)
+    monkeypatch.setattr(full, "_FULL_S", (0.1, 0.2))
+    serving = Serving(disk.root / "node.toml")  # not started: at rest
+    assert not full._fill(disk, serving, Steady(1), Fault())
+    writing = "import time; f = open(p / 'a', 'w')\n"
+    writing += "while True: time.sleep(0.01); f.write('1'); f.flush()"
+    with subprocess.Popen(
+        [sys.executable, "-c", _HEAD + writing],
+        env={**os.environ, **disk.environment},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        monkeypatch.setattr(full, "_AT_REST_S", 60.0)
+        assert full._fill(disk, serving, Steady(1), Fault())
+        process.wait(60)  # of the write that failed
+
+
+WELL = Report(1, studies=2, images=16, acknowledged=16)
+
+
+@pytest.mark.parametrize(
+    ("change", "clean"),
+    [
+        ({}, True),
+        ({"without_fault": 1}, False),
+        ({"acknowledged": 15}, False),
+        ({"lost": 1}, False),
+        ({"without_results": 1}, False),
+        ({"second_objects": 1}, False),
+        ({"other_states": {"failed": 1}}, False),
+    ],
+)
+def test_all_is_well_only_where_something_failed_and_nothing_is_missing(
+    change: dict[str, Any], clean: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, total = replace(WELL, **change), Report(1)
+    assert not total.clean  # of nothing that was sent, nothing is shown
+    for one in (WELL, report):
+        total.add(one)
+    for one in (report, total):
+        assert one.clean is clean
+        one.show()
+        assert ("NOT well" in capsys.readouterr().out) is not clean
 
 
 def test_power_cuts_take_nothing_that_was_acknowledged(
