@@ -182,16 +182,15 @@ def _one_error() -> Iterator[None]:
 def _digests_of_a_child(header: Dataset, pixels: memoryview) -> list[str]:
     about = header.group_dataset(0x0028)
     about.file_meta = header.file_meta
-    with tempfile.TemporaryFile() as file:
+    command = [sys.executable, "-m", "ich_node.decoding"]
+    with _children, tempfile.TemporaryFile() as file:  # no more copies than children
         pydicom.dcmwrite(file, about, enforce_file_format=True)
         file.write(_PIXELS_OF_UNDEFINED_LENGTH)
         file.write(pixels)
         file.seek(0)
-        command = [sys.executable, "-m", "ich_node.decoding"]
-        with _children:
-            done = subprocess.run(  # noqa: S603  ourselves
-                command, stdin=file, capture_output=True, text=True, timeout=_CHILD_S, check=False
-            )
+        done = subprocess.run(  # noqa: S603  ourselves
+            command, stdin=file, capture_output=True, text=True, timeout=_CHILD_S, check=False
+        )
     if done.returncode != 0:
         raise Undecodable(f"a decoder ended with status {done.returncode}")
     return done.stdout.splitlines()

@@ -1,16 +1,16 @@
 """The header values that storing needs, out of a data set that is proved to be whole.
 
 One quick walk finds them in a data set that is regular in every way. Whatever is unusual in the
-least is left to pydicom and `whole.is_cut`, which put up with more and take fifty times as long.
+least is left to pydicom and `whole.spans`, which put up with more and take fifty times as long.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from io import BytesIO
-from typing import Any
 
 import pydicom
 from pydicom import Dataset
@@ -26,9 +26,9 @@ from pydicom.uid import (
 )
 
 from ich_node import bounds
-from ich_node.bounds import LONG_VRS, PIXELS, UNDEFINED
+from ich_node.bounds import LONG_VRS, UNDEFINED
 from ich_node.receive import inflate
-from ich_node.receive.whole import Buffer, Cut, after_items, is_cut
+from ich_node.receive.whole import Buffer, Cut, after_items, spans
 
 KEYWORDS = (
     "ImageType",
@@ -57,6 +57,7 @@ _WANTED = {
 _MOST = {"LO": 64, "CS": 16, "DA": 8, "IS": 48, "DS": 64}
 _MOST_VALUES = 16
 _LONGEST = 1 << 16  # bytes of an element that are looked at
+_CHARACTER_SET = 0x00080005
 _BEFORE_ALL = 0x0007FFFF  # groups of command sets and of file meta information
 _EXPLICIT, _IMPLICIT, _LENGTH = struct.Struct("<HH2sH"), struct.Struct("<HHL"), struct.Struct("<L")
 # One value in plain ASCII, which every character set reads alike, padded as the VR wants it.
@@ -178,58 +179,39 @@ def _walk_implicit(data: Buffer) -> dict[str, bytes] | None:
     return found if at == end else None
 
 
-class _Joined:
-    """Meta information and data set as one file, which is not copied: it may be on the disk."""
-
-    def __init__(self, *parts: Buffer) -> None:
-        self._parts = parts
-        self._at = 0
-
-    def read(self, size: int = -1) -> bytes:
-        found, begins = [], 0
-        end = self._at + size if size >= 0 else sum(len(part) for part in self._parts)
-        for part in self._parts:
-            found.append(bytes(part[max(0, self._at - begins) : max(0, end - begins)]))
-            begins += len(part)
-        self._at += sum(len(piece) for piece in found)
-        return b"".join(found)
-
-    def seek(self, to: int, whence: int = 0) -> int:
-        ends = (0, self._at, sum(len(part) for part in self._parts))
-        self._at = ends[whence] + to
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-
 def _read_any(data: Buffer, transfer_syntax_uid: str, meta: Callable[[], bytes]) -> dict[str, str]:
     try:
-        cut = is_cut(data, transfer_syntax_uid)
         if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-            begins = inflate.beginning(data)
-            bounds.check(begins, ExplicitVRLittleEndian)
-            header = _read_inflated(begins)
+            header = _read_inflated(inflate.beginning(data))
         else:
-            whole: Any = _Joined(meta(), data)
-            header = pydicom.dcmread(whole, stop_before_pixels=True, specific_tags=list(KEYWORDS))
+            found = (
+                bytes(data[begins:ends]) for begins, ends in _wanted(data, transfer_syntax_uid)
+            )
+            header = pydicom.dcmread(BytesIO(b"".join((meta(), *found))))
     except (Cut, bounds.Excessive):
         raise
     except Exception as error:  # whatever a parser raises
         raise Unreadable from error
-    if cut:
-        raise Cut
     return {keyword: _text(header, keyword) for keyword in KEYWORDS}
 
 
+def _wanted(data: Buffer, transfer_syntax_uid: str) -> Iterator[tuple[int, int]]:
+    """Return where the wanted elements begin and end.
+
+    A parser is given them alone: it makes objects of all items of a sequence that nobody wants.
+    """
+    for span in spans(data, transfer_syntax_uid):
+        if span.tag in _WANTED or span.tag == _CHARACTER_SET:
+            yield span.begins, span.ends
+
+
 def _read_inflated(data: bytes) -> Dataset:
-    return read_dataset(
-        BytesIO(data),
-        is_implicit_VR=False,
-        is_little_endian=True,
-        stop_when=lambda tag, _vr, _length: tag in PIXELS,
-        specific_tags=[int(tag) for tag in _WANTED],
-    )
+    bounds.check(data, ExplicitVRLittleEndian)
+    found = bytearray()
+    with suppress(Cut):  # it goes on behind what is looked at; its stream has an end of its own
+        for begins, ends in _wanted(data, ExplicitVRLittleEndian):
+            found += data[begins:ends]
+    return read_dataset(BytesIO(found), is_implicit_VR=False, is_little_endian=True)
 
 
 def _text(header: Dataset, keyword: str) -> str:

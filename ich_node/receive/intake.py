@@ -6,7 +6,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ich_node import bounds, faults, logs
 from ich_node.receive import header, inflate, spool
-from ich_node.receive.compare import Difference, Encoded, Kind, compare
+from ich_node.receive.compare import Difference, Encoded, Kind, TooMuch, compare
 from ich_node.receive.room import Room
 from ich_node.receive.together import Together
 from ich_node.receive.whole import Buffer, Cut
@@ -265,7 +265,7 @@ def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:
     _keep_beside(intake, incoming, known, difference, sha256)
     if difference.kind is Kind.CORRECTION:
         return success
-    return Answer(CONFLICT, _short(f"UID known with other {', '.join(difference.keywords)}"))
+    return Answer(CONFLICT, _short(f"UID known with other {_named(difference.keywords)}"))
 
 
 def _difference(intake: Intake, incoming: Incoming, known: Received) -> Difference:
@@ -280,6 +280,8 @@ def _difference(intake: Intake, incoming: Incoming, known: Received) -> Differen
         _meta_of_kept, data = spool.read(known.path)
         kept = replace(incoming, data=data, transfer_syntax_uid=known.transfer_syntax_uid)
         return compare(_encoded(intake, kept), _encoded(intake, incoming))
+    except TooMuch:
+        return Difference(Kind.CONFLICT, ())
     except Exception as error:  # what cannot be compared cannot be called the same
         if may_pass(error):
             raise
@@ -301,7 +303,7 @@ def _keep_beside(
     rest = len(difference.keywords) - len(keywords)
     more = f" and {rest} elements more" if rest else ""
     text = (
-        f"{known.sop_instance_uid} came again with other {', '.join(keywords)}{more}; "
+        f"{known.sop_instance_uid} came again with other {_named(keywords)}{more}; "
         f"kept apart as {path.relative_to(intake.settings.storage.data_dir)}"
     )
     events.add(
@@ -314,6 +316,10 @@ def _keep_beside(
     )
     _put(intake, path, incoming)  # its time may have been over until it came again
     _log.warning(str(difference.kind), text=text)
+
+
+def _named(keywords: Sequence[str]) -> str:
+    return ", ".join(keywords) or "content, too much to compare"
 
 
 def _put(intake: Intake, path: Path, incoming: Incoming) -> None:

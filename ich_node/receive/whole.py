@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
 )
@@ -56,15 +55,20 @@ class Span:
 def spans(data: Buffer, transfer_syntax_uid: str) -> Iterator[Span]:
     """Return where each element of a data set lies; those inside of sequences are part of them.
 
+    A cut between two elements of the data set cannot be seen. Zero bytes after the last element
+    are taken for padding.
+
     Parameters
     ----------
     data
-        As for `is_cut`; not deflated.
+        The data set as it was sent, without preamble and file meta information; not deflated.
+    transfer_syntax_uid
+        Its encoding; one that is not known is taken for Explicit VR Little Endian.
 
     Raises
     ------
     Cut
-        It ends inside of one.
+        It ends inside an element, a sequence or a fragment (PS3.5 7.1, A.4).
     RecursionError
         Sequences nested beyond all reason.
     """
@@ -77,34 +81,6 @@ def spans(data: Buffer, transfer_syntax_uid: str) -> Iterator[Span]:
         nested = vr == b"SQ" or struct.pack(f"{coding.order}HH", 0xFFFE, 0xE000) == first
         yield Span(tag, vr, at, value, ends, nested)
         at = ends
-
-
-def is_cut(data: Buffer, transfer_syntax_uid: str) -> bool:
-    """Tell whether a data set ends inside an element, a sequence or a fragment (PS3.5 7.1, A.4).
-
-    A cut between two elements of the data set cannot be seen. Zero bytes after the last element
-    are taken for padding. A deflated data set is not looked at: its stream has an end of its own.
-
-    Parameters
-    ----------
-    data
-        The data set as it was sent, without preamble and file meta information.
-    transfer_syntax_uid
-        Its encoding; one that is not known is taken for Explicit VR Little Endian.
-
-    Raises
-    ------
-    RecursionError
-        Sequences nested beyond all reason.
-    """
-    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        return False
-    try:
-        for _ in spans(data, transfer_syntax_uid):
-            pass
-    except Cut:
-        return True
-    return False
 
 
 def _coding(data: Buffer, transfer_syntax_uid: str) -> _Coding:

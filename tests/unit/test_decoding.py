@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pydicom
@@ -103,3 +106,20 @@ def test_a_decoder_that_fails_elsewhere_leaves_us_alone(tmp_path: Path) -> None:
     without_a_table = stream.replace(b"\xff\xc4", b"\xff\xfe")
     with pytest.raises(Undecodable, match="ended with status"):
         list(frame_digests(header, memoryview(encapsulate([without_a_table]))))
+
+
+def test_no_more_copies_of_pixels_lie_on_the_disk_than_decoders_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy is made by who may start a process, while nobody else may."""
+    children, made, taken = threading.Semaphore(1), tempfile.TemporaryFile, []
+
+    def making() -> IO[bytes]:
+        taken.append(not children.acquire(blocking=False))
+        return made()
+
+    monkeypatch.setattr(decoding, "_children", children)
+    monkeypatch.setattr(decoding.tempfile, "TemporaryFile", making)
+    monkeypatch.setattr(decoding, "_DECODERS", {})
+    list(frame_digests(*of(two_frames(tmp_path, RLELossless))))
+    assert taken == [True]

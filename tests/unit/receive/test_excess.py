@@ -1,5 +1,6 @@
 """More elements or levels than can be read are refused at the door, with a status and a reason."""
 
+import tracemalloc
 import zlib
 
 import pytest
@@ -39,6 +40,21 @@ def test_sequences_in_too_many_others(
     assert sent(intake, tail, deflate=deflate) == told
     assert nothing_kept(intake)
     assert sent(intake, bombs.levels(EXPLICIT, 32, undefined_length), deflate=deflate)[0] == SUCCESS
+
+
+@pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflated"])
+def test_items_that_nobody_wants_become_no_objects(intake: Intake, deflate: bool) -> None:
+    """Nor where an element out of order leaves the header to the parser."""
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 20_000
+    tail = EXPLICIT + b"\xff\xff\xff\xff" + items + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    tracemalloc.start()
+    try:
+        status, _comment = sent(intake, tail + b"\x08\x00\x80\x00LO\0\0", deflate=deflate)
+        cost = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert status == SUCCESS
+    assert cost < 2 << 20
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])

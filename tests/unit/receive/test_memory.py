@@ -1,8 +1,11 @@
 """What a large object costs in memory: a few megabytes, however large it is."""
 
+import threading
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -19,8 +22,8 @@ from pydicom.uid import (
 from ich_node.receive import compare, inflate
 from ich_node.receive.audit import Found, audit_all
 from ich_node.receive.intake import Intake, take
-from ich_node.store.tables import instance
-from tests.support.peers import incoming, small_object
+from ich_node.store.tables import event, instance
+from tests.support.peers import encoded, incoming, small_object
 
 SUCCESS, CANNOT_UNDERSTAND, CONFLICT = 0x0000, 0xC000, 0xC001
 FRAMES, MB = 96, 1 << 20  # of half a megabyte
@@ -98,6 +101,64 @@ def test_what_has_too_many_elements_to_compare_is_not_the_same(
     monkeypatch.setattr(compare, "_MOST", 100)
     take(intake, incoming(small_object()))
     assert take(intake, incoming(small_object(), ImplicitVRLittleEndian)).status == CONFLICT
+
+
+def many(number: int = 1, elements: int = 2000, **values: object) -> Dataset:
+    """An object of many elements, half of them in items."""
+    image = small_object(number, **values)
+    for element in range(elements // 2):
+        image.add_new(0x00291000 + element, "LO", "")
+    items = [Dataset() for _ in range(elements // 4)]
+    for item in items:
+        item.RequestedProcedureID = ""
+    image.RequestAttributesSequence = items
+    return image
+
+
+def test_an_object_of_more_elements_than_are_compared_is_kept_apart(intake: Intake) -> None:
+    """Neither the one nor the other becomes objects, and no element is named."""
+    image = many(elements=compare._MOST_ELEMENTS + 10)
+    for kept, came in ((image, small_object()), (small_object(2), many(2, 25_000))):
+        take(intake, incoming(kept))
+        again = incoming(came)
+        answer, cost = costing(lambda again=again: take(intake, again))
+        told = (CONFLICT, "UID known with other content, too much to compare")
+        assert (answer.status, answer.comment) == told
+        assert cost < 2 * MB
+    with intake.engine.connect() as connection:
+        texts = connection.execute(sa.select(event.c.text)).scalars().all()
+    assert sum("came again with other content, too much to compare" in text for text in texts) == 2
+
+
+def test_an_element_that_is_compared_costs_a_few_kilobytes(intake: Intake) -> None:
+    """Of both objects together: 20,000 take 40 MB at the most."""
+    take(intake, incoming(many()))
+    again = incoming(many(PatientID="CORRECTED"))
+    answer, cost = costing(lambda: take(intake, again))
+    assert answer.status == SUCCESS
+    assert cost < 2048 * 2000
+
+
+def test_objects_of_many_elements_are_compared_one_after_another(intake: Intake) -> None:
+    """However many associations bring them at once."""
+    for number in range(1, 6):
+        take(intake, incoming(many(number)))
+    again = [incoming(many(number, PatientID="CORRECTED")) for number in range(1, 6)]
+    take(intake, again[0])
+    _answer, one = costing(lambda: take(intake, again[0]))
+    with ThreadPoolExecutor(5) as pool:
+        answers, all_of_them = costing(lambda: list(pool.map(partial(take, intake), again)))
+    assert {answer.status for answer in answers} == {SUCCESS}
+    assert all_of_them < 2 * one
+
+
+def test_objects_of_few_elements_are_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = threading.Barrier(2)
+    monkeypatch.setattr(compare, "_compared", lambda *_both: meeting.wait(10))
+    encoding = compare.Encoded(b"", memoryview(encoded(small_object())), ExplicitVRLittleEndian)
+    monkeypatch.setattr(compare, "_open", lambda _one: None)
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(compare.compare, [encoding] * 2, [encoding] * 2)) == {0, 1}
 
 
 def test_an_object_that_is_read_by_pydicom(intake: Intake) -> None:

@@ -13,7 +13,7 @@ from pydicom.uid import (
 )
 from pynetdicom.dsutils import encode
 
-from ich_node.receive.whole import is_cut
+from ich_node.receive.whole import Cut, spans
 from tests.support.peers import encoded, small_object
 from tests.support.series import head_series
 
@@ -22,6 +22,15 @@ NATIVE = {
     ImplicitVRLittleEndian: (True, True),
     ExplicitVRBigEndian: (False, False),
 }
+
+
+def is_cut(data: bytes, syntax: str) -> bool:
+    try:
+        for _ in spans(data, syntax):
+            pass
+    except Cut:
+        return True
+    return False
 
 
 def nested(undefined_length: bool) -> Dataset:
