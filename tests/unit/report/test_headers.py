@@ -13,6 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from ich_node.report.build import build_results
 from ich_node.report.headers import normalise_header
+from tests import identity
 from tests.support.validators import dciodvfy_errors
 from tests.support.volumes import make_case, with_source
 
@@ -42,6 +43,7 @@ def raw(**values: bytes) -> Dataset:
 
 def stored(header: Dataset) -> Dataset:
     """Write a normalised header and read it again: only then is it sound."""
+    identity.register(header)
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = CTImageStorage
@@ -139,6 +141,14 @@ def test_values_that_cannot_be_decoded_are_left_out():
     found = normalise_header(raw(PatientWeight=b"75 kg", PatientSize=b"1.80"))
     assert "PatientWeight" not in found or found.PatientWeight in ("", None)
     assert found.PatientSize == 1.8
+
+
+@pytest.mark.parametrize("keyword", ["PatientBirthDate", "StudyTime", "SliceThickness"])
+def test_several_values_where_one_is_allowed_are_left_empty(keyword: str):
+    """Which of them holds cannot be told; names and identifiers are copied as they are."""
+    found = normalise_header(raw(**{keyword: b"1\\2\\3 "}, PatientID=b"1\\2 "))
+    assert found[keyword].value in ("", None)
+    assert list(found.PatientID) == ["1", "2"]
 
 
 @pytest.mark.parametrize("within", [False, True], ids=["whole", "within an item"])
