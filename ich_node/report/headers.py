@@ -41,8 +41,8 @@ _SOP_CLASS = Tag("SOPClassUID")
 _LAST_GROUP = 0x0040
 # Longest value of each VR in characters (PS3.5 6.2).
 _LONGEST = {"LO": 64, "SH": 16, "ST": 1024, "LT": 10240}
-# Of names and identifiers, which are copied as they are, however many values they have.
-_COPIED = ("LO", "PN", "SH", "UI")
+# Of the patient's and the study's identifiers, which are copied however many values they have.
+_COPIED = ("LO", "SH")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SEXES = ("M", "F", "O")
 
@@ -139,7 +139,7 @@ def _repaired(element: DataElement, declared: bool) -> DataElement | None:
 
 
 def _is_one(element: DataElement) -> bool:
-    """Tell whether an element may have one value only, and is no name or number of somebody."""
+    """Tell whether an element may have one value only, and is not copied as it is."""
     known = dictionary_has_tag(element.tag) and dictionary_VM(element.tag) == "1"
     return known and element.VR not in _COPIED
 

@@ -8,8 +8,10 @@ import pytest
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
+from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.valuerep import PersonName
 
 from ich_node.report.build import build_results
 from ich_node.report.headers import normalise_header
@@ -143,9 +145,9 @@ def test_values_that_cannot_be_decoded_are_left_out():
     assert found.PatientSize == 1.8
 
 
-@pytest.mark.parametrize("keyword", ["PatientBirthDate", "StudyTime", "SliceThickness"])
+@pytest.mark.parametrize("keyword", ["PatientName", "StudyTime", "SliceThickness"])
 def test_several_values_where_one_is_allowed_are_left_empty(keyword: str):
-    """Which of them holds cannot be told; names and identifiers are copied as they are."""
+    """Which of them holds cannot be told; identifiers are copied as they are."""
     found = normalise_header(raw(**{keyword: b"1\\2\\3 "}, PatientID=b"1\\2 "))
     assert found[keyword].value in ("", None)
     assert list(found.PatientID) == ["1", "2"]
@@ -262,6 +264,19 @@ def _malformed(header: Dataset) -> None:
         header.add_new("PatientSex", "CS", "female")
 
 
+def _several(header: Dataset) -> None:
+    """Two values of what may have one."""
+    header["PatientName"]._value = MultiValue(PersonName, ["SEVERAL^ANNA", "SEVERAL^EVA"])
+    header["FrameOfReferenceUID"]._value = ["1.2", "1.3"]
+    header.PatientID = ["SEVERAL-1", "SEVERAL-2"]
+    header.PatientBirthDate = ["19500101", "19510101"]
+    header.PatientAge = ["075Y", "074Y"]
+    header.SliceThickness = ["5", "6"]
+    header.StudyTime = ["120000", "130000"]
+    header.InstanceNumber = ["1", "2"]
+    header.KVP = ["120", "140"]
+
+
 @pytest.mark.parametrize("change", [_japanese, _latin, _bare, _malformed])
 def test_objects_from_such_headers_are_valid(tmp_path: Path, change):
     _, volume, prediction = make_case()
@@ -273,6 +288,17 @@ def test_objects_from_such_headers_are_valid(tmp_path: Path, change):
     for path in (results.seg, results.sr):
         found = pydicom.dcmread(path)
         assert str(found.PatientName) == str(volume.source.headers[0].get("PatientName", ""))
+
+
+def test_several_values_where_one_is_allowed_stop_no_object(tmp_path: Path):
+    _, volume, prediction = make_case()
+    for header in volume.source.headers:
+        _several(header)
+    results = build_results(volume, prediction, tmp_path)
+    for path in (results.seg, results.sr):
+        found = pydicom.dcmread(path)
+        assert found.PatientName == ""
+        assert list(found.PatientID) == ["SEVERAL-1", "SEVERAL-2"]
 
 
 def test_objects_from_headers_with_bytes_of_another_encoding_are_valid(tmp_path: Path):
