@@ -5,6 +5,7 @@ Free text of a header goes no further than this: facts hold the rule's own word 
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections import Counter
@@ -220,9 +221,10 @@ def _first(header: Dataset, keyword: str) -> str:
 
 def _number(header: Dataset, keyword: str) -> float | None:
     try:
-        return float(_get(header, keyword) or 0) or None
-    except (TypeError, ValueError):
+        found = float(_get(header, keyword) or 0)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return found if found and math.isfinite(found) else None
 
 
 def _class_of(header: Dataset) -> UID | None:

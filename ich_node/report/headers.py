@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 
 from pydicom import DataElement, Dataset, config
+from pydicom.datadict import dictionary_has_tag, dictionary_VM
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import CTImageStorage
@@ -40,6 +41,8 @@ _SOP_CLASS = Tag("SOPClassUID")
 _LAST_GROUP = 0x0040
 # Longest value of each VR in characters (PS3.5 6.2).
 _LONGEST = {"LO": 64, "SH": 16, "ST": 1024, "LT": 10240}
+# Of the patient's and the study's identifiers, which are copied however many values they have.
+_COPIED = ("LO", "SH")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SEXES = ("M", "F", "O")
 
@@ -122,7 +125,10 @@ def _repaired(element: DataElement, declared: bool) -> DataElement | None:
     if element.VR == "SQ":
         return DataElement(element.tag, "SQ", [_item(item, declared) for item in element.value])
     value = element.value
-    if isinstance(value, MultiValue | list):
+    if isinstance(value, MultiValue | list) and _is_one(element):
+        _log.warning("attribute of the source left empty: several values", tag=str(element.tag))
+        sound: Any = ""
+    elif isinstance(value, MultiValue | list):
         sound = [_sound(element.tag, element.VR, part, declared) for part in value]
     else:
         sound = _sound(element.tag, element.VR, value, declared)
@@ -130,6 +136,12 @@ def _repaired(element: DataElement, declared: bool) -> DataElement | None:
         return DataElement(element.tag, element.VR, sound)
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _is_one(element: DataElement) -> bool:
+    """Tell whether an element may have one value only, and is not copied as it is."""
+    known = dictionary_has_tag(element.tag) and dictionary_VM(element.tag) == "1"
+    return known and element.VR not in _COPIED
 
 
 def _item(item: Dataset, declared: bool) -> Dataset:

@@ -32,6 +32,7 @@ from deploy.demo.running import configuration, free_port, wait_for
 from ich_node.settings import load_settings
 from ich_node.store import overview
 from ich_node.store.engine import DatabaseError, Engine, open_engine
+from tests import identity
 from tests.support.peers import data_of
 from tests.support.series import head_series, write
 from training.tiny import write_tiny_bundle
@@ -46,10 +47,14 @@ _LAST_S = 600.0
 
 @dataclass
 class Report:
-    """The counts. ``lost``, ``without_results`` and ``second_objects`` must be none.
+    """The counts. ``lost``, ``without_results``, ``second_objects``, ``identities`` must be none.
 
+<<<<<<< HEAD
     So must ``without_fault`` be, runs that prove nothing since nothing failed in them; and every
     one of the ``images`` must be acknowledged in the end, else their senders still wait.
+=======
+    ``identities`` are logs that name a patient.
+>>>>>>> multi9
     ``revisions`` are those beyond the first of a study: a sender came back later than the node
     waits for more images, and the results of the whole study followed those of its first part.
     """
@@ -63,6 +68,7 @@ class Report:
     lost: int = 0
     without_results: int = 0
     second_objects: int = 0
+    identities: int = 0
     revisions: int = 0
     other_states: dict[str, int] = field(default_factory=dict)
     pacs_away: int = 0
@@ -77,6 +83,7 @@ class Report:
         self.lost += other.lost
         self.without_results += other.without_results
         self.second_objects += other.second_objects
+        self.identities += other.identities
         self.revisions += other.revisions
         self.seconds = round(self.seconds + other.seconds, 1)
         for state, count in other.other_states.items():
@@ -91,8 +98,13 @@ class Report:
     @property
     def clean(self) -> bool:
         """Tell whether all is well."""
+<<<<<<< HEAD
         wrong = self.lost or self.without_results or self.second_objects or self.other_states
         return not (wrong or self.without_fault) and self.acknowledged == self.images > 0
+=======
+        wrong = (self.lost, self.without_results, self.second_objects, self.identities)
+        return not (any(wrong) or self.other_states)
+>>>>>>> multi9
 
 
 class FlappingPacs:
@@ -299,6 +311,7 @@ def campaign(folder: Path, kills: int, studies: int, slices: int, seed: int) -> 
         over.set()
         serving.stop()
         pacs.down()
+    look_for_patients(report, folder)
     report.kills = dict(struck)
     report.pacs_away = pacs.away
     report.seconds = round(time.monotonic() - began, 1)
@@ -364,6 +377,14 @@ def _count(
         due = max((series["revision"] for series in held), default=1)
         report.revisions += due - 1
         report.second_objects += sum(max(0, len(item) - due) for item in found)
+
+
+def look_for_patients(report: Report, folder: Path) -> None:
+    """Count the logs below a folder that name a patient, and say which."""
+    found = identity.named_in_logs(folder)
+    report.identities += len(found)
+    for line in found:
+        print(line, file=sys.stderr)
 
 
 def _is_there(engine: Engine, uid: str, digest: str) -> bool:

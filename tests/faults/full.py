@@ -97,6 +97,7 @@ def campaign_of(
         disk.mend()
         serving.stop()
         pacs.down()
+    campaign.look_for_patients(report, folder)
     report.seconds = round(time.monotonic() - began, 1)
     return report, disk
 

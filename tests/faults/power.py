@@ -29,7 +29,14 @@ from ich_node.infer.predictor import Predictor, load_predictor
 from ich_node.settings import load_settings
 from ich_node.store.engine import open_engine
 from tests.faults import campaign
-from tests.faults.campaign import FlappingPacs, Report, Sent, Serving, send_until_acknowledged
+from tests.faults.campaign import (
+    FlappingPacs,
+    Report,
+    Sent,
+    Serving,
+    look_for_patients,
+    send_until_acknowledged,
+)
 from tests.faults.disk import MARK, Disk, Playback, Record, lay_over, needs, read_log
 from tests.faults.life import hasten, live
 from tests.support.series import head_series, write
@@ -227,6 +234,7 @@ def main() -> int:
             said = "well" if found.clean else f"NOT well: {asdict(found)}"
             print(f"run {run}, cut at {at}: {said}", file=sys.stderr, flush=True)
             total.add(found)
+        look_for_patients(total, recorded.config.parent)
     print(f"runs             {chosen.runs}, cut at {len(set(moments))} of {len(recorded.records)}")
     total.show()
     return 0 if total.clean else 1

@@ -20,6 +20,7 @@ from deploy.demo.running import configuration, free_port, wait_for
 from ich_node.settings import load_settings
 from ich_node.store import overview
 from ich_node.store.engine import DatabaseError, Engine, open_engine
+from tests import identity
 from tests.faults.campaign import FlappingPacs, Sent, Serving, send_until_acknowledged
 
 INJECT = Path(__file__).parent / "inject"
@@ -80,11 +81,14 @@ class Struck:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `ich-node` with this node's configuration."""
-        return subprocess.run(
-            [sys.executable, "-m", "ich_node", *arguments, "--config", str(self.serving.config)],
-            capture_output=True,
-            text=True,
-            timeout=120,
+        command = [sys.executable, "-m", "ich_node", *arguments]
+        return identity.heard(
+            subprocess.run(
+                [*command, "--config", str(self.serving.config)],
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
         )
 
     def story(self, study: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ich_node.receive.intake import Intake
 from ich_node.settings import Settings, load_settings
 from ich_node.store import destinations, instances, mending
 from ich_node.store.engine import DatabaseError, Engine, may_pass, open_engine, reading, writing
+from tests import identity
 from tests.faults import campaign, life
 from tests.faults.campaign import FlappingPacs, Sent
 from tests.soak.pdus import answers
@@ -228,9 +229,10 @@ def test_a_process_that_finds_the_database_damaged_ends_with_a_status_of_its_own
         "duties.Duty(1.0, lambda: overview.studies(e)).look(0.0)\n"
     )
     overwrite(database)
-    done = subprocess.run([sys.executable, "-c", code, settings.database_url], capture_output=True)
+    command = [sys.executable, "-c", code, settings.database_url]
+    done = identity.heard(subprocess.run(command, capture_output=True, text=True))
     assert done.returncode == 3
-    assert b"restart `ich-node serve`" in done.stdout + done.stderr
+    assert "restart `ich-node serve`" in done.stdout + done.stderr
 
 
 def test_a_damaged_database_kept_aside_is_its_owners_alone(
@@ -245,7 +247,10 @@ def test_a_damaged_database_kept_aside_is_its_owners_alone(
             checkpoint(data / "ich-node.sqlite")
             cut_header(data / "ich-node.sqlite")
         command = [sys.executable, "-m", "ich_node", "serve", "--config", str(config)]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL, umask=0) as receiver:
+        with (
+            (tmp_path / f"{damaged}.log").open("wb") as said,  # held against the patients
+            subprocess.Popen(command, stderr=said, umask=0) as receiver,
+        ):
             wait_for(lambda: answers(port), 60, "answer of the receiver")
             receiver.terminate()
     assert len(list(data.glob("*.damaged-*Z"))) == 1
@@ -255,7 +260,8 @@ def test_a_damaged_database_kept_aside_is_its_owners_alone(
 def test_commands_say_what_to_do(settings: Settings, database: Path, tmp_path: Path) -> None:
     def said(name: str) -> str:
         command = [sys.executable, "-m", "ich_node", name, "--config", str(tmp_path / "node.toml")]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return identity.heard(done).stderr
 
     cut_header(database)
     assert "restart `ich-node serve`" in rebuild.told(settings)

@@ -16,6 +16,7 @@ from ich_node.states import SeriesState
 from ich_node.store import instances
 from ich_node.store.engine import writing
 from ich_node.store.tables import instance, series
+from tests import identity
 from tests.support.modes import open_to_others
 from tests.support.series import head_series, write
 from tests.unit.store.conftest import FIRST
@@ -24,13 +25,15 @@ from tests.unit.store.conftest import FIRST
 def ich_node(
     *arguments: object, cwd: Path | None = None, umask: int = -1
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ich_node", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        umask=umask,
-        timeout=300,
+    return identity.heard(
+        subprocess.run(
+            [sys.executable, "-m", "ich_node", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            umask=umask,
+            timeout=300,
+        )
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.running import configuration, free_port, running_node, wait_for
+from tests import identity
 
 _LONGEST_S = 60.0
 _STEPS = ["start", "send", "analyse", "return", "segmentation", "report", "stop"]
@@ -25,12 +26,14 @@ def command(config: Path, *arguments: str) -> list[str]:
 def selftest(
     config: Path, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(config, *arguments),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**os.environ, **(environment or {})},
+    return identity.heard(
+        subprocess.run(
+            command(config, *arguments),
+            capture_output=True,
+            text=True,
+            timeout=280,
+            env={**os.environ, **(environment or {})},
+        )
     )
 
 
@@ -134,7 +137,10 @@ def test_told_to_end_it_leaves_no_process_and_no_folder(
     place = tmp_path / "temporary"
     place.mkdir()
     environment = {**os.environ, "TMPDIR": str(place)}
-    with subprocess.Popen(command(config), stdout=subprocess.DEVNULL, env=environment) as process:
+    with (
+        (tmp_path / "selftest.out").open("wb") as said,  # held against the patients
+        subprocess.Popen(command(config), stdout=said, env=environment) as process,
+    ):
         try:
             wait_for(lambda: moment(place), 60.0, "moment to strike")
             process.send_signal(number)

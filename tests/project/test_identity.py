@@ -1,13 +1,17 @@
 """The watch over the logs of the suite sees what it must."""
 
+import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset
 
 from tests import identity
+from tests.support.peers import encoded, small_object
+from tests.support.series import head_series, write
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +33,55 @@ def test_every_kind_of_identity_counts() -> None:
     assert identity.named(text) == ["19510203", "DOE^JANE", "PATIENT-77", "simulated^head"]
     told = identity.named("CORRECTED, 20160101, QMNx85rKkkg, Mueller")
     assert told == ["20160101", "CORRECTED", "Mueller", "QMNx85rKkkg"]
+
+
+@pytest.fixture
+def nobody_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test here sends is looked for in no other's log."""
+    monkeypatch.setattr(identity, "_registered", set[str]())
+
+
+def whose(**values: str) -> Dataset:
+    found = small_object()
+    for keyword, value in values.items():
+        setattr(found, keyword, value)
+    return found
+
+
+@pytest.mark.usefixtures("nobody_yet")
+def test_whoever_is_written_or_sent_is_looked_for(tmp_path: Path) -> None:
+    text = "of KOWALSKA^EWA born 19470809, number KW/4711"
+    assert identity.named(text) == []
+    encoded(whose(PatientName="KOWALSKA^EWA"))
+    (image, *_others) = head_series()
+    image.PatientID, image.PatientBirthDate = "KW/4711", "19470809"
+    write([image], tmp_path)
+    assert identity.named(text) == ["19470809", "KOWALSKA^EWA", "KW/4711"]
+
+
+@pytest.mark.usefixtures("nobody_yet")
+def test_every_writing_of_a_name_counts_as_json_has_it_too() -> None:
+    identity.register(whose(PatientName="Ono^Aiko=小野^愛子=おの^あいこ"))
+    assert identity.named("Ono^Aiko") == ["Ono^Aiko"]
+    assert identity.named(json.dumps({"of": "小野^愛子"})) == ["小野^愛子"]
+
+
+@pytest.mark.usefixtures("nobody_yet")
+def test_words_and_numbers_give_no_false_alarm() -> None:
+    """Short values are anything; a whole value is no part of a word, a number or a UID."""
+    identity.register(whose(PatientName="HEAD", PatientID="1.2.3", PatientBirthDate="19470809"))
+    identity.register(whose(PatientID="7"))
+    assert identity.named("HEAD 7, UIDs 1.2.3.4, 2.1.2.3 and 2.25.19470809, 119470809 bytes") == []
+    assert identity.named("of 1.2.3, born 19470809.") == ["1.2.3", "19470809"]
+
+
+def test_what_a_command_says_is_said_again_where_the_watch_hears_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = "import sys; print('a table'); print('a line', file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert identity.heard(done) is done
+    assert capsys.readouterr() == ("", "a line\n")
 
 
 @pytest.mark.parametrize(

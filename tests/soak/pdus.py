@@ -1,7 +1,7 @@
 """Damaged PDUs into a receiver that runs in a process of its own, over real sockets.
 
-It must live, answer every request that can be answered, log no fault of ours, store a sound object
-after each ten thousand PDUs, and stay small.
+It must live, answer every request that can be answered, log no fault of ours and no patient, store
+a sound object after each ten thousand PDUs, and stay small.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from deploy.demo.running import configuration, free_port, wait_for
 from ich_node.receive import services
 from ich_node.receive.command import decode
+from tests import identity
 from tests.soak.sending import Message, Sound, Tally, send_damaged
 from tests.soak.told import Told
 from tests.support import lists
@@ -75,7 +76,7 @@ def soak_pdus(count: int, seed: int, folder: Path) -> Report:
         _send(report, count, port, process)
         _store_one(report, port)
         _watch(report, process)
-    report.faults += faults_in(log)
+    report.faults += faults_in(log) + identity.named_in_logs(folder)
     report.seconds = round(time.monotonic() - began, 1)
     report.pdus_per_s = round(report.pdus / report.seconds, 1)
     return report

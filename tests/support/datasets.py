@@ -18,6 +18,7 @@ from pydicom.uid import CTImageStorage
 
 from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.selftest.series import save
+from tests import identity
 from tests.support.series import head_hu, head_series
 
 SPACING_MM = (5.0, 3.0, 2.5)
@@ -99,6 +100,7 @@ def save_rsna(datasets: Sequence[Dataset], folder: Path) -> None:
     (folder / "stage_2_train").mkdir(parents=True, exist_ok=True)
     with pydicom.config.disable_value_validation():
         for dataset in datasets:
+            identity.register(dataset)
             path = folder / "stage_2_train" / f"{dataset.SOPInstanceUID}.dcm"
             whole = Dataset()
             whole.update(dataset)

@@ -27,6 +27,7 @@ from ich_node.receive.scp import Receiver, start_receiver
 from ich_node.selftest.series import save
 from ich_node.settings import Destination, Dicom, Settings, Source, Storage, Tls
 from ich_node.store.engine import Engine, migrate, open_engine
+from tests import identity
 
 SENDER = Source(name="sender", ae_title="SENDER", hosts=("127.0.0.1",), quiet_seconds=2)
 
@@ -68,6 +69,7 @@ def small_object(number: int = 1, sop_class: str = CTImageStorage, **values: Any
 
 def encoded(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
     """The data set's bytes in a transfer syntax, as a C-STORE carries them."""
+    identity.register(dataset)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "object.dcm"
         save(dataset, path, syntax)

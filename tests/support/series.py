@@ -14,6 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from ich_node.geometry import PlaneMap
 from ich_node.selftest.series import build_series, save
+from tests import identity
 
 SPACING_MM = (5.0, 3.0, 2.5)
 SLICES = 12
@@ -65,6 +66,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index:03d}.dcm" for index in range(len(datasets))]
     for dataset, path in zip(datasets, paths, strict=True):
+        identity.register(dataset)
         save(dataset, path, syntax)
     return paths
 

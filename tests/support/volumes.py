@@ -16,6 +16,7 @@ from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.geometry import PlaneMap
 from ich_node.records import ClassScore, CtVolume, ModelIdentity, Prediction
 from ich_node.selftest.series import build_series, save
+from tests import identity
 
 SHAPE = (10, 48, 40)
 SPACING_MM = (5.0, 0.9, 0.8)
@@ -92,7 +93,10 @@ def make_volume(
 
 def with_source(volume: CtVolume, **changes: Any) -> CtVolume:
     """The volume with something of its source slices changed."""
-    return replace(volume, source=replace(volume.source, **changes))
+    changed = replace(volume, source=replace(volume.source, **changes))
+    for header in changed.source.headers:
+        identity.register(header)
+    return changed
 
 
 def make_hu(shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.uid import BasicTextSRStorage, EnhancedCTImageStorage, MRImageStorage
 
 from ich_node.complete.choose import (
@@ -108,6 +108,14 @@ def test_the_frames_of_enhanced_ct_count_as_slices() -> None:
     assert (facts.slices, refuse(facts, RULES)) == (30, None)
     enhanced.NumberOfFrames = "7"
     assert reason_of([enhanced]) == Reason.TOO_FEW_SLICES
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", 10**400], ids=["nan", "inf", "huge"])
+def test_a_number_of_frames_that_is_none_counts_for_one(value: object) -> None:
+    [enhanced] = headers(SOPClassUID=EnhancedCTImageStorage)[:1]
+    enhanced.add(DataElement("NumberOfFrames", "IS", ""))
+    enhanced["NumberOfFrames"]._value = value
+    assert facts_of([enhanced], RULES).slices == 1
 
 
 def test_localizers_do_not_count_as_slices() -> None:

@@ -8,11 +8,14 @@ import pytest
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
+from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.valuerep import PersonName
 
 from ich_node.report.build import build_results
 from ich_node.report.headers import normalise_header
+from tests import identity
 from tests.support.validators import dciodvfy_errors
 from tests.support.volumes import make_case, with_source
 
@@ -42,6 +45,7 @@ def raw(**values: bytes) -> Dataset:
 
 def stored(header: Dataset) -> Dataset:
     """Write a normalised header and read it again: only then is it sound."""
+    identity.register(header)
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = CTImageStorage
@@ -139,6 +143,14 @@ def test_values_that_cannot_be_decoded_are_left_out():
     found = normalise_header(raw(PatientWeight=b"75 kg", PatientSize=b"1.80"))
     assert "PatientWeight" not in found or found.PatientWeight in ("", None)
     assert found.PatientSize == 1.8
+
+
+@pytest.mark.parametrize("keyword", ["PatientName", "StudyTime", "SliceThickness"])
+def test_several_values_where_one_is_allowed_are_left_empty(keyword: str):
+    """Which of them holds cannot be told; identifiers are copied as they are."""
+    found = normalise_header(raw(**{keyword: b"1\\2\\3 "}, PatientID=b"1\\2 "))
+    assert found[keyword].value in ("", None)
+    assert list(found.PatientID) == ["1", "2"]
 
 
 @pytest.mark.parametrize("within", [False, True], ids=["whole", "within an item"])
@@ -252,6 +264,19 @@ def _malformed(header: Dataset) -> None:
         header.add_new("PatientSex", "CS", "female")
 
 
+def _several(header: Dataset) -> None:
+    """Two values of what may have one."""
+    header["PatientName"]._value = MultiValue(PersonName, ["SEVERAL^ANNA", "SEVERAL^EVA"])
+    header["FrameOfReferenceUID"]._value = ["1.2", "1.3"]
+    header.PatientID = ["SEVERAL-1", "SEVERAL-2"]
+    header.PatientBirthDate = ["19500101", "19510101"]
+    header.PatientAge = ["075Y", "074Y"]
+    header.SliceThickness = ["5", "6"]
+    header.StudyTime = ["120000", "130000"]
+    header.InstanceNumber = ["1", "2"]
+    header.KVP = ["120", "140"]
+
+
 @pytest.mark.parametrize("change", [_japanese, _latin, _bare, _malformed])
 def test_objects_from_such_headers_are_valid(tmp_path: Path, change):
     _, volume, prediction = make_case()
@@ -263,6 +288,17 @@ def test_objects_from_such_headers_are_valid(tmp_path: Path, change):
     for path in (results.seg, results.sr):
         found = pydicom.dcmread(path)
         assert str(found.PatientName) == str(volume.source.headers[0].get("PatientName", ""))
+
+
+def test_several_values_where_one_is_allowed_stop_no_object(tmp_path: Path):
+    _, volume, prediction = make_case()
+    for header in volume.source.headers:
+        _several(header)
+    results = build_results(volume, prediction, tmp_path)
+    for path in (results.seg, results.sr):
+        found = pydicom.dcmread(path)
+        assert found.PatientName == ""
+        assert list(found.PatientID) == ["SEVERAL-1", "SEVERAL-2"]
 
 
 def test_objects_from_headers_with_bytes_of_another_encoding_are_valid(tmp_path: Path):
