@@ -49,12 +49,9 @@ _LAST_S = 600.0
 class Report:
     """The counts. ``lost``, ``without_results``, ``second_objects``, ``identities`` must be none.
 
-<<<<<<< HEAD
     So must ``without_fault`` be, runs that prove nothing since nothing failed in them; and every
     one of the ``images`` must be acknowledged in the end, else their senders still wait.
-=======
     ``identities`` are logs that name a patient.
->>>>>>> multi9
     ``revisions`` are those beyond the first of a study: a sender came back later than the node
     waits for more images, and the results of the whole study followed those of its first part.
     """
@@ -98,13 +95,10 @@ class Report:
     @property
     def clean(self) -> bool:
         """Tell whether all is well."""
-<<<<<<< HEAD
-        wrong = self.lost or self.without_results or self.second_objects or self.other_states
-        return not (wrong or self.without_fault) and self.acknowledged == self.images > 0
-=======
         wrong = (self.lost, self.without_results, self.second_objects, self.identities)
-        return not (any(wrong) or self.other_states)
->>>>>>> multi9
+        if any(wrong) or self.other_states or self.without_fault:
+            return False
+        return self.acknowledged == self.images > 0
 
 
 class FlappingPacs:
