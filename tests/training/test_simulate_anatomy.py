@@ -127,6 +127,35 @@ def test_a_subdural_bleed_of_the_convexity_is_a_layer_on_one_side(head):
         assert (head.x[mask] * np.sign(plan.place[2])).min() > 0
 
 
+def test_subdural_bleeds_are_thin_and_short_more_often_than_large(atlas, head):
+    """About a third hold 2 to 15 mL, as those that readers label; fewer hold more than 60 mL."""
+    volumes = [
+        float(mask.sum() * np.prod(GRID.spacing_mm)) / 1000
+        for _, mask in _drawn(atlas, head, "subdural", range(60))
+    ]
+    assert np.mean([2 <= ml < 15 for ml in volumes]) > 0.3
+    assert 0 < np.mean([ml > 60 for ml in volumes]) < 0.3
+
+
+def test_no_bleed_is_larger_than_a_head_can_hold(atlas, monkeypatch):
+    """A head is drawn anew until none of its bleeds is."""
+    drawn = []
+    through = heads._through_slices
+
+    def recorded(*given):
+        drawn.append(through(*given))
+        return drawn[-1]
+
+    monkeypatch.setattr(heads, "_through_slices", recorded)
+    monkeypatch.setattr(heads, "LARGEST_ML", 20.0)
+    size = {"slices": 16, "matrix": 64, "thickness_mm": 9.0, "noise": False}
+    for seed in range(4):
+        drawn.clear()
+        head = heads.simulate_head(seed, ("epidural",), **size)
+        assert (head.labels > 0).sum() * np.prod(head.spacing_mm) / 1000 <= 20
+        assert drawn[-1][2][0].drawn_ml <= 20
+
+
 def test_subarachnoid_blood_is_where_fluid_is(atlas, head):
     """In furrows and cisterns: where little of a voxel is grey or white matter."""
     for _, mask in _drawn(atlas, head, "subarachnoid", range(8)):
@@ -326,7 +355,7 @@ def test_a_mimic_is_not_labelled(atlas, monkeypatch, name):
     coarse = Grid((36, 50, 50), (4.0, 4.0, 4.0))
     for bleeds_asked in ((), ("intraparenchymal",)):
         masks.clear()
-        _, labels = heads._draw_head(np.random.default_rng(1), atlas, coarse, 1, bleeds_asked)
+        _, labels, _ = heads._draw_head(np.random.default_rng(1), atlas, coarse, 1, bleeds_asked)
         assert not (labels > 0)[~np.any([np.zeros(coarse.shape, bool), *masks], axis=0)].any()
 
 

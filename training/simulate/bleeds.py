@@ -122,8 +122,9 @@ def _subdural(rng: np.random.Generator, _: Atlas) -> Plan:
 
 def _along_convexity(rng: np.random.Generator) -> Plan:
     unit, side = _towards(rng, -0.1, 0.6)
-    half = float(rng.uniform(0.55, 1.5))
-    thick = float(np.exp(rng.uniform(np.log(3.0), np.log(20.0))))
+    thick = float(np.exp(rng.uniform(np.log(2.8), np.log(15.0))))
+    shortest = max(0.2, thick / 30)  # rad: a layer, not a lump
+    half = float(np.exp(rng.uniform(np.log(shortest), np.log(1.3))))
     place = _at(unit, 60.0)
     shift = float(min(14.0, thick * rng.uniform(0.1, 0.9)))
     push = Push(place, (0.0, 0.0, -side * shift), float(rng.uniform(50, 75)))

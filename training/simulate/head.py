@@ -20,7 +20,7 @@ from training.simulate.scanner import expose
 from training.simulate.seen import BRIGHTEST_HU, seen
 from training.simulate.tissue import paint_brain, paint_holder, paint_petrous, paint_skull
 
-SMALLEST_ML = 0.2
+SMALLEST_ML, LARGEST_ML = 0.2, 150.0
 # What is spread thin has to be more before anyone would name it.
 _LEAST_ML = {"subarachnoid": 1.0, "subdural": 0.8, "epidural": 0.5, "intraventricular": 0.4}
 # How often a head drawn by its seed alone holds 0, 1, 2, 3 bleeds.
@@ -53,6 +53,15 @@ class SimulatedHead:
     labels: npt.NDArray[np.uint8]
     spacing_mm: tuple[float, float, float]
     seed: int
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Of a bleed: how much was drawn, and how much of it is labelled."""
+
+    subtype: str
+    drawn_ml: float
+    seen_ml: float
 
 
 def simulate_head(
@@ -96,8 +105,8 @@ def simulate_head(
     atlas = load_atlas(templates)
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, 1, attempt))
-        hu, labels = _draw_head(rng, atlas, grid, thin, names)
-        if _all_seen(labels, names, float(np.prod(grid.spacing_mm)) * thin / 1000):
+        hu, labels, found = _draw_head(rng, atlas, grid, thin, names)
+        if _as_asked(found):
             break
     hu, labels = _to_matrix(hu, labels, matrix)
     spacing = (thickness_mm, field_mm / matrix, field_mm / matrix)
@@ -107,8 +116,8 @@ def simulate_head(
 
 def _draw_head(
     rng: np.random.Generator, atlas: Atlas, grid: Grid, thin: int, names: Sequence[str]
-) -> tuple[Volume, npt.NDArray[np.uint8]]:
-    """Return HU and labels of one head in slices."""
+) -> tuple[Volume, npt.NDArray[np.uint8], list[_Found]]:
+    """Return HU, labels and bleeds of one head in slices."""
     top = rng.uniform(76, 104)
     span = (top - grid.shape[0] * grid.spacing_mm[0], top)
     plans = [plan_bleed(rng, atlas, name) for name in names]
@@ -116,13 +125,15 @@ def _draw_head(
     head = make_anatomy(rng, atlas, grid, span, pushes)
     clean, bloody, masks = _paint(rng, atlas, head, plans)
     overlap = float(rng.uniform(0.0, 0.2))
-    return _through_slices(clean, bloody, masks, thin, overlap, grid.spacing_mm[1])
+    return _through_slices(clean, bloody, masks, thin, overlap, grid.spacing_mm)
 
 
-def _all_seen(labels: npt.NDArray[np.uint8], names: Sequence[str], voxel_ml: float) -> bool:
-    """Tell whether enough of every bleed can be seen."""
-    found = ((labels == 1 + SUBTYPES.index(name)).sum() * voxel_ml for name in names)
-    return all(ml >= least_ml(name) for ml, name in zip(found, names, strict=True))
+def _as_asked(bleeds: Sequence[_Found]) -> bool:
+    """Tell whether enough of every bleed can be seen, and none is larger than there can be."""
+    return all(
+        one.seen_ml >= least_ml(one.subtype) and max(one.drawn_ml, one.seen_ml) <= LARGEST_ML
+        for one in bleeds
+    )
 
 
 def least_ml(name: str) -> float:
@@ -166,8 +177,8 @@ def simulate_on(seed: int, background: Path, bleeds: Sequence[str] | None = None
         bloody, masks = _paint_bleeds(rng, atlas, head, clean, plans)
         bone = clean > BRIGHTEST_HU
         free = [(name, mask & ~bone) for name, mask in masks]
-        hu, labels = _through_slices(clean, bloody, free, 1, 0.0, head.grid.spacing_mm[1])
-        if _all_seen(labels, names, float(np.prod(head.grid.spacing_mm)) / 1000):
+        hu, labels, found = _through_slices(clean, bloody, free, 1, 0.0, head.grid.spacing_mm)
+        if _as_asked(found):
             break
     return SimulatedHead(hu, labels, head.grid.spacing_mm, seed)
 
@@ -208,8 +219,8 @@ def _paint_bleeds(
     taken = np.zeros(head.grid.shape, bool)
     voxel_ml = float(np.prod(head.grid.spacing_mm)) / 1000
     masks = []
-    for plan in plans:
-        mask = _draw(rng, atlas, head, plan, taken, voxel_ml)
+    for planned in plans:
+        plan, mask = _draw(rng, atlas, head, planned, taken, voxel_ml)
         paint_bleed(rng, head, plan, mask, bloody)
         taken |= mask
         masks.append((plan.subtype, mask))
@@ -223,14 +234,15 @@ def _draw(
     plan: Plan,
     taken: Mask,
     voxel_ml: float,
-) -> Mask:
-    """Draw a bleed, again elsewhere until it is large enough to be one."""
+) -> tuple[Plan, Mask]:
+    """Draw a bleed, again elsewhere until it is large enough to be one; return what it became."""
     mask = plan.draw(rng, head) & ~taken
     for _ in range(_DRAWS):
         if mask.sum() * voxel_ml >= least_ml(plan.subtype):
             break
-        mask = plan_bleed(rng, atlas, plan.subtype).draw(rng, head) & ~taken
-    return mask
+        plan = plan_bleed(rng, atlas, plan.subtype)
+        mask = plan.draw(rng, head) & ~taken
+    return plan, mask
 
 
 def _through_slices(
@@ -239,8 +251,8 @@ def _through_slices(
     masks: Sequence[tuple[str, Mask]],
     thin: int,
     overlap: float,
-    pixel_mm: float,
-) -> tuple[Volume, npt.NDArray[np.uint8]]:
+    spacing_mm: tuple[float, float, float],
+) -> tuple[Volume, npt.NDArray[np.uint8], list[_Found]]:
     """Average thin slices to thick ones; label what blood can be seen in them.
 
     A slice sees some of its neighbours too: bone of the vertex shines into brain.
@@ -256,7 +268,10 @@ def _through_slices(
     labels = np.zeros(hu.shape, np.uint8)
     parts = [(name, thick(mask.astype(np.float32))) for name, mask in masks]
     bloodied = np.sum([part for _, part in parts], axis=0) > 0.1 if parts else labels > 0
+    voxel_ml = float(np.prod(spacing_mm)) * thin / 1000
+    found = []
     for name, part in parts:
-        told = seen(name, part >= 0.4, bloodied, without, hu, pixel_mm)
+        told = seen(name, part >= 0.4, bloodied, without, hu, spacing_mm[1])
         labels[told] = 1 + SUBTYPES.index(name)
-    return hu, labels
+        found.append(_Found(name, float(part.sum()) * voxel_ml, float(told.sum()) * voxel_ml))
+    return hu, labels, found
