@@ -10,6 +10,7 @@ import pytest
 from pydicom import Dataset
 
 from tests import identity
+from tests.faults import campaign
 from tests.support.peers import encoded, small_object
 from tests.support.series import head_series, write
 
@@ -73,6 +74,20 @@ def test_words_and_numbers_give_no_false_alarm() -> None:
     identity.register(whose(PatientID="7"))
     assert identity.named("HEAD 7, UIDs 1.2.3.4, 2.1.2.3 and 2.25.19470809, 119470809 bytes") == []
     assert identity.named("of 1.2.3, born 19470809.") == ["1.2.3", "19470809"]
+
+
+def test_a_campaign_whose_nodes_name_a_patient_is_not_well(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = campaign.Report(1)
+    with tempfile.TemporaryDirectory() as name:  # where the watch itself does not look
+        (Path(name) / "node.log").write_text('{"event": "stored", "patient": "SIMULATED-7"}\n')
+        campaign.look_for_patients(report, Path(name))
+    assert "node.log names SIMULATED-7" in capsys.readouterr().err
+    assert (report.identities, report.clean) == (1, False)
+    total = campaign.Report(1)
+    total.add(report)
+    assert not total.clean
 
 
 def test_what_a_command_says_is_said_again_where_the_watch_hears_it(
