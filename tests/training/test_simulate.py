@@ -183,6 +183,23 @@ def test_bone_troubles_the_brain_beside_it():
     assert max(changes) > 1.0
 
 
+@pytest.mark.parametrize(("hu", "rays"), [(1750.0, False), (2500.0, True)])
+def test_metal_throws_bright_and_dark_rays(hu, rays):
+    """Bone as dense as bone gets does not; nor do the slices beside the metal, nor the grain."""
+    rows, columns = np.mgrid[:128, :128] - 64
+    plain = np.full((2, 128, 128), 32.0, np.float32)
+    spot = plain.copy()
+    spot[0][np.hypot(rows, columns) < 4] = hu
+    around = (np.hypot(rows, columns) > 10) & (np.hypot(rows, columns) < 16)
+    changes = []
+    for seed in range(6):
+        seen = [expose(np.random.default_rng(seed), one, (5.0, 0.9, 0.9)) for one in (plain, spot)]
+        np.testing.assert_array_equal(seen[0][1], seen[1][1])
+        changes.append((seen[1] - seen[0])[0][around])
+    found = [change.min() < -25 and change.max() > 25 for change in changes]
+    assert all(found) if rays else not any(found)
+
+
 @pytest.mark.shared_data
 def test_bleeds_are_drawn_on_a_real_head(shared_data):
     """The real head keeps its base and its own look; labels hold what was drawn, inside it."""
