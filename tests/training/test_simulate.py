@@ -6,8 +6,10 @@ import pytest
 from scipy import ndimage
 
 from ich_node.codes import SUBTYPES
+from training.simulate import head as heads
 from training.simulate import simulate_head
-from training.simulate.atlas import MissingAnatomy
+from training.simulate.atlas import MissingAnatomy, load_atlas
+from training.simulate.bleeds import plan_bleeds
 from training.simulate.head import SMALLEST_ML, simulate_on
 from training.simulate.scanner import expose
 from training.simulate.seen import BRIGHTEST_HU
@@ -102,6 +104,29 @@ def test_several_bleeds_share_a_head():
     names = ("subdural", "intraparenchymal", "intraventricular")
     head = simulate_head(21, names, matrix=128)
     assert set(np.unique(head.labels)) == {0, *(1 + SUBTYPES.index(name) for name in names)}
+
+
+def test_two_bleeds_of_one_subtype_come_now_and_then():
+    """Subdural blood on both sides is common in the old; ventricles hold one blood."""
+    names = [heads._names(np.random.default_rng(seed)) for seed in range(400)]
+    twice = [one for one in names if len(set(one)) < len(one)]
+    assert 8 < len(twice) < 60
+    assert any(one.count("subdural") == 2 for one in twice)
+    assert all(one.count("intraventricular") < 2 for one in twice)
+
+
+@pytest.mark.parametrize("subtype", ["subdural", "intraparenchymal"])
+def test_two_bleeds_of_one_subtype_lie_apart(subtype):
+    """Two, not one that is thicker; and each has to be seen for itself."""
+    for seed in range(20):
+        asked = [subtype, "epidural", subtype]
+        plans = plan_bleeds(np.random.default_rng(seed), load_atlas(), asked)
+        assert [plan.subtype for plan in plans] == asked
+        first, _, second = (np.array(plan.place) for plan in plans)
+        assert np.linalg.norm(first - second) > 40
+    seen, unseen = (heads._Found(subtype, 9.0, ml) for ml in (9.0, 0.1))
+    assert heads._as_asked([seen, seen])
+    assert not heads._as_asked([seen, unseen])
 
 
 def test_bleed_layers_downwards_in_the_ventricles():
