@@ -6,8 +6,10 @@ import pytest
 from scipy import ndimage
 
 from ich_node.codes import SUBTYPES
+from training.simulate import head as heads
 from training.simulate import simulate_head
-from training.simulate.atlas import MissingAnatomy
+from training.simulate.atlas import MissingAnatomy, load_atlas
+from training.simulate.bleeds import plan_bleeds
 from training.simulate.head import SMALLEST_ML, simulate_on
 from training.simulate.scanner import expose
 from training.simulate.seen import BRIGHTEST_HU
@@ -104,6 +106,29 @@ def test_several_bleeds_share_a_head():
     assert set(np.unique(head.labels)) == {0, *(1 + SUBTYPES.index(name) for name in names)}
 
 
+def test_two_bleeds_of_one_subtype_come_now_and_then():
+    """Subdural blood on both sides is common in the old; ventricles hold one blood."""
+    names = [heads._names(np.random.default_rng(seed)) for seed in range(400)]
+    twice = [one for one in names if len(set(one)) < len(one)]
+    assert 8 < len(twice) < 60
+    assert any(one.count("subdural") == 2 for one in twice)
+    assert all(one.count("intraventricular") < 2 for one in twice)
+
+
+@pytest.mark.parametrize("subtype", ["subdural", "intraparenchymal"])
+def test_two_bleeds_of_one_subtype_lie_apart(subtype):
+    """Two, not one that is thicker; and each has to be seen for itself."""
+    for seed in range(20):
+        asked = [subtype, "epidural", subtype]
+        plans = plan_bleeds(np.random.default_rng(seed), load_atlas(), asked)
+        assert [plan.subtype for plan in plans] == asked
+        first, _, second = (np.array(plan.place) for plan in plans)
+        assert np.linalg.norm(first - second) > 40
+    seen, unseen = (heads._Found(subtype, 9.0, ml) for ml in (9.0, 0.1))
+    assert heads._as_asked([seen, seen])
+    assert not heads._as_asked([seen, unseen])
+
+
 def test_bleed_layers_downwards_in_the_ventricles():
     """Blood in the ventricles settles: it lies more to the back than the ventricles do."""
     heads = [simulate_head(seed, ("intraventricular",), **SMALL) for seed in range(31, 37)]
@@ -181,6 +206,23 @@ def test_bone_troubles_the_brain_beside_it():
         ]
         changes.append(abs(seen[1] - seen[0]))
     assert max(changes) > 1.0
+
+
+@pytest.mark.parametrize(("hu", "rays"), [(1750.0, False), (2500.0, True)])
+def test_metal_throws_bright_and_dark_rays(hu, rays):
+    """Bone as dense as bone gets does not; nor do the slices beside the metal, nor the grain."""
+    rows, columns = np.mgrid[:128, :128] - 64
+    plain = np.full((2, 128, 128), 32.0, np.float32)
+    spot = plain.copy()
+    spot[0][np.hypot(rows, columns) < 4] = hu
+    around = (np.hypot(rows, columns) > 10) & (np.hypot(rows, columns) < 16)
+    changes = []
+    for seed in range(6):
+        seen = [expose(np.random.default_rng(seed), one, (5.0, 0.9, 0.9)) for one in (plain, spot)]
+        np.testing.assert_array_equal(seen[0][1], seen[1][1])
+        changes.append((seen[1] - seen[0])[0][around])
+    found = [change.min() < -25 and change.max() > 25 for change in changes]
+    assert all(found) if rays else not any(found)
 
 
 @pytest.mark.shared_data

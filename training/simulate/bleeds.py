@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -12,6 +12,8 @@ from training.simulate.anatomy import Anatomy, Grid, Push
 from training.simulate.atlas import Atlas, Mask, Point, Volume
 from training.simulate.tissue import smoothstep, tent_height, tent_region
 
+_DRAWS = 12
+_APART_MM = 60.0
 _CENTRE: Point = (8.0, 18.0, 0.0)
 # Sites of bleeds in the brain and how often: (z, y, x) for the left, spread, share.
 _SITES: tuple[tuple[Point, float, float], ...] = (
@@ -52,6 +54,19 @@ class Plan:
 def plan_bleed(rng: np.random.Generator, atlas: Atlas, subtype: str) -> Plan:
     """Draw where and how large a bleed of a subtype is."""
     return _PLANS[subtype](rng, atlas)
+
+
+def plan_bleeds(rng: np.random.Generator, atlas: Atlas, subtypes: Sequence[str]) -> list[Plan]:
+    """Draw the bleeds of a head; two of one subtype lie apart."""
+    plans: list[Plan] = []
+    for subtype in subtypes:
+        others = [np.array(plan.place) for plan in plans if plan.subtype == subtype]
+        for _ in range(_DRAWS):
+            plan = plan_bleed(rng, atlas, subtype)
+            if all(np.linalg.norm(plan.place - other) > _APART_MM for other in others):
+                break
+        plans.append(plan)
+    return plans
 
 
 def _towards(rng: np.random.Generator, lowest: float, highest: float) -> tuple[Point, float]:

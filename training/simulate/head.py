@@ -14,7 +14,7 @@ from ich_node.codes import SUBTYPES
 from training.simulate.anatomy import Anatomy, Grid, make_anatomy
 from training.simulate.atlas import Atlas, Mask, Volume, load_atlas
 from training.simulate.background import bend_background, read_background
-from training.simulate.bleeds import Plan, paint_bleed, plan_bleed
+from training.simulate.bleeds import Plan, paint_bleed, plan_bleed, plan_bleeds
 from training.simulate.mimics import paint_mimics, paint_surgery
 from training.simulate.scanner import expose
 from training.simulate.seen import BRIGHTEST_HU, seen
@@ -26,6 +26,9 @@ _LEAST_ML = {"subarachnoid": 1.0, "subdural": 0.8, "epidural": 0.5, "intraventri
 # How often a head drawn by its seed alone holds 0, 1, 2, 3 bleeds.
 _COUNTS = (0.38, 0.36, 0.18, 0.08)
 _SHARES = (0.12, 0.22, 0.20, 0.31, 0.15)
+# How often one of these comes twice, on the other side or elsewhere.
+_TWICE = 0.12
+_MAY_COME_TWICE = ("epidural", "subdural", "subarachnoid", "intraparenchymal")
 _DRAWS = 12
 _ATTEMPTS = 8
 _THIN_MM = 2.2
@@ -82,7 +85,8 @@ def simulate_head(
     seed
         Equal arguments give the equal head, on every machine with the same libraries.
     bleeds
-        Names of `codes.SUBTYPES`; empty for none, None for what the seed draws.
+        Names of `codes.SUBTYPES`, one twice for two such bleeds; empty for none, None for what the
+        seed draws.
     slices, matrix
         Size of the scan.
     thickness_mm, field_mm
@@ -120,7 +124,7 @@ def _draw_head(
     """Return HU, labels and bleeds of one head in slices."""
     top = rng.uniform(76, 104)
     span = (top - grid.shape[0] * grid.spacing_mm[0], top)
-    plans = [plan_bleed(rng, atlas, name) for name in names]
+    plans = plan_bleeds(rng, atlas, names)
     pushes = [push for plan in plans for push in plan.pushes]
     head = make_anatomy(rng, atlas, grid, span, pushes)
     clean, bloody, masks = _paint(rng, atlas, head, plans)
@@ -169,7 +173,7 @@ def simulate_on(seed: int, background: Path, bleeds: Sequence[str] | None = None
     atlas = load_atlas()
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, 1, attempt))
-        plans = [plan_bleed(rng, atlas, name) for name in names]
+        plans = plan_bleeds(rng, atlas, names)
         pushes = [push for plan in plans for push in plan.pushes]
         # Bent by its own draws: the head under a bleed is the one without, but for what is pushed.
         bend = np.random.default_rng((seed, 4, attempt))
@@ -186,7 +190,11 @@ def simulate_on(seed: int, background: Path, bleeds: Sequence[str] | None = None
 def _names(rng: np.random.Generator) -> list[str]:
     """Draw which bleeds a head holds."""
     count = int(rng.choice(len(_COUNTS), p=_COUNTS))
-    return [str(name) for name in rng.choice(SUBTYPES, count, replace=False, p=_SHARES)]
+    names = [str(name) for name in rng.choice(SUBTYPES, count, replace=False, p=_SHARES)]
+    more = [name for name in names if name in _MAY_COME_TWICE]
+    if more and rng.random() < _TWICE:
+        names.append(str(rng.choice(more)))
+    return names
 
 
 def _paint(

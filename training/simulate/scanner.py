@@ -8,6 +8,7 @@ import numpy as np
 from training.simulate.noise import Volume
 
 _BONE_HU = 250.0
+_METAL_HU = 1800.0  # no bone is drawn denser
 
 
 def expose(rng: np.random.Generator, hu: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
@@ -30,6 +31,7 @@ def expose(rng: np.random.Generator, hu: Volume, spacing_mm: tuple[float, float,
     offset, gain = rng.normal(0, 1.5), rng.normal(1, 0.02)
     grain = _Grain.draw(rng, pixel)
     moved = rng.random() < 0.05
+    metal = rng.spawn(1)[0]  # its own: the rest of a scan is the same with metal and without
     out = np.empty_like(hu)
     for index, plane in enumerate(hu):
         seen = cv2.GaussianBlur(plane, (0, 0), max(soft, 0.3))
@@ -40,6 +42,7 @@ def expose(rng: np.random.Generator, hu: Volume, spacing_mm: tuple[float, float,
             seen += np.float32(halo) * cv2.GaussianBlur(bone, (0, 0), reach)
         for angle, amplitude in streaks:
             seen += amplitude * _streak(bone, angle, pixel)
+        seen += _starburst(metal, plane, pixel)
         if moved:
             seen = _moved(rng, seen)
         body = plane > -300
@@ -76,6 +79,26 @@ def _streak(bone: Volume, angle: float, pixel_mm: float) -> Volume:
     along -= cv2.GaussianBlur(turned, (0, 0), sigmaX=18 / pixel_mm, sigmaY=6 / pixel_mm)
     straight = cv2.warpAffine(along, back, small.shape[::-1])
     return np.asarray(cv2.resize(straight, bone.shape[::-1]), np.float32)
+
+
+def _starburst(rng: np.random.Generator, plane: Volume, pixel_mm: float) -> Volume | float:
+    """Bright and dark rays from every piece of metal, through the whole slice, HU."""
+    metal = plane > _METAL_HU
+    if not metal.any():
+        return 0.0
+    count, _, stats, centres = cv2.connectedComponentsWithStats(metal.astype(np.uint8))
+    rows, columns = np.indices(plane.shape, np.float32)
+    rays = np.zeros(plane.shape, np.float32)
+    for piece in range(1, count):
+        y, x = rows - centres[piece, 1], columns - centres[piece, 0]
+        across = float(np.sqrt(stats[piece, cv2.CC_STAT_AREA])) * pixel_mm
+        knots = rng.standard_normal(int(rng.integers(24, 60)))
+        turn = (np.arctan2(y, x) / np.pi) % 1  # a ray goes on behind the metal
+        ray = np.interp(turn * len(knots), np.arange(len(knots) + 1), np.append(knots, knots[0]))
+        strength = rng.uniform(80, 350) * min(1.0, across / 6)
+        fading = (1 + np.hypot(y, x) * pixel_mm / rng.uniform(10, 30)) ** 2
+        rays += (strength * ray / fading).astype(np.float32)
+    return rays
 
 
 def _moved(rng: np.random.Generator, plane: Volume) -> Volume:
