@@ -4,16 +4,13 @@ All of it runs in one process with a limit of memory: choosing, assembling, and 
 nothing was analysed.
 """
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ich_node.errors import Reason
 from tests.support.filling import CASES, SLICES
+from tests.support.limited import ends_of
 
 SAID = {
     "deflated": (Reason.TOO_LARGE, "6 of 6 files have 1200 MB already, not deflated"),
@@ -24,16 +21,7 @@ SAID = {
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("filling")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.support.filling", str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=Path(__file__).parents[3],
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return ends_of("filling", tmp_path_factory.mktemp("filling"))
 
 
 @pytest.mark.parametrize("case", CASES)

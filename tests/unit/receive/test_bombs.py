@@ -3,11 +3,7 @@
 All of it runs in one process with a limit of memory, which takes and reads a sound series at last.
 """
 
-import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +12,7 @@ from pydicom.uid import UID
 from ich_node.errors import Reason
 from ich_node.receive.contexts import DECODABLE
 from tests.support.bombing import CASES
+from tests.support.limited import ends_of
 
 STORED, KEPT_APART = 0x0000, 0xC001
 # Implicit VR reads the text -5 as another number, which is too much for the pixels that there are.
@@ -24,16 +21,7 @@ SAID = r"Rows is (0|-5),|30000 x 30000 are|65535 x 65535 are|has 30000 rows|\(Va
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("bombs")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.support.bombing", str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=Path(__file__).parents[3],
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return ends_of("bombing", tmp_path_factory.mktemp("bombs"))
 
 
 @pytest.mark.parametrize("case", CASES)
