@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import ssl
 from collections.abc import Sequence
@@ -87,6 +88,10 @@ def _await_end(connection: socket.socket) -> None:
 
 def _end_tls(secure: ssl.SSLSocket) -> None:
     """Say that nothing more comes (close_notify, RFC 5425 4.4), and wait for the same."""
+    ended = select.poll()
+    ended.register(secure, select.POLLRDHUP)
+    if ended.poll(0):  # its end came before ours: it cannot have read all
+        raise ConnectionAbortedError("the server ended the connection before all was sent")
     try:
         plain = secure.unwrap()
     except ssl.SSLEOFError:
