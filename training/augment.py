@@ -12,6 +12,7 @@ from training.simulate.scanner import expose
 
 Hu = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
+Pose = npt.NDArray[np.float64]
 
 _AIR = -1000.0
 _FINER = 2
@@ -31,10 +32,16 @@ def move(
     size
         Rows and columns of what is returned.
     """
+    pose = _pose(rng, data)
+    return _hu_at(pose, hu, size), _labels_at(pose, labels, size)
+
+
+def _pose(rng: np.random.Generator, data: Data) -> Pose:
+    """Draw where a point of the plane of 256x256 comes to lie on it: (2, 3), column before row."""
     middle = (SIZE - 1) / 2
     turn = rng.uniform(-data.turn_deg, data.turn_deg)
     scale = np.exp(rng.uniform(-data.scale, data.scale / 2))
-    matrix = cv2.getRotationMatrix2D((middle, middle), turn, scale)
+    matrix: Pose = cv2.getRotationMatrix2D((middle, middle), turn, scale)
     if rng.random() < 0.5:
         sides = (-1.0, 1.0) if data.flip == "ours" else (-1.0, -1.0)
         mirror = np.eye(3)
@@ -42,12 +49,26 @@ def move(
             mirror[axis, axis], mirror[axis, 2] = side, 0.0 if side > 0 else SIZE - 1
         matrix = matrix @ mirror
     matrix[:, 2] += rng.uniform(-data.shift, data.shift, 2) * SIZE
-    matrix *= size / SIZE
-    matrix[:, 2] += (size / SIZE - 1) / 2  # edges stay on edges, not pixel centres
+    return matrix
+
+
+def _hu_at(pose: Pose, hu: Hu, size: int) -> Hu:
     plane = (size, size)
-    moved = [cv2.warpAffine(one, matrix, plane, borderValue=_AIR) for one in hu]
-    kept = [cv2.warpAffine(one, matrix, plane, flags=cv2.INTER_NEAREST) for one in labels]
-    return np.stack(moved), np.stack(kept)
+    matrix = _onto(pose, size)
+    return np.stack([cv2.warpAffine(one, matrix, plane, borderValue=_AIR) for one in hu])
+
+
+def _labels_at(pose: Pose, labels: Labels, size: int) -> Labels:
+    plane, nearest = (size, size), cv2.INTER_NEAREST
+    matrix = _onto(pose, size)
+    return np.stack([cv2.warpAffine(one, matrix, plane, flags=nearest) for one in labels])
+
+
+def _onto(pose: Pose, size: int) -> Pose:
+    """Bring a pose onto a plane of another size: edges stay on edges, not pixel centres."""
+    matrix = pose * (size / SIZE)
+    matrix[:, 2] += (size / SIZE - 1) / 2
+    return matrix
 
 
 def pose_and_scan(
@@ -78,14 +99,12 @@ def pose_and_scan(
         HU (slice, 2 size, 2 size), and labels (slice, size, size).
     """
     finer = _FINER * size
-    state = rng.bit_generator.state
-    _, moved = move(rng, data, hu, labels, size)
-    rng.bit_generator.state = state  # the same pose, on a finer plane
-    fine, _ = move(rng, data, hu, labels, finer)
+    pose = _pose(rng, data)
+    fine = _hu_at(pose, hu, finer)
     if spacing_mm is not None:
         pixel = spacing_mm[1] * hu.shape[1] / finer
         fine = scan(rng, fine, (spacing_mm[0], pixel, pixel))
-    return fine, moved
+    return fine, _labels_at(pose, labels, size)
 
 
 def scan(rng: np.random.Generator, hu: Hu, spacing_mm: tuple[float, float, float]) -> Hu:

@@ -120,7 +120,7 @@ def items(image: SourceImage, holder: Dataset, keyword: str) -> list[Dataset]:
         wrong = "is no sequence"
     except MemoryError:
         raise
-    except Exception as error:  # as in `_read`; nothing is read from the disk any more
+    except Exception as error:  # as in `_of`; nothing is read from the disk any more
         wrong = f"cannot be read ({type(error).__name__})"
     raise SeriesRefused(
         Reason.UNREADABLE,

@@ -17,7 +17,6 @@ from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
-from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from ich_node import bounds
@@ -106,8 +105,7 @@ def _decode(message: Message, transfer_syntax_uid: str) -> Dataset:
     if max(data.count(tag) for tag in _ITEM_TAGS) > _MOST_ITEMS or _is_excessive(data, syntax):
         raise _Wrong(RESOURCE_LIMITATION)
     try:
-        implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
-        return read_dataset(BytesIO(data), implicit, little, stop_when=_ends)
+        return read_dataset(BytesIO(data), syntax.is_implicit_VR, syntax.is_little_endian)
     except Exception as error:  # whatever a parser raises
         raise _Wrong(PROCESSING_FAILURE) from error
 
@@ -117,14 +115,6 @@ def _is_excessive(data: bytes, syntax: str) -> bool:
         return bounds.check(data, syntax) > _MOST_ELEMENTS
     except bounds.Excessive:
         return True
-
-
-def _ends(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    """Tell whether no list goes on behind an element: pixels, or a delimiter outside any item.
-
-    Nor are the elements behind it counted by `bounds.check`.
-    """
-    return tag.group == 0xFFFE or tag in bounds.PIXELS
 
 
 def _commit(

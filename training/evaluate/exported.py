@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ich_node.infer.predictor import Predictor
-from training.data import Example, head_files, load
+from training.data import Example, load
 from training.evaluate.heads import HeadResult, measure_head
 from training.simulate.scanner import expose
 
 
-def measure_folder(predictor: Predictor, folder: Path) -> Iterator[HeadResult]:
-    """Measure the heads of a folder, in the order of their names.
+def measure_files(predictor: Predictor, paths: Sequence[Path]) -> Iterator[HeadResult]:
+    """Measure heads in their order.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        It holds none, or a file that is none.
+    ValueError
+        A file is none.
     """
-    for number, path in enumerate(head_files(folder)):
+    for number, path in enumerate(paths):
         yield measure_head(predictor, number, head_at(path, number))
 
 

@@ -12,7 +12,7 @@ from ich_node.codes import SUBTYPES
 from ich_node.infer.predictor import Predictor, load_predictor
 from training.data import TEST_SEEDS, Example, draw_scan, example, head_files
 from training.evaluate import real
-from training.evaluate.exported import head_at, measure_folder
+from training.evaluate.exported import head_at, measure_files
 from training.evaluate.heads import HeadResult
 from training.evaluate.looks import Look, look_at
 from training.evaluate.plots import draw_looks
@@ -72,8 +72,7 @@ def run_folder(bundle: str, folder: Path, out: Path) -> None:
     """Measure a bundle on the heads of a folder: a site's own, as `training.real` exports them."""
     predictor = load_predictor(bundle)
     paths = head_files(folder)
-    heads = measure_folder(predictor, folder)
-    found = list(track(heads, "heads", total=len(paths)))
+    found = list(track(measure_files(predictor, paths), "heads", total=len(paths)))
     write_model(out, predictor, FOLDER, f"{len(paths)} heads of a folder")
     _keep(predictor, found, lambda number: head_at(paths[number], number), out)
 
