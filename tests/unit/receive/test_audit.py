@@ -6,7 +6,6 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -21,6 +20,7 @@ from ich_node.store import instances, retention
 from ich_node.store.engine import DatabaseError, writing
 from ich_node.store.tables import event, instance, series
 from tests.support.peers import incoming, small_object
+from tests.unit.receive.kept import rows
 
 
 @pytest.fixture
@@ -29,11 +29,6 @@ def stored(intake: Intake) -> list[Path]:
     for number in (1, 2, 3):
         assert take(intake, incoming(small_object(number))).status == 0x0000
     return sorted(intake.settings.spool_dir.rglob("*.dcm"))
-
-
-def rows(intake: Intake, table: sa.Table) -> list[dict[str, Any]]:
-    with intake.engine.connect() as connection:
-        return [dict(row) for row in connection.execute(sa.select(table)).mappings()]
 
 
 def forget(intake: Intake, path: Path) -> None:

@@ -14,7 +14,7 @@ from pydicom.uid import (
 from ich_node.receive.intake import CANNOT_UNDERSTAND, SUCCESS, Intake, take
 from tests.support import bombs
 from tests.support.peers import encoded, incoming, small_object
-from tests.unit.receive.test_intake import nothing_kept
+from tests.unit.receive.kept import nothing_kept
 
 EXPLICIT = b"\x40\x00\x75\x02SQ\0\0"
 

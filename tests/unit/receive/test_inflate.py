@@ -11,7 +11,7 @@ from ich_node.receive.header import read
 from ich_node.receive.intake import CANNOT_UNDERSTAND, Intake, take
 from ich_node.receive.whole import Cut
 from tests.support.peers import encoded, incoming, small_object
-from tests.unit.receive.test_intake import nothing_kept
+from tests.unit.receive.kept import nothing_kept
 
 
 def deflated(data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from pydicom.uid import (
 from ich_node.receive.intake import CANNOT_UNDERSTAND, SUCCESS, Intake, take
 from ich_node.store.tables import event, instance, series, study
 from tests.support.peers import encoded, incoming, small_object
-from tests.unit.receive.test_intake import files, nothing_kept, rows
+from tests.unit.receive.kept import files, nothing_kept, rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of odd values
 
