@@ -48,8 +48,9 @@ from ich_node.settings import load_settings
 from ich_node.states import SeriesState
 from ich_node.store.engine import Engine, open_engine, reading
 from ich_node.store.tables import instance, series
-from tests.support.peers import reject, small_object
+from tests.support.peers import small_object
 from tests.support.series import head_hu, head_series
+from tests.support.wire import reject
 from training.tiny import write_tiny_bundle
 
 ASSOCIATIONS = 64

@@ -14,7 +14,8 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from deploy.demo.running import wait_for
-from tests.support.peers import associate_request, encoded, read_pdu, store_request
+from tests.support.peers import encoded
+from tests.support.wire import associate_request, read_pdu, store_request
 
 ACCEPTED, RELEASED = 0x02, 0x06
 _RELEASE = b"\x05\0\0\0\0\x04" + bytes(4)

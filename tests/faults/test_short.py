@@ -9,8 +9,8 @@ from pynetdicom.sop_class import Verification
 
 from tests.faults.disk import lay_over, needs
 from tests.faults.striking import struck_node
-from tests.support.peers import associate_request, read_pdu, reject
 from tests.support.series import head_series, write
+from tests.support.wire import associate_request, read_pdu, reject
 
 pytestmark = pytest.mark.skipif(bool(needs()), reason=needs() or "all is there")
 _ACCEPT = 0x02

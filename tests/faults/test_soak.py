@@ -10,7 +10,7 @@ from pydicom.uid import JPEG2000Lossless
 from tests.soak.files import soak_files
 from tests.soak.pdus import faults_in, soak_pdus, sound_pdus
 from tests.soak.sending import send_damaged
-from tests.support.peers import accept, bare_server, read_pdu
+from tests.support.wire import accept, bare_server, read_pdu
 
 
 @pytest.mark.filterwarnings("ignore")

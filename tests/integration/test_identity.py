@@ -11,16 +11,9 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from tests import identity
 from tests.integration.test_variants import site
-from tests.support.peers import (
-    associate_request,
-    data_of,
-    encoded,
-    read_pdu,
-    small_object,
-    store_request,
-    wait_for,
-)
+from tests.support.peers import data_of, encoded, small_object, wait_for
 from tests.support.series import head_series, write
+from tests.support.wire import associate_request, read_pdu, store_request
 
 _DEADLINE_S = 240.0
 _NAME = "MUELLER^ANNA"

@@ -25,15 +25,13 @@ from ich_node.uids import IMPLEMENTATION_CLASS_UID
 from tests.support.peers import (
     Listening,
     associate,
-    associate_request,
     c_store,
     incoming,
     listening,
-    read_pdu,
-    reject,
     sent,
     small_object,
 )
+from tests.support.wire import associate_request, read_pdu, reject
 
 
 def answer_to(port: int, **titles: str) -> bytes:

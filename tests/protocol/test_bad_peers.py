@@ -10,15 +10,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from deploy.demo.running import wait_for
 from ich_node.store.tables import instance
-from tests.support.peers import (
-    ABORT,
-    Listening,
-    associate_request,
-    encoded,
-    read_pdu,
-    small_object,
-    store_request,
-)
+from tests.support.peers import Listening, encoded, small_object
+from tests.support.wire import ABORT, associate_request, read_pdu, store_request
 
 ACCEPT, DATA, RELEASED, ABORTED = 0x02, 0x04, 0x06, 0x07
 RELEASE = b"\x05\0\0\0\0\x04" + bytes(4)

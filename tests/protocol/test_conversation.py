@@ -17,17 +17,8 @@ from ich_node.receive import association as association_module
 from ich_node.receive import services, wire
 from ich_node.store.tables import instance
 from tests.support.lists import commitment, reference
-from tests.support.peers import (
-    ABORT,
-    Listening,
-    associate_request,
-    encoded,
-    listening,
-    read_pdu,
-    reject,
-    small_object,
-    store_request,
-)
+from tests.support.peers import Listening, encoded, listening, small_object
+from tests.support.wire import ABORT, associate_request, read_pdu, reject, store_request
 
 ACCEPT, DATA, RELEASED = 0x02, 0x04, 0x06
 RELEASE = b"\x05\0\0\0\0\x04" + bytes(4)

@@ -26,7 +26,8 @@ from ich_node.selftest.series import save
 from ich_node.settings import Destination, Tls
 from ich_node.store.commitments import Commitment
 from tests.support.certificates import authority
-from tests.support.peers import bare_server, destination, drip, pacs, small_object
+from tests.support.peers import destination, pacs, small_object
+from tests.support.wire import bare_server, drip
 
 STORED = proof.Stored(CTImageStorage, "1.2.3.1", "1.2.3", "1.2")
 TRANSACTION = proof.Transaction(lambda: "9.1", lambda _type, _told: 0, lambda _uid: None)

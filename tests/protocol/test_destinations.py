@@ -18,7 +18,7 @@ from ich_node.states import DeliveryState, SeriesState
 from ich_node.store import destinations
 from tests.support.archive import archive
 from tests.support.delivering import HOUR, STUDY, Site, site
-from tests.support.peers import (
+from tests.support.wire import (
     accept_byte_by_byte,
     accept_then_answer_byte_by_byte,
     accept_then_half_an_answer,

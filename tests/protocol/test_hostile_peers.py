@@ -14,16 +14,8 @@ from pynetdicom.dsutils import encode
 from ich_node.receive import services
 from ich_node.store.tables import announcement, instance
 from tests.protocol.test_conversation import ECHO, VERIFICATION, aborted, command, p_data, response
-from tests.support.peers import (
-    Listening,
-    associate_request,
-    encoded,
-    incoming,
-    read_pdu,
-    reject,
-    sent,
-    small_object,
-)
+from tests.support.peers import Listening, encoded, incoming, sent, small_object
+from tests.support.wire import associate_request, read_pdu, reject
 
 ACCEPT, DATA = 0x02, 0x04
 MAXIMUM = struct.pack(">BxHL", 0x51, 4, 16384)

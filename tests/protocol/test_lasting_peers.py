@@ -15,16 +15,8 @@ import pytest
 from deploy.demo.running import wait_for
 from ich_node.receive import association as association_module
 from ich_node.receive import scp, spool, wire
-from tests.support.peers import (
-    ABORT,
-    Listening,
-    associate_request,
-    encoded,
-    listening,
-    read_pdu,
-    small_object,
-    store_request,
-)
+from tests.support.peers import Listening, encoded, listening, small_object
+from tests.support.wire import ABORT, associate_request, read_pdu, store_request
 
 ACCEPT, RELEASED, ABORTED = 0x02, 0x06, 0x07
 RELEASE = b"\x05\0\0\0\0\x04" + bytes(4)

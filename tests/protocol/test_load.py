@@ -11,8 +11,9 @@ from deploy.load import ACCEPTED, ask, renumbered, requests, send, store, storm
 from ich_node.receive import scp
 from ich_node.settings import Source
 from ich_node.store.tables import instance
-from tests.support.peers import SENDER, listening, reject, small_object
+from tests.support.peers import SENDER, listening, small_object
 from tests.support.series import head_series
+from tests.support.wire import reject
 
 
 def test_64_associations_at_once_store_all_and_one_more_waits_for_a_place(tmp_path: Path) -> None:

@@ -15,15 +15,8 @@ import sqlalchemy as sa
 from ich_node.pipeline.completion import Completion
 from ich_node.store import jobs as job_port
 from ich_node.store.tables import instance, revision, revision_instance
-from tests.support.peers import (
-    Listening,
-    associate_request,
-    encoded,
-    listening,
-    read_pdu,
-    small_object,
-    store_request,
-)
+from tests.support.peers import Listening, encoded, listening, small_object
+from tests.support.wire import associate_request, read_pdu, store_request
 
 SERIES, IMAGES, ASSOCIATIONS = 100, 100, 8
 # One request is encoded; the others differ from it in these values of equal length.

@@ -12,7 +12,8 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Ver
 
 from ich_node.deliver import query
 from ich_node.deliver.query import QueryFailed, count_instances
-from tests.support.peers import bare_server, destination
+from tests.support.peers import destination
+from tests.support.wire import bare_server
 
 Answers = list[tuple[int, Dataset | None]]
 

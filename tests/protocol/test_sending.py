@@ -27,23 +27,20 @@ from ich_node.deliver.standin import StandInPacs
 from ich_node.records import Verdict
 from ich_node.selftest.series import save
 from ich_node.uids import IMPLEMENTATION_CLASS_UID
-from tests.support.peers import (
+from tests.support.peers import data_of, destination, pacs, small_object
+from tests.support.series import head_series, write
+from tests.support.wire import (
     ABORT,
     accept_byte_by_byte,
     accept_then_answer_byte_by_byte,
     accept_then_half_an_answer,
     accept_then_silence,
     bare_server,
-    data_of,
-    destination,
     no_reader,
-    pacs,
     read_pdu,
     reject,
     silent,
-    small_object,
 )
-from tests.support.series import head_series, write
 
 BOTH = (SegmentationStorage, EnhancedSRStorage)
 

@@ -15,16 +15,8 @@ from ich_node.receive import association, scp
 from ich_node.settings import Source, Tls
 from ich_node.store.tables import instance
 from tests.support.certificates import Certificate, authority, expired, signed
-from tests.support.peers import (
-    Listening,
-    associate_request,
-    encoded,
-    listening,
-    read_pdu,
-    reject,
-    small_object,
-    store_request,
-)
+from tests.support.peers import Listening, encoded, listening, small_object
+from tests.support.wire import associate_request, read_pdu, reject, store_request
 
 SOURCES = (
     Source(name="sender", ae_title="SENDER", hosts=("127.0.0.1",)),

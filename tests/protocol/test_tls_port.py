@@ -16,8 +16,9 @@ from ich_node.settings import Tls
 from ich_node.store.engine import migrate, open_engine
 from tests.support.certificates import Certificate, authority, signed
 from tests.support.dcmtk import storescu
-from tests.support.peers import Listening, associate_request, node_settings, read_pdu
+from tests.support.peers import Listening, node_settings
 from tests.support.series import head_series, write
+from tests.support.wire import associate_request, read_pdu
 
 pytestmark = pytest.mark.openssl
 

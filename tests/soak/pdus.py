@@ -27,16 +27,8 @@ from tests import identity
 from tests.soak.sending import Message, Sound, Tally, send_damaged
 from tests.soak.told import Told
 from tests.support import lists
-from tests.support.peers import (
-    ABORT,
-    associate,
-    associate_request,
-    encoded,
-    incoming,
-    sent,
-    small_object,
-    store_request,
-)
+from tests.support.peers import associate, encoded, incoming, sent, small_object
+from tests.support.wire import ABORT, associate_request, store_request
 
 _SENDERS = 4
 _BATCH = 500  # PDUs of a seed; a sender is told of the next ones after them

@@ -13,7 +13,7 @@ from pynetdicom.pdu_items import SCP_SCU_RoleSelectionSubItem
 
 from ich_node.receive import pdu
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from tests.support.peers import associate_request
+from tests.support.wire import associate_request
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 REQUEST = associate_request(contexts=((CTImageStorage, SYNTAXES), ("1.2.3", SYNTAXES[:1])))
