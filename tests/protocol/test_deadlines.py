@@ -18,7 +18,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from ich_node.deliver import deadline, proof, query, scu
+from ich_node.deliver import proof, scu
 from ich_node.deliver.commitment import report
 from ich_node.deliver.query import QueryFailed, count_instances
 from ich_node.deliver.scu import echo, send
@@ -29,20 +29,10 @@ from tests.support.certificates import authority
 from tests.support.peers import destination, pacs, small_object
 from tests.support.wire import bare_server, drip
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 STORED = proof.Stored(CTImageStorage, "1.2.3.1", "1.2.3", "1.2")
 TRANSACTION = proof.Transaction(lambda: "9.1", lambda _type, _told: 0, lambda _uid: None)
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait half a second where it would be minutes."""
-    for module, names in {
-        scu: ("_CONNECT_S", "_ACSE_S", "_DIMSE_S", "_NETWORK_S"),
-        query: ("_CONNECT_S", "_ANSWER_S", "_LISTING_S"),
-        deadline: ("_LEAVE_S",),
-    }.items():
-        for name in names:
-            monkeypatch.setattr(module, name, 0.5)
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,8 @@ from pydicom.uid import (
 from pynetdicom.association import Association
 
 from deploy.demo.running import free_port
-from ich_node.deliver import deadline, scu
-from ich_node.deliver.scu import echo, send
+from ich_node.deliver import scu
+from ich_node.deliver.scu import send
 from ich_node.deliver.standin import StandInPacs
 from ich_node.records import Verdict
 from ich_node.selftest.series import save
@@ -35,9 +35,9 @@ from tests.support.wire import (
     accept_then_answer_byte_by_byte,
     accept_then_half_an_answer,
     accept_then_silence,
+    answering,
     bare_server,
     no_reader,
-    read_pdu,
     reject,
     silent,
 )
@@ -206,18 +206,6 @@ def test_a_compressed_object_for_a_destination_of_implicit_vr_is_for_good_not_ac
     assert said(verdicts) == [("sc", None, False, False)]
 
 
-def answering(answer: bytes) -> Callable[[socket.socket], None]:
-    """Answer an association request by these bytes, or by closing the connection at once."""
-
-    def talk(connection: socket.socket) -> None:
-        read_pdu(connection)
-        connection.sendall(answer)
-        if answer:
-            connection.recv(1)  # a close before the answer is read could lose it
-
-    return talk
-
-
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -291,15 +279,7 @@ def test_an_association_that_ends_just_before_an_object_costs_no_waiting(
     assert time.monotonic() - began < scu._DIMSE_S / 4
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait half a second where it would be minutes."""
-    for name in ("_CONNECT_S", "_ACSE_S", "_DIMSE_S", "_NETWORK_S"):
-        monkeypatch.setattr(scu, name, 0.5)
-    monkeypatch.setattr(deadline, "_LEAVE_S", 0.5)
-
-
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("talk", [silent, accept_byte_by_byte])
 def test_a_destination_that_never_answers_the_request_is_tried_again(
     objects: list[tuple[str, Path]], talk: Callable[[socket.socket], None]
@@ -311,7 +291,7 @@ def test_a_destination_that_never_answers_the_request_is_tried_again(
     assert said(verdicts) == [("seg", None, False, True), ("sr", None, False, True)]
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(
     "talk", [accept_then_silence, accept_then_half_an_answer, accept_then_answer_byte_by_byte]
 )
@@ -341,7 +321,7 @@ def test_an_object_that_takes_long_to_go_over_is_waited_for(
     assert said(verdicts) == [("seg", 0, True, False), ("sr", 0, True, False)]
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("hasty")
 def test_a_destination_that_stops_reading_in_the_middle_of_an_object_is_tried_again(
     objects: list[tuple[str, Path]],
 ) -> None:
@@ -363,37 +343,3 @@ def test_a_file_of_ours_that_is_gone_or_damaged_is_not_the_destinations_fault(
         with pytest.raises(InvalidDicomError):
             send(destination(peer.port), "ICH_NODE", [("seg", tmp_path / "seg.dcm")])
     assert peer.data == []
-
-
-def test_an_echo_is_answered() -> None:
-    with pacs(BOTH) as peer:
-        answered, text = echo(destination(peer.port), "ICH_NODE")
-    assert (answered, text) == (True, f"PACS at 127.0.0.1:{peer.port} answers C-ECHO")
-
-
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(
-    ("talk", "words"),
-    [
-        (answering(b""), "ended without an answer"),
-        (answering(reject(1, 1, 7)), "called AE title not recognised"),
-        (silent, "ended without an answer"),
-        (accept_then_silence, "did not answer the C-ECHO"),
-    ],
-    ids=["closed", "rejected", "silent", "silent later"],
-)
-def test_an_echo_without_success_says_why(
-    talk: Callable[[socket.socket], None], words: str
-) -> None:
-    with bare_server(talk) as port:
-        answered, text = echo(destination(port), "ICH_NODE")
-    assert not answered
-    assert words.lower() in text.lower()
-    assert text.startswith(f"PACS at 127.0.0.1:{port}")
-
-
-def test_an_echo_to_nowhere_says_why() -> None:
-    nowhere = destination(free_port()).model_copy(update={"host": "no-such-host.invalid"})
-    answered, text = echo(nowhere, "ICH_NODE")
-    assert not answered
-    assert "no-such-host.invalid" in text

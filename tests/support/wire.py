@@ -49,6 +49,18 @@ def silent(connection: socket.socket) -> None:
         pass
 
 
+def answering(answer: bytes) -> Callable[[socket.socket], None]:
+    """Answer an association request by these bytes, or by closing the connection at once."""
+
+    def talk(connection: socket.socket) -> None:
+        read_pdu(connection)
+        connection.sendall(answer)
+        if answer:
+            connection.recv(1)  # a close before the answer is read could lose it
+
+    return talk
+
+
 def accept(connection: socket.socket) -> None:
     """Accept four presentation contexts in Explicit VR Little Endian (PS3.8 9.3.3)."""
     request = read_pdu(connection)
