@@ -26,7 +26,8 @@ from deploy.demo.running import configuration, free_port, wait_for
 from ich_node.settings import load_settings
 from ich_node.store.engine import open_engine
 from tests.faults import campaign
-from tests.faults.campaign import FlappingPacs, Report, Sent, Serving, send_until_acknowledged
+from tests.faults.actors import FlappingPacs, Sent, Serving, send_until_acknowledged
+from tests.faults.campaign import Report
 from tests.faults.disk import Disk, lay_over, needs
 from tests.support.series import head_series, write
 from training.tiny import write_tiny_bundle

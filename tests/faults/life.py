@@ -29,7 +29,7 @@ from ich_node.settings import Settings
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import Engine
 from ich_node.store.jobs import Jobs
-from tests.faults.campaign import Sent
+from tests.faults.actors import Sent
 from tests.support.peers import data_of
 
 _DEADLINE_S = 120.0

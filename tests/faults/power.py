@@ -29,14 +29,8 @@ from ich_node.infer.predictor import Predictor, load_predictor
 from ich_node.settings import load_settings
 from ich_node.store.engine import open_engine
 from tests.faults import campaign
-from tests.faults.campaign import (
-    FlappingPacs,
-    Report,
-    Sent,
-    Serving,
-    look_for_patients,
-    send_until_acknowledged,
-)
+from tests.faults.actors import FlappingPacs, Sent, Serving, send_until_acknowledged
+from tests.faults.campaign import Report, look_for_patients
 from tests.faults.disk import MARK, Disk, Playback, Record, lay_over, needs, read_log
 from tests.faults.life import hasten, live
 from tests.support.series import head_series, write

@@ -21,7 +21,7 @@ from ich_node.settings import load_settings
 from ich_node.store import overview
 from ich_node.store.engine import DatabaseError, Engine, open_engine
 from tests import identity
-from tests.faults.campaign import FlappingPacs, Sent, Serving, send_until_acknowledged
+from tests.faults.actors import FlappingPacs, Sent, Serving, send_until_acknowledged
 
 INJECT = Path(__file__).parent / "inject"
 DEADLINE_S = 200.0

@@ -22,7 +22,7 @@ from ich_node.store import destinations, instances, mending
 from ich_node.store.engine import DatabaseError, Engine, may_pass, open_engine, reading, writing
 from tests import identity
 from tests.faults import campaign, life
-from tests.faults.campaign import FlappingPacs, Sent
+from tests.faults.actors import FlappingPacs, Sent
 from tests.soak.pdus import answers
 from tests.support.modes import open_to_others
 from tests.support.peers import SENDER, incoming, small_object

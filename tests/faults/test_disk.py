@@ -18,7 +18,8 @@ import pytest
 
 from ich_node.infer.predictor import load_predictor
 from tests.faults import full, life, power
-from tests.faults.campaign import Report, Serving
+from tests.faults.actors import Serving
+from tests.faults.campaign import Report
 from tests.faults.disk import Disk, Playback, lay_over, needs, read_log
 from tests.faults.full import Fault, campaign_of
 

@@ -15,7 +15,8 @@ from deploy.demo.running import RunningNode, configuration, free_port, running_n
 from ich_node.settings import load_settings
 from ich_node.store import overview
 from ich_node.store.engine import open_engine
-from tests.faults.campaign import Serving, campaign
+from tests.faults.actors import Serving
+from tests.faults.campaign import campaign
 from tests.faults.striking import Rule, struck_node
 from tests.support.dcmtk import storescu
 from tests.support.orthanc import AE_TITLE, Orthanc, running_orthanc

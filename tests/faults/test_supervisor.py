@@ -19,7 +19,7 @@ from deploy.demo.running import configuration, free_port, wait_for
 from ich_node.settings import DATABASE_NAME, load_settings
 from ich_node.store import overview
 from ich_node.store.engine import open_engine
-from tests.faults.campaign import Sent, Serving, send_until_acknowledged
+from tests.faults.actors import Sent, Serving, send_until_acknowledged
 from tests.faults.striking import Rule, struck_node
 from tests.support.series import head_series, write
 
