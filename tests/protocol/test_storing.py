@@ -11,16 +11,12 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import (
     CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
     EncapsulatedPDFStorage,
     EnhancedSRStorage,
-    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
     JPEGLossless,
     JPEGLosslessSV1,
-    JPEGLSLossless,
     RawDataStorage,
     RLELossless,
     SecondaryCaptureImageStorage,
@@ -40,17 +36,8 @@ from tests.support.peers import (
     sent,
     small_object,
 )
-from tests.support.series import head_series, pixels, set_pixels, write
+from tests.support.series import ENCODABLE, head_series, pixels, set_pixels, write
 
-ENCODABLE = (
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-    RLELossless,
-    JPEGLSLossless,
-    JPEG2000Lossless,
-)
 DCMCJPEG = Path("/usr/bin/dcmcjpeg")
 PRIVATE_CLASS, UNKNOWN_CLASS = "1.2.826.0.1.3680043.2.1", "1.2.840.10008.5.1.4.1.1.999"
 

@@ -27,13 +27,9 @@ from typing import NamedTuple
 import pydicom
 from pydicom import Dataset
 from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
-    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLSLossless,
     LegacyConvertedEnhancedCTImageStorage,
     RLELossless,
 )
@@ -50,19 +46,10 @@ from tests.soak.damage import damaged
 from tests.soak.told import Told
 from tests.support.frames import multiframe
 from tests.support.peers import SENDER, data_of, node_settings
-from tests.support.series import head_series, write
+from tests.support.series import ENCODABLE, head_series, write
 from tests.support.volumes import make_labels, make_prediction
 
-_SYNTAXES = (
-    ExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian,
-    RLELossless,
-    JPEGLSLossless,
-    JPEG2000Lossless,
-)
+_SYNTAXES = (ExplicitVRLittleEndian, *ENCODABLE)
 # Of one file of all frames, and of one in two files.
 _MULTIFRAME = (
     (EnhancedCTImageStorage, ExplicitVRLittleEndian, 1),

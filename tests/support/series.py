@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
 from ich_node.geometry import PlaneMap
 from ich_node.selftest.series import build_series, save
@@ -19,6 +28,17 @@ from tests import identity
 SPACING_MM = (5.0, 3.0, 2.5)
 SLICES = 12
 MATRIX = (72, 68)
+
+# The transfer syntaxes that a series can be written in without loss.
+ENCODABLE = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+)
 
 Series = list[Dataset]
 Mutation = Callable[[Series], Series]

@@ -14,9 +14,10 @@ from pydicom.uid import EnhancedCTImageStorage
 
 from ich_node import bounds
 from ich_node.assemble.assemble import assemble
-from ich_node.errors import Reason, SeriesRefused
+from ich_node.errors import Reason
 from tests.support import series
 from tests.support.frames import multiframe
+from tests.unit.assemble.refused import refusal
 
 CUT_OFF = b"\xfe\xff"  # no item begins with two bytes only: pydicom's OSError
 
@@ -37,12 +38,6 @@ def damaged(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-def refusal(path: Path) -> SeriesRefused:
-    with pytest.raises(SeriesRefused) as raised:
-        assemble([path])
-    return raised.value
 
 
 def whole(dataset: Dataset) -> Dataset:
@@ -84,7 +79,7 @@ def test_a_sequence_that_cannot_be_read_is_named(
     said: str,
 ) -> None:
     path = damaged(lambda dataset: encoded(holder(dataset), keyword, value, vr))
-    refused = refusal(path)
+    refused = refusal([path])
     assert refused.reason is Reason.UNREADABLE
     assert refused.text.startswith("file all.dcm: ")
     assert f"{tag} {said}; send it again" in refused.text
@@ -102,7 +97,7 @@ def test_a_position_that_cannot_be_read_is_told_with_its_frame(
         position = third(dataset).PlanePositionSequence[0]
         encoded(position, "ImagePositionPatient", value, vr)
 
-    refused = refusal(damaged(damage))
+    refused = refusal([damaged(damage)])
     assert refused.reason is Reason.NO_POSITION
     assert "file all.dcm frame 3: Image Position (Patient) (0020,0032)" in refused.text
 
@@ -136,7 +131,7 @@ def test_pixels_of_more_than_16_bits_are_not_cut_to_16(damaged: Callable[..., Pa
         dataset.PixelData = dataset.pixel_array.astype("<u4").tobytes()
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 32, 32, 31
 
-    refused = refusal(damaged(widen))
+    refused = refusal([damaged(widen)])
     assert refused.reason is Reason.UNREADABLE
     assert "its pixels are uint32, expected whole numbers of 16 bits" in refused.text
 
@@ -162,6 +157,6 @@ def test_an_os_error_that_the_parser_makes_up_is_of_the_file(
 
     path = damaged(lambda _dataset: None)
     monkeypatch.setattr(pydicom, "dcmread", fail)
-    refused = refusal(path)
+    refused = refusal([path])
     assert refused.reason is Reason.UNREADABLE
     assert "file all.dcm cannot be read: it breaks off" in refused.text

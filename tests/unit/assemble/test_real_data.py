@@ -9,7 +9,8 @@ from ich_node.assemble.assemble import assemble
 from ich_node.assemble.head import check_head, look_inside
 from ich_node.assemble.pixels import hounsfield
 from ich_node.assemble.source import read
-from ich_node.errors import Reason, SeriesRefused
+from ich_node.errors import Reason
+from tests.unit.assemble.refused import refusal
 
 pytestmark = pytest.mark.shared_data
 
@@ -18,12 +19,6 @@ def files(folder: Path) -> list[Path]:
     found = [path for path in folder.iterdir() if path.is_file() and path.name != "LICENSE"]
     assert found
     return found
-
-
-def refusal_of(folder: Path) -> SeriesRefused:
-    with pytest.raises(SeriesRefused) as raised:
-        assemble(files(folder))
-    return raised.value
 
 
 def test_tilted_head_of_two_sections_is_read_and_it_is_said(shared_data: Path) -> None:
@@ -51,7 +46,7 @@ def test_tilted_head_of_two_sections_is_read_and_it_is_said(shared_data: Path) -
 )
 def test_plastic_head_is_never_read(shared_data: Path, series: str, reason: Reason) -> None:
     """Its skull is hollow: there is no brain in it."""
-    refused = refusal_of(shared_data / "philips-phantom" / series)
+    refused = refusal(files(shared_data / "philips-phantom" / series))
     assert refused.reason == reason, refused.text
 
 

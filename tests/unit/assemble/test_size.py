@@ -17,15 +17,10 @@ from pydicom.uid import (
 
 from ich_node.assemble import pixels, source
 from ich_node.assemble.assemble import assemble
-from ich_node.errors import Reason, SeriesRefused
+from ich_node.errors import Reason
 from tests.support import bombs, series
 from tests.support.frames import multiframe
-
-
-def refusal(paths: list[Path]) -> SeriesRefused:
-    with pytest.raises(SeriesRefused) as raised:
-        assemble(paths)
-    return raised.value
+from tests.unit.assemble.refused import refusal
 
 
 def test_ten_slices_of_8000_x_8000_of_a_few_kilobytes_are_refused(tmp_path: Path) -> None:
