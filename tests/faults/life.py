@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pydicom
 from dbos import DBOS
 
 from deploy.demo.running import wait_for
@@ -24,13 +23,13 @@ from ich_node.pipeline.completion import Completion
 from ich_node.pipeline.reconcile import Takeover
 from ich_node.pipeline.worker import Worker
 from ich_node.receive import audit
-from ich_node.receive.intake import SUCCESS, Incoming, Intake, take
+from ich_node.receive.intake import SUCCESS, Intake, take
 from ich_node.settings import Settings
 from ich_node.store import jobs as job_port
 from ich_node.store.engine import Engine
 from ich_node.store.jobs import Jobs
 from tests.faults.actors import Sent
-from tests.support.peers import data_of
+from tests.support.peers import request_of
 
 _DEADLINE_S = 120.0
 
@@ -115,15 +114,6 @@ def _register(
 
 
 def _send(intake: Intake, path: Path, sent: Sent) -> None:
-    found = pydicom.dcmread(path, stop_before_pixels=True)
-    source, data = intake.settings.sources[0], data_of(path)
-    incoming = Incoming(
-        sop_class_uid=str(found.SOPClassUID),
-        sop_instance_uid=str(found.SOPInstanceUID),
-        transfer_syntax_uid=str(found.file_meta.TransferSyntaxUID),
-        data=data,
-        source=source,
-        calling_ae=source.ae_title,
-    )
-    if take(intake, incoming).status == SUCCESS:
-        sent.acknowledged[incoming.sop_instance_uid] = hashlib.sha256(data).hexdigest()
+    request = request_of(path, intake.settings.sources[0])
+    if take(intake, request).status == SUCCESS:
+        sent.acknowledged[request.sop_instance_uid] = hashlib.sha256(request.data).hexdigest()

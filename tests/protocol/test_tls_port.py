@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from ich_node.receive import scp
 from ich_node.settings import Tls
-from ich_node.store.engine import migrate, open_engine
 from tests.support.certificates import Certificate, authority, signed
 from tests.support.dcmtk import storescu
-from tests.support.peers import Listening, node_settings
+from tests.support.peers import Listening, listening
 from tests.support.series import head_series, write
 from tests.support.wire import associate_request, read_pdu
 
@@ -36,15 +34,8 @@ def node(tmp_path: Path, ca: Certificate) -> Iterator[Listening]:
     own = signed(tmp_path, "node", ca, "DNS:localhost,IP:127.0.0.1")
     trusted = shutil.copy(ca.cert, tmp_path / "trusted.pem")  # which a test may renew
     tls = Tls(enabled=True, cert=str(own.cert), key=str(own.key), ca=str(trusted))
-    settings = node_settings(tmp_path).model_copy(update={"tls": tls})
-    engine = open_engine(settings.database_url)
-    migrate(engine)
-    receiver = scp.start_receiver(settings, engine)
-    try:
-        yield Listening(settings, engine, receiver)
-    finally:
-        receiver.stop(0.0)
-        engine.dispose()
+    with listening(tmp_path, tls=tls) as started:
+        yield started
 
 
 def client(ca: Certificate, own: Certificate | None) -> ssl.SSLContext:

@@ -19,7 +19,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -38,14 +38,14 @@ from ich_node import logs
 from ich_node.errors import SeriesRefused
 from ich_node.pipeline import stages
 from ich_node.pipeline.outcome import Context
-from ich_node.receive.intake import Incoming, Intake, take
+from ich_node.receive.intake import Intake, take
 from ich_node.records import CtVolume, Refusal
 from ich_node.settings import Selection
 from ich_node.store.engine import migrate, open_engine
 from tests.soak.damage import damaged
 from tests.soak.told import Told
 from tests.support.frames import multiframe
-from tests.support.peers import SENDER, data_of, node_settings
+from tests.support.peers import node_settings, request_of
 from tests.support.series import ENCODABLE, head_series, write
 from tests.support.volumes import make_labels, make_prediction
 
@@ -255,16 +255,9 @@ def _received(report: Report, intake: Intake, good: bytes, data: bytes) -> None:
     """Offer the damaged data set as a peer would that says it is the good one."""
     with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
         Path(file.name).write_bytes(good)
-        meta = pydicom.dcmread(file.name, stop_before_pixels=True)
-        begins = len(good) - len(data_of(Path(file.name)))
-    request = Incoming(
-        sop_class_uid=str(meta.SOPClassUID),
-        sop_instance_uid=str(meta.SOPInstanceUID),
-        transfer_syntax_uid=str(meta.file_meta.TransferSyntaxUID),
-        data=memoryview(data[begins:]),
-        source=SENDER,
-        calling_ae="SENDER",
-    )
+        request = request_of(Path(file.name))
+    begins = len(good) - len(request.data)
+    request = replace(request, data=memoryview(data[begins:]))
     report.statuses[f"{take(intake, request).status:04X}H"] += 1
 
 

@@ -17,10 +17,10 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 from ich_node.assemble.assemble import assemble
 from ich_node.errors import SeriesRefused
 from ich_node.receive.contexts import DECODABLE
-from ich_node.receive.intake import Incoming, Intake, take
+from ich_node.receive.intake import Intake, take
 from ich_node.store.engine import migrate, open_engine
 from tests.support import bombs, series
-from tests.support.peers import SENDER, data_of, node_settings
+from tests.support.peers import node_settings, request_of
 
 # A code stream that claims more than its header; both claim as much; and Rows that no image has.
 CASES = ("stream", "agreed", "zero", "most", "negative")
@@ -87,13 +87,13 @@ def _claim(dataset: Dataset, rows: int, *, negative: bool) -> None:
 
 
 def _end(intake: Intake, paths: Sequence[Path], *, sound: bool = False) -> dict[str, object]:
-    first = take(intake, _sent(paths[0], data_of(paths[0])))
+    first = take(intake, request_of(paths[0]))
     dataset = pydicom.dcmread(paths[0])
     other = paths[0].with_suffix(".other")
     if not sound:
         dataset.PixelData = dataset.PixelData[:-2] + b"\1\0"
     dataset.save_as(other)
-    again = take(intake, _sent(other, data_of(other)))
+    again = take(intake, request_of(other))
     reason = text = ""
     try:
         assemble(list(paths))
@@ -102,18 +102,6 @@ def _end(intake: Intake, paths: Sequence[Path], *, sound: bool = False) -> dict[
     except Exception as error:
         reason, text = type(error).__name__, str(error)
     return {"first": first.status, "again": again.status, "reason": reason, "text": text}
-
-
-def _sent(path: Path, data: bytes) -> Incoming:
-    header = pydicom.dcmread(path, stop_before_pixels=True)
-    return Incoming(
-        sop_class_uid=str(header.SOPClassUID),
-        sop_instance_uid=str(header.SOPInstanceUID),
-        transfer_syntax_uid=str(header.file_meta.TransferSyntaxUID),
-        data=data,
-        source=SENDER,
-        calling_ae=SENDER.ae_title,
-    )
 
 
 if __name__ == "__main__":

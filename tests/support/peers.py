@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import sqlalchemy as sa
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -87,6 +88,19 @@ def incoming(dataset: Dataset, syntax: str = ExplicitVRLittleEndian, **changes: 
         "calling_ae": SENDER.ae_title,
     } | changes
     return Incoming(data=values.pop("data", None) or encoded(dataset, syntax), **values)
+
+
+def request_of(path: Path, source: Source = SENDER) -> Incoming:
+    """The C-STORE request that carries a file."""
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    return Incoming(
+        sop_class_uid=str(header.SOPClassUID),
+        sop_instance_uid=str(header.SOPInstanceUID),
+        transfer_syntax_uid=str(header.file_meta.TransferSyntaxUID),
+        data=data_of(path),
+        source=source,
+        calling_ae=source.ae_title,
+    )
 
 
 @dataclass
