@@ -80,9 +80,9 @@ def rsna_id(index: int) -> str:
     return f"ID_{(index * 7919 + 12345) % 65521:09x}"
 
 
-def rsna_slices(slices: int = 9) -> list[Dataset]:
-    """A series as the challenge's headers have it, inferior slice first."""
-    made = head_series(slices=slices)
+def rsna_slices() -> list[Dataset]:
+    """Nine slices as the challenge's headers have them, inferior slice first."""
+    made = head_series(slices=9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ID_<hex> is no UID
         for index, dataset in enumerate(made):
@@ -95,7 +95,7 @@ def rsna_slices(slices: int = 9) -> list[Dataset]:
     return made
 
 
-def save_rsna(datasets: Sequence[Dataset], folder: Path) -> None:
+def _save_rsna(datasets: Sequence[Dataset], folder: Path) -> None:
     """Write slices under their names; the SOP class stands in the file meta information alone."""
     (folder / "stage_2_train").mkdir(parents=True, exist_ok=True)
     with pydicom.config.disable_value_validation():
@@ -121,10 +121,12 @@ def rsna_rows(labels: Mapping[str, Sequence[str]]) -> list[list[object]]:
     ]
 
 
-def write_rsna(folder: Path, held: Mapping[int, Sequence[str]], slices: int = 9) -> Path:
-    """One series; ``held`` gives the subtypes of a slice by its index from below."""
-    datasets = rsna_slices(slices)
-    save_rsna(datasets, folder)
+def write_rsna(
+    folder: Path, held: Mapping[int, Sequence[str]], datasets: Sequence[Dataset] | None = None
+) -> Path:
+    """One series, of these slices or sound ones; ``held`` gives a slice's subtypes by its index."""
+    datasets = rsna_slices() if datasets is None else datasets
+    _save_rsna(datasets, folder)
     labels = {str(each.SOPInstanceUID): held.get(i, ()) for i, each in enumerate(datasets)}
     write_csv(folder / "stage_2_train.csv", ["ID", "Label"], rsna_rows(labels))
     return folder

@@ -15,7 +15,6 @@ from tests.support.datasets import (
     rsna_id,
     rsna_rows,
     rsna_slices,
-    save_rsna,
     write_csv,
     write_rsna,
 )
@@ -72,9 +71,7 @@ def test_tilted_and_missing_slices_are_still_labelled_slices(tmp_path):
     """The node refuses the volume; each slice shows what it shows."""
     datasets = tilted(rsna_slices(), 15)
     del datasets[4]
-    save_rsna(datasets, tmp_path)
-    labels = {str(each.SOPInstanceUID): () for each in datasets}
-    write_csv(tmp_path / TABLE, ["ID", "Label"], rsna_rows(labels))
+    write_rsna(tmp_path, {}, datasets)
     _, loaded = load_only(tmp_path)
     np.testing.assert_array_equal(loaded.hu, np.delete(head_hu(9), 4, 0))
     assert loaded.spacing_mm[0] == pytest.approx(5 * np.cos(np.radians(15)), abs=0.01)
@@ -83,9 +80,7 @@ def test_tilted_and_missing_slices_are_still_labelled_slices(tmp_path):
 @pytest.mark.parametrize("plane_map", [PlaneMap(True, False, True), PlaneMap(False, True, True)])
 def test_slices_stored_otherwise_are_turned_as_heads_are_read(tmp_path, plane_map):
     """Numbered from above, rows and columns exchanged or reversed; spacing goes with its axis."""
-    save_rsna(turned(rsna_slices(), plane_map, feet_first=True), tmp_path)
-    labels = {rsna_id(index): () for index in range(9)}
-    write_csv(tmp_path / TABLE, ["ID", "Label"], rsna_rows(labels))
+    write_rsna(tmp_path, {}, turned(rsna_slices(), plane_map, feet_first=True))
     _, loaded = load_only(tmp_path)
     np.testing.assert_array_equal(loaded.hu, head_hu(9))
     assert loaded.spacing_mm == pytest.approx(SPACING_MM)
@@ -117,12 +112,7 @@ def test_signed_values_in_twelve_bits_keep_their_sign(tmp_path, signed):
     datasets, hu = rsna_slices(), head_hu(9)
     hu[:, :3] = -1900  # padding
     store(datasets, signed, hu)
-    save_rsna(datasets, tmp_path)
-    write_csv(
-        tmp_path / TABLE,
-        ["ID", "Label"],
-        rsna_rows({str(each.SOPInstanceUID): () for each in datasets}),
-    )
+    write_rsna(tmp_path, {}, datasets)
     _, loaded = load_only(tmp_path)
     np.testing.assert_array_equal(loaded.hu, np.maximum(hu, -1024))
 
@@ -133,12 +123,7 @@ def test_unsigned_values_with_an_intercept_are_left_alone(tmp_path):
     bright = pixels(datasets[0])
     bright[0, 0] = 2900 + 1024
     set_pixels(datasets[0], bright)
-    save_rsna(datasets, tmp_path)
-    write_csv(
-        tmp_path / TABLE,
-        ["ID", "Label"],
-        rsna_rows({str(each.SOPInstanceUID): () for each in datasets}),
-    )
+    write_rsna(tmp_path, {}, datasets)
     _, loaded = load_only(tmp_path)
     assert loaded.hu[0, 0, 0] == 2900
 
@@ -217,9 +202,7 @@ def test_a_file_under_another_images_name_is_left_out(tmp_path):
 def test_a_series_of_two_patients_is_left_out(tmp_path):
     datasets = rsna_slices()
     datasets[3].PatientID = "ID_00000001"
-    save_rsna(datasets, tmp_path)
-    labels = {str(each.SOPInstanceUID): () for each in datasets}
-    write_csv(tmp_path / TABLE, ["ID", "Label"], rsna_rows(labels))
+    write_rsna(tmp_path, {}, datasets)
     found = rsna.find(tmp_path)
     assert not found.cases
     assert (
@@ -232,9 +215,7 @@ def test_two_images_of_one_place_are_named(tmp_path):
     datasets = rsna_slices()
     where = positions(datasets)
     where[1] = where[0]
-    save_rsna(place(datasets, where), tmp_path)
-    labels = {str(each.SOPInstanceUID): () for each in datasets}
-    write_csv(tmp_path / TABLE, ["ID", "Label"], rsna_rows(labels))
+    write_rsna(tmp_path, {}, place(datasets, where))
     (case,) = rsna.find(tmp_path).cases
     with pytest.raises(DataError, match=rf"{rsna_id(0)}\.dcm and {rsna_id(1)}\.dcm .* same place"):
         rsna.load(case)
