@@ -11,11 +11,11 @@ from typing import Any
 import pydicom
 import sqlalchemy as sa
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import split_dataset
+from pynetdicom.dsutils import encode, split_dataset
 from pynetdicom.sop_class import Verification
 
 from deploy.demo.running import wait_for
@@ -71,6 +71,12 @@ def encoded(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
         path = Path(folder) / "object.dcm"
         save(dataset, path, syntax)
         return data_of(path)
+
+
+def plain(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """Encode, without compression, also what could not be saved as a file: its UIDs may be none."""
+    uid = UID(syntax)
+    return encode(dataset, uid.is_implicit_VR, uid.is_little_endian) or b""
 
 
 def data_of(path: Path) -> bytes:

@@ -19,21 +19,16 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
 )
-from pynetdicom.dsutils import encode
 
 from ich_node import bounds
 from ich_node.bounds import DEEPEST, MOST_ELEMENTS, Excessive
 from ich_node.selftest.series import save
 from tests.support import bombs
-from tests.support.peers import data_of, small_object
+from tests.support.peers import data_of, plain, small_object
 from tests.support.series import head_series, write
 
-NATIVE = {
-    ExplicitVRLittleEndian: (False, True),
-    ImplicitVRLittleEndian: (True, True),
-    ExplicitVRBigEndian: (False, False),
-}
-SYNTAXES = pytest.mark.parametrize("syntax", list(NATIVE), ids=lambda uid: uid.keyword)
+NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+SYNTAXES = pytest.mark.parametrize("syntax", NATIVE, ids=lambda uid: uid.keyword)
 UNDEFINED = pytest.mark.parametrize("undefined", [False, True], ids=["known", "undefined"])
 
 
@@ -51,22 +46,22 @@ def test_every_element_and_item_counts_once(syntax: str, undefined: bool) -> Non
     dataset.SeriesDescription, dataset.BitsAllocated = "LAST", 16
     dataset.PixelData = b"\xfe\xff\x00\xe0" * 4
     inside = 2 + 3 + (2 if undefined else 0)  # sequences, items, delimiters of items
-    found = bounds.check(encode(dataset, *NATIVE[syntax]) or b"", syntax)
+    found = bounds.check(plain(dataset, syntax), syntax)
     assert found == len(dataset) + inside
 
 
 @SYNTAXES
 @UNDEFINED
 def test_sequences_may_be_so_deep_and_no_deeper(syntax: str, undefined: bool) -> None:
-    bounds.check(encode(nested(DEEPEST, undefined), *NATIVE[syntax]) or b"", syntax)
+    bounds.check(plain(nested(DEEPEST, undefined), syntax), syntax)
     with pytest.raises(Excessive, match="more than 32 others"):
-        bounds.check(encode(nested(DEEPEST + 1, undefined), *NATIVE[syntax]) or b"", syntax)
+        bounds.check(plain(nested(DEEPEST + 1, undefined), syntax), syntax)
 
 
 @UNDEFINED
 def test_sequences_whose_vr_is_unknown_count_too(undefined: bool) -> None:
     """PS3.5 6.2.2: inside they are Implicit VR Little Endian."""
-    inner = encode(nested(DEEPEST, undefined), True, True) or b""
+    inner = plain(nested(DEEPEST, undefined), ImplicitVRLittleEndian)
     length = b"\xff\xff\xff\xff" if undefined else (len(inner) + 8).to_bytes(4, "little")
     item = b"\xfe\xff\x00\xe0" + len(inner).to_bytes(4, "little") + inner
     data = b"\x11\x00\x10\x10UN\0\0" + length + item
@@ -135,21 +130,21 @@ def made(dataset: Dataset) -> int:
 
 @pytest.mark.filterwarnings("ignore")
 @settings(deadline=None, max_examples=400)
-@given(st.lists(PIECES, max_size=12), st.sampled_from(list(NATIVE)[:2]))
+@given(st.lists(PIECES, max_size=12), st.sampled_from(NATIVE[:2]))
 def test_a_parser_makes_no_more_than_is_counted(pieces: list[bytes], syntax: str) -> None:
     """However damaged or misleading a data set is."""
     ends = b"".join(b"\x51\x00" + bytes([n, 0x10]) + b"LO\0\0" for n in range(40))
     data = b"\x08\x00\x05\x00\0\0\0\0" if syntax == ImplicitVRLittleEndian else b""
     data += b"".join(pieces) + ends
     try:
-        found = read_dataset(BytesIO(data), *NATIVE[syntax])
+        found = read_dataset(BytesIO(data), syntax == ImplicitVRLittleEndian, True)
     except Exception:
         return
     assert made(found) <= bounds.check(data, syntax)
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=300), st.sampled_from(list(NATIVE)))
+@given(st.binary(max_size=300), st.sampled_from(NATIVE))
 def test_any_bytes_come_to_an_end(data: bytes, syntax: str) -> None:
     assert bounds.check(data, syntax) <= len(data)
 

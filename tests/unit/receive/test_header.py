@@ -14,11 +14,10 @@ from pydicom.uid import (
     JPEG2000Lossless,
     RLELossless,
 )
-from pynetdicom.dsutils import encode
 
 from ich_node.receive import header
 from ich_node.receive.intake import _meta
-from tests.support.peers import encoded, incoming, small_object
+from tests.support.peers import encoded, incoming, plain, small_object
 from tests.support.series import head_series
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of odd values
@@ -60,7 +59,7 @@ def test_sequences_are_passed_over_and_values_inside_are_not_taken(
     inner.SeriesDescription, inner.PatientID = "inside", "inside"
     image.ReferencedStudySequence = Sequence([inner])
     image["ReferencedStudySequence"].is_undefined_length = undefined_length
-    data = encode(image, syntax == ImplicitVRLittleEndian, True) or b""
+    data = plain(image, syntax)
     found = header._read_regular(data, syntax)
     assert found == by_pydicom(data, syntax)
     assert found is not None

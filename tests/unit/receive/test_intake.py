@@ -13,22 +13,16 @@ from pydicom.uid import (
     RLELossless,
     SecondaryCaptureImageStorage,
 )
-from pynetdicom.dsutils import encode
 
 from ich_node.receive.intake import Incoming, Intake, take
 from ich_node.settings import Storage
 from ich_node.store.tables import event, instance, series, study
-from tests.support.peers import encoded, incoming, small_object
+from tests.support.peers import encoded, incoming, plain, small_object
 from tests.unit.receive.kept import files, nothing_kept, rows
 
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 WRONG_CLASS, CANNOT_UNDERSTAND = 0xA900, 0xC000
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of odd values
-
-
-def plain(dataset: Dataset) -> bytes:
-    """Encode what could not be saved as a file: its UIDs may be none."""
-    return encode(dataset, False, True) or b""
 
 
 def test_a_new_object_is_kept_undecoded_and_has_its_rows(intake: Intake, image: Dataset) -> None:

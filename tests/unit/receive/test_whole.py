@@ -11,17 +11,12 @@ from pydicom.uid import (
     JPEG2000Lossless,
     RLELossless,
 )
-from pynetdicom.dsutils import encode
 
 from ich_node.receive.whole import Cut, spans
-from tests.support.peers import encoded, small_object
+from tests.support.peers import encoded, plain, small_object
 from tests.support.series import head_series
 
-NATIVE = {
-    ExplicitVRLittleEndian: (False, True),
-    ImplicitVRLittleEndian: (True, True),
-    ExplicitVRBigEndian: (False, False),
-}
+NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 
 
 def is_cut(data: bytes, syntax: str) -> bool:
@@ -47,19 +42,19 @@ def nested(undefined_length: bool) -> Dataset:
     return found
 
 
-@pytest.mark.parametrize("syntax", list(NATIVE))
+@pytest.mark.parametrize("syntax", NATIVE)
 @pytest.mark.parametrize("undefined_length", [False, True])
 def test_a_whole_data_set_is_whole_and_only_cuts_between_elements_go_unseen(
     syntax: str, undefined_length: bool
 ) -> None:
     dataset = nested(undefined_length)
-    whole = encode(dataset, *NATIVE[syntax]) or b""
+    whole = plain(dataset, syntax)
     assert not is_cut(whole, syntax)
     unseen = {at for at in range(len(whole)) if not is_cut(whole[:at], syntax)}
     elements = set()
     part = Dataset()
     for element in dataset:
-        elements.add(len(encode(part, *NATIVE[syntax]) or b""))
+        elements.add(len(plain(part, syntax)))
         part.add(element)
     assert elements <= unseen
     for at in unseen - elements:  # zero bytes of a next tag are taken for padding
