@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import FileMetaDataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -42,14 +42,14 @@ _MACROS = {
 }
 _IMAGE_TYPE = Tag("ImageType")
 _MOST_US = 0xFFFF  # of the value representation of Frame Acquisition Number
-_NOT_OF_A_SLICE = (
-    "PixelData",
-    "NumberOfFrames",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "DimensionOrganizationSequence",
-    "DimensionIndexSequence",
-)
+_NOT_OF_A_SLICE = {
+    Tag("PixelData"),
+    Tag("NumberOfFrames"),
+    Tag("SharedFunctionalGroupsSequence"),
+    Tag("PerFrameFunctionalGroupsSequence"),
+    Tag("DimensionOrganizationSequence"),
+    Tag("DimensionIndexSequence"),
+}
 
 
 def as_slices(
@@ -86,9 +86,7 @@ def _frames(image: SourceImage) -> Iterator[SourceImage]:
     dataset = image.dataset
     groups = items(image, dataset, "PerFrameFunctionalGroupsSequence")
     shared = _first(image, dataset, "SharedFunctionalGroupsSequence")
-    common = dataset[:]  # as encoded: what a slice does not need may be damaged
-    for keyword in _NOT_OF_A_SLICE:
-        common.pop(keyword, None)
+    common = _common(dataset)
     _check_elements(image, len(groups) * _elements(common))
     stored = _stored(image, len(groups))
     meta = FileMetaDataset()
@@ -99,6 +97,19 @@ def _frames(image: SourceImage) -> Iterator[SourceImage]:
         frame.update(_own(image.uid, index, plane))
         frame.file_meta = meta
         yield SourceImage(f"{image.name} frame {index}", frame)
+
+
+def _common(dataset: Dataset) -> Dataset:
+    """Return what is said of all frames, as encoded: what a slice does not need may be damaged."""
+    kept = set(dataset.keys()) - _NOT_OF_A_SLICE
+    common = Dataset({tag: _encoded(dataset, tag) for tag in kept})
+    common.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
+    return common
+
+
+def _encoded(holder: Dataset, key: str | BaseTag) -> DataElement | RawDataElement | None:
+    """Return an element as it is; pydicom would decode an empty one, of whatever VR."""
+    return holder.get_item(key, keep_deferred=True)
 
 
 def _own(uid: str, index: int, plane: npt.NDArray[Any]) -> Dataset:
@@ -140,15 +151,15 @@ def _of_frame(image: SourceImage, group: Dataset, shared: Dataset) -> Dataset:
     for macro, keywords in _MACROS.items():
         for holder in (_first(image, shared, macro), _first(image, group, macro)):
             for keyword in keywords:
-                element = holder.get_item(keyword)
+                element = _encoded(holder, keyword)
                 if element is not None and element.value not in (None, "", b""):
                     found[element.tag] = element
     acquisition = number(_first(image, group, "FrameContentSequence"), "FrameAcquisitionNumber")
     if acquisition is not None and 0 <= acquisition <= _MOST_US:
         found.AcquisitionNumber = int(acquisition)
     for holder in (shared, group):
-        kind = _first(image, holder, "CTImageFrameTypeSequence").get_item("FrameType")
-        if isinstance(kind, RawDataElement):
+        kind = _encoded(_first(image, holder, "CTImageFrameTypeSequence"), "FrameType")
+        if isinstance(kind, RawDataElement) and kind.value:
             found[_IMAGE_TYPE] = kind._replace(tag=_IMAGE_TYPE)
     return found
 

@@ -86,7 +86,9 @@ def test_a_sequence_that_cannot_be_read_is_named(
 
 
 @pytest.mark.parametrize(
-    ("value", "vr"), [(b"1\\x\\3 ", "DS"), (b"1\\2\\3 ", "ZZ")], ids=["no number", "unknown VR"]
+    ("value", "vr"),
+    [(b"1\\x\\3 ", "DS"), (b"1\\2\\3 ", "ZZ"), (b"", "ZZ")],
+    ids=["no number", "unknown VR", "empty"],
 )
 def test_a_position_that_cannot_be_read_is_told_with_its_frame(
     damaged: Callable[..., Path], value: bytes, vr: str
@@ -108,6 +110,8 @@ def test_a_position_that_cannot_be_read_is_told_with_its_frame(
         (whole, "InstanceNumber", b"one ", "IS"),
         (whole, "AcquisitionNumber", b"1e300 ", "IS"),
         (whole, "ImageType", b"CT", "ZZ"),
+        (whole, "ReferringPhysicianName", b"", "ZZ"),
+        (lambda one: shared(one).CTImageFrameTypeSequence[0], "FrameType", b"", "ZZ"),
         (whole, "RequestAttributesSequence", CUT_OFF, "SQ"),
         (third, "FrameVOILUTSequence", CUT_OFF, "SQ"),
         (lambda one: third(one).FrameContentSequence[0], "FrameAcquisitionNumber", b"1e30", "DS"),
