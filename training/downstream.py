@@ -226,7 +226,7 @@ def sequence_loss(
     depths = torch.tensor([len(features) for features, _ in pairs])
     turned = [features.flip(0) if rng.random() < 0.5 else features for features, _ in pairs]
     padded = nn.utils.rnn.pad_sequence(turned, batch_first=True)
-    logits = net.classifier(padded, depths)
+    logits = net.volumes(padded, depths)
     return class_loss(logits, torch.stack([classes for _, classes in pairs]))
 
 

@@ -147,7 +147,7 @@ def validate_volumes(
         with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
             parts = [net.slices(part.to(device)) for part in torch.split(image, _PART)]
             features, maps = (torch.cat(kind) for kind in zip(*parts, strict=True))
-            classes = net.classifier(features.float()[None], torch.tensor([len(features)]))
+            classes = net.volumes(features.float()[None], torch.tensor([len(features)]))
             masks = net.segmenter(maps.transpose(0, 1)[None])[0, 0]
         logits.append(classes[0].float().cpu().numpy())
         found.append((masks > 0).cpu().numpy())

@@ -24,7 +24,8 @@ class Widths:
     slice maps that the volume segmenter reads; ``recurrent`` hidden units of the BiLSTM in each
     direction. ``pool`` makes the slice's features from the deepest map: the average as published,
     or maximum and average. ``evidence``: the strongest few pixels of each mask stand beside the
-    features, so that a small bleed is heard.
+    features, and the slices that say most of a class beside the BiLSTM, so that a small bleed is
+    heard.
     """
 
     encoder: tuple[int, int, int, int, int]

@@ -144,7 +144,7 @@ class Predictor:
             features.append(part_features.float())
             maps.append(part_maps.float().cpu())
         sequence = torch.cat(features)
-        classes = self.network.classifier(sequence[None], torch.tensor([len(sequence)]))
+        classes = self.network.volumes(sequence[None], torch.tensor([len(sequence)]))
         slices = self.network.slice_head(sequence)
         return Raw(
             classes[0].double().cpu().numpy(),

@@ -12,6 +12,7 @@ from ich_node.infer.network import (
     SmartNet,
     VolumeClassifier,
     VolumeSegmenter,
+    standing,
 )
 
 
@@ -113,6 +114,29 @@ def test_volume_classes_depend_on_slices_at_both_ends():
         other = sequence.clone()
         other[0, slice_] += 3
         assert not torch.allclose(net(other, depth), net(sequence, depth))
+
+
+def test_the_tenth_of_the_slices_that_say_most_stands_for_a_volume():
+    """Each class has its own, a short volume at least one; behind its end nothing is heard."""
+    slices = torch.zeros(2, 20, 2)
+    slices[0, [3, 11], 0] = torch.tensor([4.0, 2.0])
+    slices[0, 7:10, 1] = -1
+    slices[1, 2] = torch.tensor([6.0, -3.0])
+    slices[1, 4:] = 1e3
+    expected = torch.tensor([[3.0, 0.0], [6.0, 0.0]])
+    torch.testing.assert_close(standing(slices, torch.tensor([20, 4])), expected)
+
+
+def test_a_volume_hears_its_slices_where_the_network_has_evidence():
+    """The BiLSTM adds to what the slices say; as published it speaks alone."""
+    torch.manual_seed(0)
+    net = SmartNet("tiny", 6).eval()
+    features, depths = torch.randn(2, 12, net.slice_head.in_features), torch.tensor([12, 5])
+    alone = net.classifier(features, depths)
+    heard = standing(net.slice_head(features), depths)
+    torch.testing.assert_close(net.volumes(features, depths), alone + heard)
+    net.mask_head = None
+    torch.testing.assert_close(net.volumes(features, depths), alone)
 
 
 def test_halo_is_what_the_3d_convolutions_reach():

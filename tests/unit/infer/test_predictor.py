@@ -56,7 +56,7 @@ class Glass(nn.Module):
     def slices(self, x):
         return x.mean((2, 3)), x
 
-    def classifier(self, sequences, depths):
+    def volumes(self, sequences, depths):
         assert sequences.shape[1] == int(depths[0])
         return torch.full((1, len(CLASSES)), self.logit)
 
