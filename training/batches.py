@@ -17,6 +17,7 @@ from ich_node.codes import CLASSES
 from training.augment import look, pose_and_scan, without_crumbs
 from training.data import Example, head_files, known_classes, load
 from training.recipe import Recipe
+from training.seeds import TRAINING
 
 # Of a slice whose mask is not known.
 NO_MASK = -1
@@ -53,7 +54,7 @@ class Slices(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         cv2.setNumThreads(0)
-        heads = head_files(self._folder)
+        heads = head_files(self._folder, TRAINING)
         rng = np.random.default_rng((self._recipe.seed, number))
         parts: list[Batch] = []
         count = 0
@@ -81,8 +82,10 @@ def batches(recipe: Recipe, folder: Path, first: int, *, pinned: bool = False) -
     ------
     FileNotFoundError
         The folder holds no heads.
+    SeedError
+        One of them is not to be learned from.
     """
-    head_files(folder)
+    head_files(folder, TRAINING)
     loader = DataLoader(
         Slices(recipe, folder),
         sampler=range(first, first + recipe.upstream.steps),

@@ -37,6 +37,7 @@ from ich_node.infer.weights import FOLDER, SUFFIX, sha256_of
 from training.data import head_classes, head_files, known_classes, load
 from training.downstream import WEIGHTS as NETWORK
 from training.recipe import Recipe
+from training.seeds import VALIDATION, SeedError
 from training.simulate.scanner import expose
 
 Calibration = dict[str, tuple[float, float]]
@@ -246,10 +247,17 @@ def validate(predictor: Predictor, folder: Path) -> tuple[Scored, Scored]:
     """Run the validation heads of a folder; return what came of volumes and of their slices.
 
     What they hold is what training is told of them: NaN where it is not known.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds no heads.
+    SeedError
+        One of them is not to calibrate by.
     """
     volumes: list[tuple[Array, Array]] = []
     slices: list[tuple[Array, Array]] = []
-    for number, path in enumerate(track(head_files(folder), "validation heads")):
+    for number, path in enumerate(track(head_files(folder, VALIDATION), "validation heads")):
         head = load(path)
         rng = np.random.default_rng((number, 7))
         hu = head.hu.astype(np.float32)
@@ -327,6 +335,14 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    try:
+        _export(given)
+    except (FileNotFoundError, SeedError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def _export(given: argparse.Namespace) -> None:
+    head_files(given.validation, VALIDATION)  # before anything is written
     recipe = Recipe.model_validate_json((given.run / "recipe.json").read_text(encoding="utf-8"))
     network = SmartNet(recipe.backbone, len(CLASSES))
     network.load_state_dict(load_file(given.run / NETWORK))

@@ -22,11 +22,13 @@ from torch import nn
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet
 from training.batches import Batch, batches
+from training.data import require_apart
 from training.loop import Run
 from training.losses import upstream_loss
 from training.published.checkpoints import CheckpointError, read_checkpoint
 from training.published.start import start_encoder
 from training.recipe import Recipe, RecipeError, keep_recipe, read_recipe
+from training.seeds import SeedError
 from training.validation import pictures, validate_slices, validation_slices, worth
 
 EFFICIENTNET = "efficientnet-lite0"
@@ -45,9 +47,13 @@ def train_slices(
     ------
     FileNotFoundError
         A folder holds no heads.
+    SeedError
+        A head is not for what its folder is, or in both.
     CheckpointError
         The checkpoint that the recipe starts from cannot be used.
     """
+    if validation is not None:
+        require_apart(heads, validation)
     torch.manual_seed(recipe.seed)
     net = SliceNet(recipe.backbone, len(CLASSES))
     if recipe.start:
@@ -170,7 +176,13 @@ def main() -> None:
         recipe = read_recipe(given.recipe)
         keep_recipe(recipe, given.out)
         net = train_slices(recipe, given.heads, given.validation, given.out, device)
-    except (RecipeError, CheckpointError, FileNotFoundError, FloatingPointError) as error:
+    except (
+        RecipeError,
+        SeedError,
+        CheckpointError,
+        FileNotFoundError,
+        FloatingPointError,
+    ) as error:
         raise SystemExit(f"error: {error}") from error
     say_end(recipe, net, given.out / WEIGHTS)
 

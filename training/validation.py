@@ -18,6 +18,7 @@ from ich_node.infer.preprocess import preprocess
 from training.augment import pose_and_scan
 from training.data import UNTYPED, Example, head_files, load
 from training.recipe import Data, Losses, Recipe
+from training.seeds import VALIDATION
 
 Labels = npt.NDArray[np.uint8]
 
@@ -58,7 +59,7 @@ def require_masks(recipe: Recipe, folder: Path) -> None:
 
 def _masked(recipe: Recipe, folder: Path) -> Iterator[tuple[np.random.Generator, Example]]:
     count = 0
-    for number, path in enumerate(head_files(folder)[:_HEADS]):
+    for number, path in enumerate(head_files(folder, VALIDATION)[:_HEADS]):
         head = load(path)
         if head.labels is not None:
             count += 1

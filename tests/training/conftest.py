@@ -3,7 +3,22 @@
 import pytest
 import torch
 
+from tests.training.phantom import write_phantoms
+from training.seeds import VALIDATION
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory):
+    """Four to learn from."""
+    return write_phantoms(tmp_path_factory.mktemp("heads"))
+
+
+@pytest.fixture(scope="session")
+def held_out(tmp_path_factory):
+    """Four to validate by."""
+    return write_phantoms(tmp_path_factory.mktemp("validation"), VALIDATION)

@@ -19,11 +19,12 @@ from ich_node.infer.predictor import load_predictor
 from ich_node.infer.weights import files_of, load_weights
 from tests.training.phantom import phantom
 from training import export
-from training.data import TEST_SEEDS, UNTYPED, example, save
+from training.data import UNTYPED, example, save
 from training.evaluate.heads import HeadRow, measure_head
 from training.evaluate.reading import volume_of_array
 from training.export import platt, threshold, write_bundle, write_weights
 from training.recipe import Recipe, keep_recipe
+from training.seeds import EVALUATION, VALIDATION, file_name
 from training.simulate import simulate_head
 from training.tiny import write_tiny_bundle
 
@@ -191,9 +192,10 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
     torch.manual_seed(5)
     save_file(SmartNet("tiny", len(CLASSES)).state_dict(), run / "network.safetensors")
     validation.mkdir()
-    for seed, bleeds in enumerate([(), ("epidural",), (), ("subdural",)]):
+    asked = [(), ("epidural",), (), ("subdural",)]
+    for seed, bleeds in zip(VALIDATION.seeds, asked, strict=False):
         head = simulate_head(seed, bleeds, slices=8, matrix=256, thickness_mm=20.0, noise=False)
-        save(example(head, scanned=False), validation / f"{seed}.npz")
+        save(example(head, scanned=False), validation / file_name(seed))
     for name, grey in (("intraparenchymal", 200), ("normal", 100)):
         (slices / name).mkdir(parents=True)
         for number in range(4):
@@ -278,12 +280,12 @@ def test_shipped_bundle_finds_and_outlines_bleeds():
 
     bleeding = [
         (CLASSES.index(name), measured(seed, name))
-        for seed, name in zip(TEST_SEEDS[10:20], SUBTYPES * 2, strict=True)
+        for seed, name in zip(EVALUATION.seeds[10:20], SUBTYPES * 2, strict=True)
     ]
     assert statistics.mean(row.dice[0] for _, row in bleeding) >= 0.25
     found = [(index, row) for index, row in bleeding if row.present[0]]
     assert len(found) >= 6
     named = sum(row.present[index] for index, row in found)
     assert named > len(found) / 2, "what is found is to be named rightly mostly"
-    clean = [measured(seed) for seed in TEST_SEEDS[20:25]]
+    clean = [measured(seed) for seed in EVALUATION.seeds[20:25]]
     assert sum(row.present[0] for row in clean) <= 1

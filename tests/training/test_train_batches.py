@@ -10,7 +10,7 @@ from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.infer.network import SliceNet
 from ich_node.infer.preprocess import OURS, value_range
 from tests.support.datasets import write_masked, write_physionet, write_rsna
-from tests.training.phantom import phantom, write_phantoms
+from tests.training.phantom import phantom
 from training import data
 from training.batches import NO_MASK, Slices, batches, choose, clear_classes, take
 from training.losses import upstream_loss
@@ -25,11 +25,6 @@ HELD = {2: ("epidural",), 3: ("epidural",), 5: ("subdural",)}
 # Nothing moves, nothing is added.
 BARE = Data(batch=6, workers=0, turn_deg=0, scale=0, shift=0, brightness=0, scanner=False)
 RECIPE = Recipe(backbone="tiny", data=BARE, upstream=Upstream(steps=3))
-
-
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory):
-    return write_phantoms(tmp_path_factory.mktemp("heads"))
 
 
 def _with(**values):
@@ -170,7 +165,7 @@ def test_loss_falls_on_one_batch(heads):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_real_heads_are_read_and_trained_on(tmp_path):
+def test_real_heads_are_read_and_trained_on(held_out, tmp_path):
     """Masks of subtypes and without, and none at all: all in one folder, all losses finite."""
     held = ((), ("subdural",), ("subdural", "subarachnoid"), (), (), ())
     mask = np.zeros((6, 24, 20), np.uint8)
@@ -192,12 +187,12 @@ def test_real_heads_are_read_and_trained_on(tmp_path):
         upstream=Upstream(steps=2),
         downstream=Downstream(steps=3, slices=4, heads=2, classifier_steps=0),
     )
-    net = train_slices(recipe, folder, folder, tmp_path / "run", CPU)
+    net = train_slices(recipe, folder, held_out, tmp_path / "run", CPU)
     assert all(torch.isfinite(tensor).all() for tensor in net.state_dict().values())
 
 
-def test_validation_slices_are_the_same_each_time(heads):
-    one, other = validation_slices(RECIPE, heads), validation_slices(RECIPE, heads)
+def test_validation_slices_are_the_same_each_time(held_out):
+    one, other = validation_slices(RECIPE, held_out), validation_slices(RECIPE, held_out)
     assert torch.equal(one[0], other[0])
     np.testing.assert_array_equal(one[1], other[1])
     assert one[0].shape == (20, 1, 192, 192)

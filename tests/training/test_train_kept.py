@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet
-from tests.training.phantom import phantom, write_phantoms
+from tests.training.phantom import phantom
 from training import downstream, upstream
 from training.batches import Batch
 from training.data import save
@@ -28,12 +28,9 @@ CPU = torch.device("cpu")
 PUBLISHED = Path(__file__).parents[2] / "config" / "training" / "published.toml"
 
 
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory):
-    return write_phantoms(tmp_path_factory.mktemp("heads"))
-
-
-def test_the_best_by_validation_stay_when_later_ones_are_worse(heads, tmp_path, monkeypatch):
+def test_the_best_by_validation_stay_when_later_ones_are_worse(
+    heads, held_out, tmp_path, monkeypatch
+):
     """Validated after each of three steps, the second being best: its weights are the best kept."""
     seen, figures = [], iter([0.5, 0.9, 0.6])
 
@@ -47,7 +44,7 @@ def test_the_best_by_validation_stay_when_later_ones_are_worse(heads, tmp_path, 
         data=Data(batch=4, workers=0),
         upstream=Upstream(steps=3, validate_minutes=1e-9),
     )
-    train_slices(recipe, heads, heads, tmp_path, CPU)
+    train_slices(recipe, heads, held_out, tmp_path, CPU)
     best, last = (load_file(tmp_path / name) for name in (upstream.BEST, upstream.WEIGHTS))
     assert all(torch.equal(best[name], value) for name, value in seen[1].items())
     assert all(torch.equal(last[name], value) for name, value in seen[2].items())
@@ -57,7 +54,9 @@ def test_the_best_by_validation_stay_when_later_ones_are_worse(heads, tmp_path, 
 @pytest.mark.parametrize(
     ("figures", "best"), [((0.5, 0.9, 0.7, 0.6), 1), ((0.5, 0.6, 0.7, 0.8), 3)]
 )
-def test_the_best_whole_network_of_both_parts_stays(figures, best, heads, tmp_path, monkeypatch):
+def test_the_best_whole_network_of_both_parts_stays(
+    figures, best, heads, held_out, tmp_path, monkeypatch
+):
     """Two steps of volumes, two of the classifier alone: whichever is best, of them all."""
     seen, told = [], iter(figures)
 
@@ -73,7 +72,7 @@ def test_the_best_whole_network_of_both_parts_stays(figures, best, heads, tmp_pa
     recipe = Recipe(backbone="tiny", data=Data(workers=0), downstream=stage)
     torch.manual_seed(0)
     keep_weights(SliceNet("tiny", len(CLASSES)), tmp_path / upstream.WEIGHTS)
-    train_network(recipe, heads, tmp_path, CPU, heads)
+    train_network(recipe, heads, tmp_path, CPU, held_out)
     kept, last = (load_file(tmp_path / name) for name in (downstream.BEST, downstream.WEIGHTS))
     assert len(seen) == 4
     assert all(torch.equal(kept[name], value) for name, value in seen[best].items())
@@ -84,7 +83,7 @@ def test_the_best_whole_network_of_both_parts_stays(figures, best, heads, tmp_pa
         assert [one.step for one in board.Scalars("validation/dice")] == [1, 2]
 
 
-def test_volumes_learned_are_the_same_validated_or_not(heads, tmp_path):
+def test_volumes_learned_are_the_same_validated_or_not(heads, held_out, tmp_path):
     """Validation takes nothing from what chance gives the steps."""
     recipe = Recipe(
         backbone="tiny",
@@ -94,7 +93,7 @@ def test_volumes_learned_are_the_same_validated_or_not(heads, tmp_path):
         ),
     )
     found = []
-    for validation in (None, heads):
+    for validation in (None, held_out):
         out = tmp_path / str(validation is None)
         out.mkdir()
         torch.manual_seed(0)
@@ -133,12 +132,12 @@ def test_worth_is_the_mean_of_what_is_known():
     assert worth({"auc_any": 0.8}) == pytest.approx(0.8)
 
 
-def test_a_validation_without_masks_shows_none(heads, tmp_path, monkeypatch):
+def test_a_validation_without_masks_shows_none(heads, held_out, tmp_path, monkeypatch):
     """Where no figure tells of masks no picture is made, and the best is kept all the same."""
     monkeypatch.setattr(upstream, "validate_slices", lambda *_, **__: {"auc_any": 0.8})
     monkeypatch.setattr(upstream, "pictures", lambda *_: pytest.fail("a picture was made"))
     recipe = Recipe(backbone="tiny", data=Data(batch=4, workers=0), upstream=Upstream(steps=1))
-    train_slices(recipe, heads, heads, tmp_path, CPU)
+    train_slices(recipe, heads, held_out, tmp_path, CPU)
     assert (tmp_path / upstream.BEST).exists()
 
 

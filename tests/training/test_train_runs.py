@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet, SmartNet
-from tests.training.phantom import write_phantoms
 from training import downstream, upstream
 from training.downstream import train_classifier, train_network, transfer
 from training.loop import Run
@@ -28,11 +27,6 @@ SHORT = Recipe(
     upstream=Upstream(steps=6),
     downstream=Downstream(steps=6, slices=4, heads=2, classifier_steps=6),
 )
-
-
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory):
-    return write_phantoms(tmp_path_factory.mktemp("heads"))
 
 
 def _short(name: str) -> Recipe:
@@ -95,12 +89,14 @@ def _toml(recipe: Recipe, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_goes_from_heads_to_the_network(name, heads, tmp_path, monkeypatch, capsys):
+def test_every_recipe_goes_from_heads_to_the_network(
+    name, heads, held_out, tmp_path, monkeypatch, capsys
+):
     """By its commands: slice network, network and the resolved recipe; all finite, all learned."""
     recipe = _short(name)
     words = ["--recipe", str(_toml(recipe, tmp_path / name)), "--heads", str(heads)]
     words += ["--out", str(tmp_path / "run"), "--device", "cpu"]
-    words += ["--validation", str(heads)]
+    words += ["--validation", str(held_out)]
     for stage in (upstream, downstream):
         monkeypatch.setattr(sys, "argv", ["train", *words])
         stage.main()
