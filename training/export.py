@@ -1,7 +1,8 @@
 """Make a bundle of trained weights: calibrate, choose thresholds, write it.
 
     python -m training.export --run out/run --validation out/validation \
-        --name my-smartnet --version 1.0.0 --out out/bundle
+        --name my-smartnet --version 1.0.0 --authors "A. Author" --copyright "Some Clinic" \
+        --out out/bundle
 
 Calibration and thresholds come from validation heads that no training step saw; those of single
 slices also from the even half of real slices where these are given.
@@ -48,7 +49,7 @@ _SPECIFICITY = 0.95
 # A mask is shown only for subtypes that are present: rather found too often than too seldom.
 _SUBTYPE_SPECIFICITY = 0.85
 _SHARD_BYTES = 15 * 2**20 - 2**17  # less what the header may take
-_LICENSE = Path(__file__).parents[1] / "LICENSE"
+_LICENSE = Path("LICENSE")
 
 Array = npt.NDArray[np.float64]
 
@@ -60,6 +61,9 @@ def write_bundle(
     *,
     name: str,
     version: str,
+    authors: str,
+    copyright: str,
+    license_file: Path | None = None,
     calibration: Calibration = NEUTRAL,
     thresholds: Mapping[str, float],
     slice_calibration: Calibration | None = None,
@@ -74,6 +78,10 @@ def write_bundle(
 
     Parameters
     ----------
+    authors, copyright
+        Who made it, and whose it is and on what terms, for the metadata.
+    license_file
+        Text of these terms, copied into the bundle; None: the bundle holds none.
     backgrounds
         Names of the real heads that bleeds were drawn on.
     about
@@ -84,6 +92,8 @@ def write_bundle(
     write_weights(folder, network)
     stated = {
         **_monai_part(name, version, about, preprocessing),
+        "authors": authors,
+        "copyright": copyright,
         "ich_node": {
             "sha256": sha256_of(folder),
             "backbone": backbone,
@@ -102,7 +112,9 @@ def write_bundle(
     }
     if recipe is not None:
         stated["recipe"] = json.loads(recipe.model_dump_json())
-    shutil.copy(_LICENSE, folder / "LICENSE")
+    (folder / _LICENSE).unlink(missing_ok=True)
+    if license_file is not None:
+        shutil.copy(license_file, folder / _LICENSE)
     (folder / METADATA).write_text(json.dumps(stated, indent=2) + "\n", encoding="utf-8")
     (folder / "docs" / "README.md").write_text(
         f"# {name} {version}\n\nResearch use only. Not a medical device.\n\n{about.rstrip()}\n",
@@ -150,7 +162,7 @@ def _channel(how: Preprocessing) -> str:
 
 
 def _monai_part(name: str, version: str, about: str, how: Preprocessing) -> dict[str, Any]:
-    """Return what the metadata of every MONAI bundle states."""
+    """Return what the metadata of every MONAI bundle states, but for whose it is."""
     plane = {"type": "image", "num_channels": 1, "spatial_shape": ["*", how.size, how.size]}
     outputs = {"type": "probabilities", "format": "segmentation", "is_patch_data": False}
     return {
@@ -163,8 +175,6 @@ def _monai_part(name: str, version: str, about: str, how: Preprocessing) -> dict
         "required_packages_version": {"safetensors": safetensors.__version__},
         "task": "Intracranial haemorrhage on non-contrast head CT: classes and masks",
         "description": "SMART-Net: a slice encoder, a BiLSTM over slices, 3D convolutions",
-        "authors": "the developers of ich-node",
-        "copyright": "the developers of ich-node; Apache-2.0",
         "data_source": about,
         "data_type": "dicom",
         "intended_use": "Research use only. Not a medical device.",
@@ -333,6 +343,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", required=True, help="every result states it, and the version")
     parser.add_argument("--version", required=True)
+    parser.add_argument("--authors", required=True, help="who made it")
+    parser.add_argument("--copyright", required=True, help="whose it is, and on what terms")
+    parser.add_argument("--license", type=Path, help="file with these terms, to go with it")
     given = parser.parse_args()
     torch.set_num_threads(1)
     try:
@@ -350,6 +363,9 @@ def _export(given: argparse.Namespace) -> None:
     written: dict[str, Any] = {
         "name": given.name,
         "version": given.version,
+        "authors": given.authors,
+        "copyright": given.copyright,
+        "license_file": given.license,
         "about": given.about.read_text(encoding="utf-8") if given.about else "",
         "mask_threshold": 0.5,
         "preprocessing": recipe.reads,

@@ -56,6 +56,8 @@ def test_exported_weights_are_loaded_to_half_precision(tmp_path):
         "tiny",
         name="b",
         version="1.2",
+        authors="A. Author",
+        copyright="Some Clinic",
         calibration=given,
         thresholds=dict.fromkeys(CLASSES, 0.3),
         mask_threshold=0.4,
@@ -202,6 +204,7 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
             Image.new("L", (224, 224), grey + number).save(slices / name / f"{number}.png")
     told = ["--run", run, "--validation", validation, "--slices", slices, "--out", tmp_path / "b"]
     told += ["--name", "site-model", "--version", "2.1"]
+    told += ["--authors", "A. Author", "--copyright", "Some Clinic; not to be passed on"]
     told += ["--background", "ge-head-tilt", "--background", "other"]
     monkeypatch.setattr(sys, "argv", ["export", *map(str, told)])
     export.main()
@@ -211,14 +214,39 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
     assert bundle.backgrounds == ("ge-head-tilt", "other")
     stated = json.loads((tmp_path / "b" / "configs" / "metadata.json").read_text())
     assert stated["recipe"]["backbone"] == "tiny"
+    assert stated["authors"] == "A. Author"
+    assert stated["copyright"] == "Some Clinic; not to be passed on"
     assert bundle.slice_calibration["any"] != bundle.calibration["any"]
     assert load_network(bundle) is not None
 
 
-@pytest.mark.parametrize("left_out", ["--name", "--version"])
+def test_a_bundle_has_the_licence_that_it_was_given_and_no_other(tmp_path):
+    """Least of all that of this project, or the one of what lay in the folder before."""
+    terms = tmp_path / "terms.txt"
+    terms.write_text("Not to be passed on.")
+    for given in (terms, None):
+        write_bundle(
+            tmp_path / "b",
+            SmartNet("tiny", len(CLASSES)),
+            "tiny",
+            name="b",
+            version="1",
+            authors="A. Author",
+            copyright="Some Clinic",
+            license_file=given,
+            thresholds=dict.fromkeys(CLASSES, 0.3),
+            mask_threshold=0.4,
+            about="A test.",
+        )
+        found = [path.read_text() for path in tmp_path.glob("b/LICENSE")]
+        assert found == ([] if given is None else ["Not to be passed on."])
+
+
+@pytest.mark.parametrize("left_out", ["--name", "--version", "--authors", "--copyright"])
 def test_a_bundle_is_named_by_who_makes_it(left_out, tmp_path, monkeypatch, capsys):
     """Or reports of a site's own model would be signed with the name of the shipped one."""
     told = {"--name": "site-model", "--version": "2.1", "--out": str(tmp_path / "b")}
+    told |= {"--authors": "A. Author", "--copyright": "Some Clinic"}
     told.pop(left_out)
     monkeypatch.setattr(sys, "argv", ["export", *(word for pair in told.items() for word in pair)])
     with pytest.raises(SystemExit):

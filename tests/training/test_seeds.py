@@ -111,6 +111,7 @@ def test_a_bundle_is_not_calibrated_by_heads_that_were_learned_from(heads, tmp_p
     _told(
         monkeypatch,
         *("--validation", heads, "--out", tmp_path / "b", "--name", "a", "--version", "1"),
+        *("--authors", "A. Author", "--copyright", "Some Clinic"),
     )
     with pytest.raises(SystemExit, match=r"000000.npz is one of .*to learn from.*90000 to 99999"):
         export.main()
