@@ -91,7 +91,7 @@ def run(
         return None
     held_out = validation_slices(recipe, validation)
     return {
-        "slices": validate_slices(slices, *held_out, device, recipe.losses),
+        "slices": validate_slices(slices, held_out, device, recipe.losses),
         "heads": validate_volumes(net, recipe, validation, device),
     }
 

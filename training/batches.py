@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +62,8 @@ class Slices(Dataset[Batch]):
             head = load(heads[int(rng.integers(len(heads)))])
             parts.append(take(rng, self._recipe, head))
             count += len(parts[-1].image)
-        return Batch(
-            *(
-                torch.cat([getattr(part, name) for part in parts])[: self._recipe.data.batch]
-                for name in ("image", "labels", "classes")
-            )
-        )
+        whole, size = joined(parts), self._recipe.data.batch
+        return Batch(whole.image[:size], whole.labels[:size], whole.classes[:size])
 
 
 def batches(recipe: Recipe, folder: Path, first: int, *, pinned: bool = False) -> Iterator[Batch]:
@@ -98,9 +94,21 @@ def batches(recipe: Recipe, folder: Path, first: int, *, pinned: bool = False) -
     return iter(loader)
 
 
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Return the slices of several batches as those of one."""
+    names = ("image", "labels", "classes")
+    return Batch(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
 def take(rng: np.random.Generator, recipe: Recipe, head: Example) -> Batch:
     """Take slices of a head and look at them as the network will."""
-    chosen = choose(rng, recipe, head)
+    return seen(rng, recipe, head, choose(rng, recipe, head))
+
+
+def seen(
+    rng: np.random.Generator, recipe: Recipe, head: Example, chosen: npt.NDArray[np.int64]
+) -> Batch:
+    """Return slices of a head, chosen by their numbers, as the network will see them."""
     hu = head.hu[chosen].astype(np.float32)
     masked = head.labels is not None
     labels = head.labels[chosen] if head.labels is not None else np.zeros(hu.shape, np.uint8)

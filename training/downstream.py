@@ -36,7 +36,7 @@ from training.recipe import Downstream, Recipe, RecipeError, keep_recipe, read_r
 from training.seeds import TRAINING, SeedError
 from training.upstream import WEIGHTS as SLICES
 from training.upstream import common_arguments, device_of, keep_weights, say_end
-from training.validation import require_masks, validate_volumes, worth
+from training.validation import require_volumes, validate_volumes, worth
 
 WEIGHTS = "network.safetensors"
 BEST = "network-best.safetensors"
@@ -293,8 +293,8 @@ def train_network(
     Raises
     ------
     FileNotFoundError
-        The folder holds no slice network, that of the heads none, or that of the validation heads
-        none with a mask.
+        The folder holds no slice network, that of the heads none, or that of the validation
+        nothing to validate by.
     SeedError
         A head is not for what its folder is, or in both.
     """
@@ -305,7 +305,7 @@ def train_network(
         )
     if validation is not None:
         require_apart(heads, validation)
-        require_masks(recipe, validation)
+        require_volumes(recipe, validation)
     upstream = SliceNet(recipe.backbone, len(CLASSES))
     upstream.load_state_dict(load_file(out / SLICES))
     net = train_volumes(recipe, upstream, heads, out, device, validation)
