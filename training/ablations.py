@@ -15,8 +15,10 @@ from pathlib import Path
 
 import torch
 
+from training.data import require_apart
 from training.downstream import train_network
 from training.recipe import Recipe, RecipeError, keep_recipe, read_recipe
+from training.seeds import SeedError
 from training.upstream import device_of, train_slices
 from training.validation import validate_slices, validate_volumes, validation_slices
 
@@ -78,7 +80,10 @@ def run(
         The folder belongs to another recipe.
     FileNotFoundError
         A folder holds no heads.
+    SeedError
+        A head is not for what its folder is, or in both.
     """
+    require_apart(heads, validation)
     keep_recipe(recipe, out)
     slices = train_slices(recipe, heads, None, out, device)
     net = None if slices is None else train_network(recipe, heads, out, device)
@@ -86,7 +91,7 @@ def run(
         return None
     held_out = validation_slices(recipe, validation)
     return {
-        "slices": validate_slices(slices, *held_out, device, recipe.losses),
+        "slices": validate_slices(slices, held_out, device, recipe.losses),
         "heads": validate_volumes(net, recipe, validation, device),
     }
 
@@ -120,7 +125,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     try:
         print(_all(given))
-    except (RecipeError, FileNotFoundError, FloatingPointError) as error:
+    except (RecipeError, SeedError, FileNotFoundError, FloatingPointError) as error:
         raise SystemExit(f"error: {error}") from error
 
 

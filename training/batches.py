@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ich_node.codes import CLASSES
 from training.augment import look, pose_and_scan, without_crumbs
 from training.data import Example, head_files, known_classes, load
 from training.recipe import Recipe
+from training.seeds import TRAINING
 
 # Of a slice whose mask is not known.
 NO_MASK = -1
@@ -53,7 +54,7 @@ class Slices(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         cv2.setNumThreads(0)
-        heads = head_files(self._folder)
+        heads = head_files(self._folder, TRAINING)
         rng = np.random.default_rng((self._recipe.seed, number))
         parts: list[Batch] = []
         count = 0
@@ -61,12 +62,8 @@ class Slices(Dataset[Batch]):
             head = load(heads[int(rng.integers(len(heads)))])
             parts.append(take(rng, self._recipe, head))
             count += len(parts[-1].image)
-        return Batch(
-            *(
-                torch.cat([getattr(part, name) for part in parts])[: self._recipe.data.batch]
-                for name in ("image", "labels", "classes")
-            )
-        )
+        whole, size = joined(parts), self._recipe.data.batch
+        return Batch(whole.image[:size], whole.labels[:size], whole.classes[:size])
 
 
 def batches(recipe: Recipe, folder: Path, first: int, *, pinned: bool = False) -> Iterator[Batch]:
@@ -81,8 +78,10 @@ def batches(recipe: Recipe, folder: Path, first: int, *, pinned: bool = False) -
     ------
     FileNotFoundError
         The folder holds no heads.
+    SeedError
+        One of them is not to be learned from.
     """
-    head_files(folder)
+    head_files(folder, TRAINING)
     loader = DataLoader(
         Slices(recipe, folder),
         sampler=range(first, first + recipe.upstream.steps),
@@ -95,9 +94,21 @@ def batches(recipe: Recipe, folder: Path, first: int, *, pinned: bool = False) -
     return iter(loader)
 
 
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Return the slices of several batches as those of one."""
+    names = ("image", "labels", "classes")
+    return Batch(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
 def take(rng: np.random.Generator, recipe: Recipe, head: Example) -> Batch:
     """Take slices of a head and look at them as the network will."""
-    chosen = choose(rng, recipe, head)
+    return seen(rng, recipe, head, choose(rng, recipe, head))
+
+
+def seen(
+    rng: np.random.Generator, recipe: Recipe, head: Example, chosen: npt.NDArray[np.int64]
+) -> Batch:
+    """Return slices of a head, chosen by their numbers, as the network will see them."""
     hu = head.hu[chosen].astype(np.float32)
     masked = head.labels is not None
     labels = head.labels[chosen] if head.labels is not None else np.zeros(hu.shape, np.uint8)

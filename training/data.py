@@ -1,12 +1,10 @@
 """Training heads, simulated ahead into a folder.
 
-Seeds: 0..89,999 train, 90,000..99,999 validate (calibration and thresholds), from 900,000 on test
-(never seen before evaluation).
-
     python -m training.data --first 0 --count 1500 --out out/heads --templates DIR --background DIR
     python -m training.data --first 90000 --count 60 --out out/validation --templates DIR
 
-Real cases lie in the same form beside them: `training.real`.
+What the heads of a seed are for: `training.seeds`. Real cases lie in the same form beside them:
+`training.real`.
 """
 
 from __future__ import annotations
@@ -24,12 +22,9 @@ from rich.progress import track
 
 from ich_node.codes import SUBTYPES
 from ich_node.infer.preprocess import SIZE
+from training import seeds
 from training.real.records import classes_of_slices
 from training.simulate import SimulatedHead, simulate_head, simulate_on
-
-TRAIN_SEEDS = range(90_000)
-VALIDATION_SEEDS = range(90_000, 100_000)
-TEST_SEEDS = range(900_000, 1_000_000)
 
 # A bleed of which it is not known of what subtype.
 UNTYPED = 255
@@ -206,20 +201,45 @@ def head_classes(
     return told if stated is None else np.where(np.isnan(told), stated, told)
 
 
-def head_files(folder: Path) -> list[Path]:
+def head_files(folder: Path, purpose: seeds.Purpose | None = None) -> list[Path]:
     """Return the heads that lie in a folder.
+
+    Parameters
+    ----------
+    purpose
+        What they are wanted for; None where any will do.
 
     Raises
     ------
     FileNotFoundError
         There are none.
+    SeedError
+        A simulated one is for another purpose.
     """
     found = sorted(path for path in folder.glob("*.npz") if ".part" not in path.name)
     if not found:
         raise FileNotFoundError(
             f"{folder} holds no heads (*.npz); `python -m training.data --out {folder}` draws them"
         )
+    if purpose is not None:
+        seeds.check(found, purpose)
     return found
+
+
+def require_apart(heads: Path, validation: Path) -> None:
+    """See to it that no head is both learned from and validated by.
+
+    Raises
+    ------
+    FileNotFoundError
+        A folder holds no heads.
+    SeedError
+        One is in both folders, or of seeds that are for another purpose.
+    """
+    learned = {path.name for path in head_files(heads, seeds.TRAINING)}
+    for path in head_files(validation, seeds.VALIDATION):
+        if path.name in learned:
+            raise seeds.SeedError(f"{path} lies in {heads} too: take it out of one of the two")
 
 
 def main() -> None:
@@ -231,10 +251,14 @@ def main() -> None:
     parser.add_argument("--templates", type=Path, help="folder with scct.nii.gz: the skull base")
     parser.add_argument("--background", type=Path, help="folder of a real head without a bleed")
     given = parser.parse_args()
+    try:
+        wanted = seeds.to_draw(given.first, given.count)
+    except seeds.SeedError as error:
+        raise SystemExit(f"error: {error}") from error
     given.out.mkdir(parents=True, exist_ok=True)
     began, made = time.monotonic(), 0
-    for seed in track(range(given.first, given.first + given.count), "heads"):
-        path = given.out / f"{seed:06d}.npz"
+    for seed in track(wanted, "heads"):
+        path = given.out / seeds.file_name(seed)
         if not path.exists():
             save(draw_example(seed, given.templates, given.background), path)
             made += 1

@@ -22,13 +22,21 @@ from torch import Tensor, nn
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet, SmartNet
 from training.augment import look, pose_and_scan
-from training.data import Example, head_classes, head_files, known_classes, load
+from training.data import (
+    Example,
+    head_classes,
+    head_files,
+    known_classes,
+    load,
+    require_apart,
+)
 from training.loop import Run, best_of
 from training.losses import class_loss, mask_loss
 from training.recipe import Downstream, Recipe, RecipeError, keep_recipe, read_recipe
+from training.seeds import TRAINING, SeedError
 from training.upstream import WEIGHTS as SLICES
 from training.upstream import common_arguments, device_of, keep_weights, say_end
-from training.validation import require_masks, validate_volumes, worth
+from training.validation import require_volumes, validate_volumes, worth
 
 WEIGHTS = "network.safetensors"
 BEST = "network-best.safetensors"
@@ -110,12 +118,14 @@ def train_volumes(
     ------
     FileNotFoundError
         The folder holds no heads.
+    SeedError
+        One of them is not to be learned from.
     """
     torch.manual_seed(recipe.seed + 1)
     stage = recipe.downstream
     net = transfer(upstream, recipe.backbone, stage.start).to(device)
     run = Run(net, stage, out, "volumes")
-    paths = head_files(heads)
+    paths = head_files(heads, TRAINING)
     kept = run.average.net
     assert isinstance(kept, SmartNet)
     net.train()
@@ -250,7 +260,7 @@ def train_classifier(
     kept.classifier = run.average.net  # type: ignore[assignment]
     if validation is not None:  # what did best in the stage before may stay the best
         run.state.best = max(run.state.best, best_of(out, "volumes"))
-    memory = [] if run.finished else _features(net, recipe, head_files(heads))
+    memory = [] if run.finished else _features(net, recipe, head_files(heads, TRAINING))
     with run.shown() as bar:
         run.leave_out()
         while run.goes_on():
@@ -283,8 +293,10 @@ def train_network(
     Raises
     ------
     FileNotFoundError
-        The folder holds no slice network, that of the heads none, or that of the validation heads
-        none with a mask.
+        The folder holds no slice network, that of the heads none, or that of the validation
+        nothing to validate by.
+    SeedError
+        A head is not for what its folder is, or in both.
     """
     if not (out / SLICES).exists():
         raise FileNotFoundError(
@@ -292,7 +304,8 @@ def train_network(
             "the end of its budget"
         )
     if validation is not None:
-        require_masks(recipe, validation)
+        require_apart(heads, validation)
+        require_volumes(recipe, validation)
     upstream = SliceNet(recipe.backbone, len(CLASSES))
     upstream.load_state_dict(load_file(out / SLICES))
     net = train_volumes(recipe, upstream, heads, out, device, validation)
@@ -311,7 +324,7 @@ def main() -> None:
         recipe = read_recipe(given.recipe)
         keep_recipe(recipe, given.out)
         net = train_network(recipe, given.heads, given.out, device, given.validation)
-    except (RecipeError, FileNotFoundError, FloatingPointError) as error:
+    except (RecipeError, SeedError, FileNotFoundError, FloatingPointError) as error:
         raise SystemExit(f"error: {error}") from error
     say_end(recipe, net, given.out / WEIGHTS)
 

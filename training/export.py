@@ -1,7 +1,8 @@
 """Make a bundle of trained weights: calibrate, choose thresholds, write it.
 
     python -m training.export --run out/run --validation out/validation \
-        --name my-smartnet --version 1.0.0 --out out/bundle
+        --name my-smartnet --version 1.0.0 --authors "A. Author" --copyright "Some Clinic" \
+        --out out/bundle
 
 Calibration and thresholds come from validation heads that no training step saw; those of single
 slices also from the even half of real slices where these are given.
@@ -37,6 +38,7 @@ from ich_node.infer.weights import FOLDER, SUFFIX, sha256_of
 from training.data import head_classes, head_files, known_classes, load
 from training.downstream import WEIGHTS as NETWORK
 from training.recipe import Recipe
+from training.seeds import VALIDATION, SeedError
 from training.simulate.scanner import expose
 
 Calibration = dict[str, tuple[float, float]]
@@ -47,7 +49,7 @@ _SPECIFICITY = 0.95
 # A mask is shown only for subtypes that are present: rather found too often than too seldom.
 _SUBTYPE_SPECIFICITY = 0.85
 _SHARD_BYTES = 15 * 2**20 - 2**17  # less what the header may take
-_LICENSE = Path(__file__).parents[1] / "LICENSE"
+_LICENSE = Path("LICENSE")
 
 Array = npt.NDArray[np.float64]
 
@@ -59,6 +61,9 @@ def write_bundle(
     *,
     name: str,
     version: str,
+    authors: str,
+    copyright: str,
+    license_file: Path | None = None,
     calibration: Calibration = NEUTRAL,
     thresholds: Mapping[str, float],
     slice_calibration: Calibration | None = None,
@@ -73,6 +78,10 @@ def write_bundle(
 
     Parameters
     ----------
+    authors, copyright
+        Who made it, and whose it is and on what terms, for the metadata.
+    license_file
+        Text of these terms, copied into the bundle; None: the bundle holds none.
     backgrounds
         Names of the real heads that bleeds were drawn on.
     about
@@ -83,6 +92,8 @@ def write_bundle(
     write_weights(folder, network)
     stated = {
         **_monai_part(name, version, about, preprocessing),
+        "authors": authors,
+        "copyright": copyright,
         "ich_node": {
             "sha256": sha256_of(folder),
             "backbone": backbone,
@@ -101,7 +112,9 @@ def write_bundle(
     }
     if recipe is not None:
         stated["recipe"] = json.loads(recipe.model_dump_json())
-    shutil.copy(_LICENSE, folder / "LICENSE")
+    (folder / _LICENSE).unlink(missing_ok=True)
+    if license_file is not None:
+        shutil.copy(license_file, folder / _LICENSE)
     (folder / METADATA).write_text(json.dumps(stated, indent=2) + "\n", encoding="utf-8")
     (folder / "docs" / "README.md").write_text(
         f"# {name} {version}\n\nResearch use only. Not a medical device.\n\n{about.rstrip()}\n",
@@ -149,7 +162,7 @@ def _channel(how: Preprocessing) -> str:
 
 
 def _monai_part(name: str, version: str, about: str, how: Preprocessing) -> dict[str, Any]:
-    """Return what the metadata of every MONAI bundle states."""
+    """Return what the metadata of every MONAI bundle states, but for whose it is."""
     plane = {"type": "image", "num_channels": 1, "spatial_shape": ["*", how.size, how.size]}
     outputs = {"type": "probabilities", "format": "segmentation", "is_patch_data": False}
     return {
@@ -162,8 +175,6 @@ def _monai_part(name: str, version: str, about: str, how: Preprocessing) -> dict
         "required_packages_version": {"safetensors": safetensors.__version__},
         "task": "Intracranial haemorrhage on non-contrast head CT: classes and masks",
         "description": "SMART-Net: a slice encoder, a BiLSTM over slices, 3D convolutions",
-        "authors": "the developers of ich-node",
-        "copyright": "the developers of ich-node; Apache-2.0",
         "data_source": about,
         "data_type": "dicom",
         "intended_use": "Research use only. Not a medical device.",
@@ -246,10 +257,17 @@ def validate(predictor: Predictor, folder: Path) -> tuple[Scored, Scored]:
     """Run the validation heads of a folder; return what came of volumes and of their slices.
 
     What they hold is what training is told of them: NaN where it is not known.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds no heads.
+    SeedError
+        One of them is not to calibrate by.
     """
     volumes: list[tuple[Array, Array]] = []
     slices: list[tuple[Array, Array]] = []
-    for number, path in enumerate(track(head_files(folder), "validation heads")):
+    for number, path in enumerate(track(head_files(folder, VALIDATION), "validation heads")):
         head = load(path)
         rng = np.random.default_rng((number, 7))
         hu = head.hu.astype(np.float32)
@@ -325,8 +343,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", required=True, help="every result states it, and the version")
     parser.add_argument("--version", required=True)
+    parser.add_argument("--authors", required=True, help="who made it")
+    parser.add_argument("--copyright", required=True, help="whose it is, and on what terms")
+    parser.add_argument("--license", type=Path, help="file with these terms, to go with it")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    try:
+        _export(given)
+    except (FileNotFoundError, SeedError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def _export(given: argparse.Namespace) -> None:
+    head_files(given.validation, VALIDATION)  # before anything is written
     recipe = Recipe.model_validate_json((given.run / "recipe.json").read_text(encoding="utf-8"))
     network = SmartNet(recipe.backbone, len(CLASSES))
     network.load_state_dict(load_file(given.run / NETWORK))
@@ -334,6 +363,9 @@ def main() -> None:
     written: dict[str, Any] = {
         "name": given.name,
         "version": given.version,
+        "authors": given.authors,
+        "copyright": given.copyright,
+        "license_file": given.license,
         "about": given.about.read_text(encoding="utf-8") if given.about else "",
         "mask_threshold": 0.5,
         "preprocessing": recipe.reads,

@@ -37,6 +37,8 @@ def write_tiny_bundle(folder: Path, seed: int = 4) -> Path:
         "tiny",
         name="tiny",
         version="0",
+        authors="the developers of ich-node",
+        copyright="the developers of ich-node; Apache-2.0",
         thresholds=thresholds,
         mask_threshold=0.5,
         about="Untrained: random weights. For tests of storage, transport and load only.",

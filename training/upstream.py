@@ -22,12 +22,21 @@ from torch import nn
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet
 from training.batches import Batch, batches
+from training.data import require_apart
 from training.loop import Run
 from training.losses import upstream_loss
 from training.published.checkpoints import CheckpointError, read_checkpoint
 from training.published.start import start_encoder
 from training.recipe import Recipe, RecipeError, keep_recipe, read_recipe
-from training.validation import pictures, validate_slices, validation_slices, worth
+from training.seeds import SeedError
+from training.validation import (
+    have_mask,
+    pictures,
+    require_figures,
+    validate_slices,
+    validation_slices,
+    worth,
+)
 
 EFFICIENTNET = "efficientnet-lite0"
 WEIGHTS = "slices.safetensors"
@@ -44,17 +53,23 @@ def train_slices(
     Raises
     ------
     FileNotFoundError
-        A folder holds no heads.
+        A folder holds no heads, or that of the validation nothing to validate by.
+    SeedError
+        A head is not for what its folder is, or in both.
     CheckpointError
         The checkpoint that the recipe starts from cannot be used.
     """
+    held_out = None
+    if validation is not None:
+        require_apart(heads, validation)
+        held_out = validation_slices(recipe, validation)
+        require_figures(validation, bool(have_mask(held_out).any()), held_out.classes[:, 0].numpy())
     torch.manual_seed(recipe.seed)
     net = SliceNet(recipe.backbone, len(CLASSES))
     if recipe.start:
         _begin(net, checkpoint_path(recipe.start))
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = Run(net, recipe.upstream, out, "slices")
-    held_out = validation_slices(recipe, validation) if validation else None
     kept = run.average.net
     assert isinstance(kept, SliceNet)
     net.train()
@@ -65,10 +80,10 @@ def train_slices(
             run.learn(step_losses(net, recipe, next(stream), run.state.step, device))
             run.show(bar)
             if held_out is not None and run.validation_is_due():
-                values = validate_slices(kept, *held_out, device, recipe.losses)
+                values = validate_slices(kept, held_out, device, recipe.losses)
                 run.note(values)
                 if "dice" in values:  # without masks there is nothing to be shown
-                    shown = pictures(kept, *held_out, device)
+                    shown = pictures(kept, held_out, device)
                     run.board.add_image("validation/slices", shown, run.state.step)
                 if run.is_best(worth(values)):
                     keep_weights(kept, out / BEST)
@@ -170,7 +185,13 @@ def main() -> None:
         recipe = read_recipe(given.recipe)
         keep_recipe(recipe, given.out)
         net = train_slices(recipe, given.heads, given.validation, given.out, device)
-    except (RecipeError, CheckpointError, FileNotFoundError, FloatingPointError) as error:
+    except (
+        RecipeError,
+        SeedError,
+        CheckpointError,
+        FileNotFoundError,
+        FloatingPointError,
+    ) as error:
         raise SystemExit(f"error: {error}") from error
     say_end(recipe, net, given.out / WEIGHTS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,108 +15,131 @@ from torch import Tensor
 
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet, SmartNet
-from ich_node.infer.preprocess import preprocess
-from training.augment import pose_and_scan
-from training.data import UNTYPED, Example, head_files, load
+from training.batches import NO_MASK, Batch, joined, seen
+from training.data import Example, head_classes, head_files, known_classes, load
 from training.recipe import Data, Losses, Recipe
-
-Labels = npt.NDArray[np.uint8]
+from training.seeds import VALIDATION
 
 _HEADS, _SLICES = 60, 5
 _SHOWN = 4
-# A slice with fewer labelled pixels is neither a bleed to be found nor a clean one.
+# A slice with fewer pixels of a class is neither a bleed to be found nor a clean one.
 _SMALLEST_PX = 10
-_STILL = Data(turn_deg=0, scale=0, shift=0)
+_STILL = Data(
+    turn_deg=0, scale=0, shift=0, brightness=0, windowed=0, smallest_px=0, clear_px=_SMALLEST_PX
+)
 _PART = 16
 
 
-def validation_slices(recipe: Recipe, folder: Path) -> tuple[Tensor, Labels]:
-    """Return images (slice, 1, row, column) and labels of the same slices each time.
-
-    Raises
-    ------
-    FileNotFoundError
-        The folder holds no head with a mask.
-    """
-    found = []
-    for rng, head in _masked(recipe, folder):
+def validation_slices(recipe: Recipe, folder: Path) -> Batch:
+    """Return the same slices each time, with what is known of them."""
+    still = recipe.model_copy(update={"data": _STILL})
+    parts = []
+    for rng, head in _heads(recipe, folder):
         chosen = rng.choice(len(head.hu), min(_SLICES, len(head.hu)), replace=False)
-        found.append(_seen(rng, recipe, head, chosen))
-    images, labels = zip(*found, strict=True)
-    return torch.cat(images), np.concatenate(labels)
+        parts.append(seen(rng, still, head, chosen))
+    return joined(parts)
 
 
-def require_masks(recipe: Recipe, folder: Path) -> None:
-    """See to it that a folder can validate, before anything is learned.
+def _heads(recipe: Recipe, folder: Path) -> Iterator[tuple[np.random.Generator, Example]]:
+    for number, path in enumerate(head_files(folder, VALIDATION)[:_HEADS]):
+        yield np.random.default_rng((recipe.seed, 10**9 + number)), load(path)
+
+
+def require_figures(folder: Path, masked: bool, bleeds: npt.NDArray[np.float32]) -> None:
+    """See to it that a folder can tell better from worse, and say what it cannot tell.
+
+    Parameters
+    ----------
+    masked
+        Whether anything has a mask.
+    bleeds
+        (case,): 1, 0, or NaN where it is not known.
 
     Raises
     ------
     FileNotFoundError
-        The folder holds no head with a mask.
+        It gives neither Dice nor AUC of `any`.
     """
-    next(_masked(recipe, folder))
+    parted = bool((bleeds == 0).any() and (bleeds == 1).any())
+    if not masked and not parted:
+        raise FileNotFoundError(
+            f"{folder}: expected heads with masks, or some that bleed and some that do not; there "
+            "is neither: nothing to validate by"
+        )
+    if not masked:
+        print(f"{folder} holds no masks: validated by AUC of any alone")
+    if not parted:
+        print(f"{folder} does not hold both bleeds and none: validated by Dice alone")
 
 
-def _masked(recipe: Recipe, folder: Path) -> Iterator[tuple[np.random.Generator, Example]]:
-    count = 0
-    for number, path in enumerate(head_files(folder)[:_HEADS]):
-        head = load(path)
-        if head.labels is not None:
-            count += 1
-            yield np.random.default_rng((recipe.seed, 10**9 + number)), head
-    if not count:
-        raise FileNotFoundError(f"{folder} holds no head with a mask: nothing to validate by")
+def require_volumes(recipe: Recipe, folder: Path) -> None:
+    """See to it that whole heads of a folder can validate, before anything is learned.
 
-
-def _seen(
-    rng: np.random.Generator, recipe: Recipe, head: Example, chosen: npt.NDArray[np.int64]
-) -> tuple[Tensor, Labels]:
-    assert head.labels is not None
-    hu, labels = head.hu[chosen].astype(np.float32), head.labels[chosen]
-    bare = None if head.scanned else head.spacing_mm
-    hu, labels = pose_and_scan(rng, _STILL, hu, labels, recipe.reads.size, bare)
-    return torch.from_numpy(preprocess(hu, recipe.reads))[:, None], labels
+    Raises
+    ------
+    FileNotFoundError
+        As of `require_figures`.
+    """
+    masked, bleeds = False, []
+    for _, head in _heads(recipe, folder):
+        masked |= head.labels is not None
+        known = known_classes(head.labels, head.slice_classes)
+        bleeds.append(head_classes(known, head.classes)[0])
+    require_figures(folder, masked, np.array(bleeds, np.float32))
 
 
 def validate_slices(
-    net: SliceNet, images: Tensor, labels: Labels, device: torch.device, how: Losses
+    net: SliceNet, held_out: Batch, device: torch.device, how: Losses
 ) -> dict[str, float]:
     """Return AUC of `any` and of each subtype by slice, and Dice of `any` over all voxels.
 
-    Each only where the recipe's losses teach it.
+    Each only where the recipe's losses teach it and it is known of the slices.
     """
     logits, masks = [], []
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
-        for part in torch.split(images, _PART):
+        for part in torch.split(held_out.image, _PART):
             out = net(part.to(device), reconstruct=False, segment=how.segments)
             logits.append(out.classes.float().cpu())
             if out.masks is not None:
                 masks.append((out.masks[:, 0] > 0).cpu())
     values = {}
-    if how.masks:
-        values["dice"] = _dice([torch.cat(masks).numpy()], [labels])
+    known = have_mask(held_out)
+    if how.masks and known.any():
+        values["dice"] = _dice([torch.cat(masks)[known]], [held_out.labels[known] > 0])
     if how.classes:
-        truth = np.stack([_held(plane[None], _SMALLEST_PX) for plane in labels])
-        values |= _areas(torch.cat(logits).numpy(), truth)
+        values |= _areas(torch.cat(logits).numpy(), held_out.classes.numpy())
     return values
 
 
+def have_mask(slices: Batch) -> Tensor:
+    """Return which slices have a mask, bool (B,)."""
+    return (slices.labels != NO_MASK).flatten(1).all(1)
+
+
 def worth(values: dict[str, float]) -> float:
-    """Return what a validation is chosen by: the mean of AUC of `any` and of Dice, where known."""
+    """Return what a validation is chosen by: the mean of AUC of `any` and of Dice, where known.
+
+    Where neither is, less than any other.
+    """
     known = [values[name] for name in ("auc_any", "dice") if name in values]
-    return sum(known) / max(1, len(known))
+    return sum(known) / len(known) if known else -math.inf
 
 
-def pictures(net: SliceNet, images: Tensor, labels: Labels, device: torch.device) -> Tensor:
+def pictures(net: SliceNet, held_out: Batch, device: torch.device) -> Tensor:
     """Return the slices with the largest bleeds, one below the other: bare, true and found.
+
+    Of those that have a mask.
 
     Returns
     -------
     Tensor
         (3, rows, columns) in 0..1.
     """
-    chosen = np.argsort(-(labels > 0).sum((1, 2)), kind="stable")[:_SHOWN]
-    some, true = images[chosen], torch.from_numpy(labels[chosen] > 0)
+    known = torch.nonzero(have_mask(held_out))[:, 0]
+    true = held_out.labels > 0
+    sizes = true[known].sum((1, 2))
+    chosen = known[torch.argsort(sizes, descending=True, stable=True)[:_SHOWN]]
+    some, true = held_out.image[chosen], true[chosen]
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
         found = (net(some.to(device), reconstruct=False).masks[:, 0] > 0).cpu()
     rows = [
@@ -136,34 +160,24 @@ def validate_volumes(
 ) -> dict[str, float]:
     """Return AUC of `any` and of each subtype by head, and Dice of `any` over all voxels.
 
-    Raises
-    ------
-    FileNotFoundError
-        The folder holds no head with a mask.
+    Each only where it is known of the heads.
     """
-    logits, found, true = [], [], []
-    for rng, head in _masked(recipe, folder):
-        image, labels = _seen(rng, recipe, head, np.arange(len(head.hu)))
+    still = recipe.model_copy(update={"data": _STILL.model_copy(update={"clear_px": 0})})
+    logits, truth, found, true = [], [], [], []
+    for rng, head in _heads(recipe, folder):
+        held = seen(rng, still, head, np.arange(len(head.hu)))
         with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
-            parts = [net.slices(part.to(device)) for part in torch.split(image, _PART)]
+            parts = [net.slices(part.to(device)) for part in torch.split(held.image, _PART)]
             features, maps = (torch.cat(kind) for kind in zip(*parts, strict=True))
             classes = net.volumes(features.float()[None], torch.tensor([len(features)]))
-            masks = net.segmenter(maps.transpose(0, 1)[None])[0, 0]
+            if head.labels is not None:
+                masks = net.segmenter(maps.transpose(0, 1)[None])[0, 0]
+                found.append((masks > 0).cpu())
+                true.append(held.labels > 0)
         logits.append(classes[0].float().cpu().numpy())
-        found.append((masks > 0).cpu().numpy())
-        true.append(labels)
-    truth = np.stack([_held(labels, 1) for labels in true])
-    return {"dice": _dice(found, true)} | _areas(np.stack(logits), truth)
-
-
-def _held(labels: Labels, smallest_px: int) -> npt.NDArray[np.float32]:
-    """Return which classes labels hold (6,); NaN where that is not clear."""
-    pixels = [labels > 0, *(labels == value for value in range(1, len(CLASSES)))]
-    counts = np.array([int(mask.sum()) for mask in pixels])
-    held = np.where((counts > 0) & (counts < smallest_px), np.nan, counts > 0)
-    if (labels == UNTYPED).any():
-        held[1:] = np.nan
-    return held.astype(np.float32)
+        truth.append(head_classes(held.classes.numpy(), head.classes))
+    dice = {"dice": _dice(found, true)} if found else {}
+    return dice | _areas(np.stack(logits), np.stack(truth))
 
 
 def _areas(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> dict[str, float]:
@@ -177,8 +191,8 @@ def _areas(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> d
     return values
 
 
-def _dice(found: list[npt.NDArray[np.bool_]], true: list[Labels]) -> float:
+def _dice(found: list[Tensor], true: list[Tensor]) -> float:
     """Return Dice over all voxels of all; 0 where there is nothing."""
-    both = sum(int((one & (labels > 0)).sum()) for one, labels in zip(found, true, strict=True))
-    all_ = sum(int(one.sum() + (labels > 0).sum()) for one, labels in zip(found, true, strict=True))
+    both = sum(int((one & other).sum()) for one, other in zip(found, true, strict=True))
+    all_ = sum(int(one.sum() + other.sum()) for one, other in zip(found, true, strict=True))
     return 2 * both / max(1, all_)

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from ich_node.infer.predictor import load_predictor
+from tests.training.phantom import write_phantoms
+from training.seeds import VALIDATION
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -13,3 +15,15 @@ def one_thread():
 @pytest.fixture
 def predictor(tiny_bundle):
     return load_predictor(tiny_bundle, "cpu", "fp32")
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory):
+    """Four to learn from."""
+    return write_phantoms(tmp_path_factory.mktemp("heads"))
+
+
+@pytest.fixture(scope="session")
+def held_out(tmp_path_factory):
+    """Four to validate by."""
+    return write_phantoms(tmp_path_factory.mktemp("validation"), VALIDATION)

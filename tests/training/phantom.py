@@ -8,6 +8,7 @@ import numpy as np
 from ich_node.codes import SUBTYPES
 from ich_node.infer.preprocess import SIZE
 from training import data
+from training.seeds import TRAINING, Purpose, file_name
 from training.simulate import SimulatedHead
 
 BRAIN_HU, BLOOD_HU = 34, 72
@@ -31,7 +32,7 @@ def phantom(
     return data.Example(hu, (5.0, 0.9, 0.9), labels, data.slice_classes(labels), scanned)
 
 
-def write_phantoms(folder: Path) -> Path:
+def write_phantoms(folder: Path, purpose: Purpose = TRAINING) -> Path:
     """Four heads: two with bleeds of one subtype, one with two, one with none."""
     folder.mkdir(parents=True, exist_ok=True)
     held = (
@@ -40,8 +41,8 @@ def write_phantoms(folder: Path) -> Path:
         {5: ("intraventricular",)},
         {},
     )
-    for number, bleeds in enumerate(held):
-        data.save(phantom(bleeds), folder / f"{number:06d}.npz")
+    for seed, bleeds in zip(purpose.seeds, held, strict=False):
+        data.save(phantom(bleeds), folder / file_name(seed))
     return folder
 
 

@@ -1,6 +1,4 @@
-"""Examples are what the network reads, and no seed serves two purposes."""
-
-import itertools
+"""Examples are what the network reads."""
 
 import numpy as np
 import pytest
@@ -12,13 +10,6 @@ from training import data
 from training.real import instance22, physionet
 from training.real.examples import export
 from training.simulate import simulate_head
-
-
-def test_seeds_serve_one_purpose():
-    """Train, validation and test ranges are disjoint."""
-    ranges = (data.TRAIN_SEEDS, data.VALIDATION_SEEDS, data.TEST_SEEDS)
-    for one, next_ in itertools.pairwise(ranges):
-        assert one[-1] < next_[0]
 
 
 def test_example_is_the_head_in_whole_hu():

@@ -19,11 +19,12 @@ from ich_node.infer.predictor import load_predictor
 from ich_node.infer.weights import files_of, load_weights
 from tests.training.phantom import phantom
 from training import export
-from training.data import TEST_SEEDS, UNTYPED, example, save
+from training.data import UNTYPED, example, save
 from training.evaluate.heads import HeadRow, measure_head
 from training.evaluate.reading import volume_of_array
 from training.export import platt, threshold, write_bundle, write_weights
 from training.recipe import Recipe, keep_recipe
+from training.seeds import EVALUATION, VALIDATION, file_name
 from training.simulate import simulate_head
 from training.tiny import write_tiny_bundle
 
@@ -55,6 +56,8 @@ def test_exported_weights_are_loaded_to_half_precision(tmp_path):
         "tiny",
         name="b",
         version="1.2",
+        authors="A. Author",
+        copyright="Some Clinic",
         calibration=given,
         thresholds=dict.fromkeys(CLASSES, 0.3),
         mask_threshold=0.4,
@@ -191,15 +194,17 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
     torch.manual_seed(5)
     save_file(SmartNet("tiny", len(CLASSES)).state_dict(), run / "network.safetensors")
     validation.mkdir()
-    for seed, bleeds in enumerate([(), ("epidural",), (), ("subdural",)]):
+    asked = [(), ("epidural",), (), ("subdural",)]
+    for seed, bleeds in zip(VALIDATION.seeds, asked, strict=False):
         head = simulate_head(seed, bleeds, slices=8, matrix=256, thickness_mm=20.0, noise=False)
-        save(example(head, scanned=False), validation / f"{seed}.npz")
+        save(example(head, scanned=False), validation / file_name(seed))
     for name, grey in (("intraparenchymal", 200), ("normal", 100)):
         (slices / name).mkdir(parents=True)
         for number in range(4):
             Image.new("L", (224, 224), grey + number).save(slices / name / f"{number}.png")
     told = ["--run", run, "--validation", validation, "--slices", slices, "--out", tmp_path / "b"]
     told += ["--name", "site-model", "--version", "2.1"]
+    told += ["--authors", "A. Author", "--copyright", "Some Clinic; not to be passed on"]
     told += ["--background", "ge-head-tilt", "--background", "other"]
     monkeypatch.setattr(sys, "argv", ["export", *map(str, told)])
     export.main()
@@ -209,14 +214,39 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
     assert bundle.backgrounds == ("ge-head-tilt", "other")
     stated = json.loads((tmp_path / "b" / "configs" / "metadata.json").read_text())
     assert stated["recipe"]["backbone"] == "tiny"
+    assert stated["authors"] == "A. Author"
+    assert stated["copyright"] == "Some Clinic; not to be passed on"
     assert bundle.slice_calibration["any"] != bundle.calibration["any"]
     assert load_network(bundle) is not None
 
 
-@pytest.mark.parametrize("left_out", ["--name", "--version"])
+def test_a_bundle_has_the_licence_that_it_was_given_and_no_other(tmp_path):
+    """Least of all that of this project, or the one of what lay in the folder before."""
+    terms = tmp_path / "terms.txt"
+    terms.write_text("Not to be passed on.")
+    for given in (terms, None):
+        write_bundle(
+            tmp_path / "b",
+            SmartNet("tiny", len(CLASSES)),
+            "tiny",
+            name="b",
+            version="1",
+            authors="A. Author",
+            copyright="Some Clinic",
+            license_file=given,
+            thresholds=dict.fromkeys(CLASSES, 0.3),
+            mask_threshold=0.4,
+            about="A test.",
+        )
+        found = [path.read_text() for path in tmp_path.glob("b/LICENSE")]
+        assert found == ([] if given is None else ["Not to be passed on."])
+
+
+@pytest.mark.parametrize("left_out", ["--name", "--version", "--authors", "--copyright"])
 def test_a_bundle_is_named_by_who_makes_it(left_out, tmp_path, monkeypatch, capsys):
     """Or reports of a site's own model would be signed with the name of the shipped one."""
     told = {"--name": "site-model", "--version": "2.1", "--out": str(tmp_path / "b")}
+    told |= {"--authors": "A. Author", "--copyright": "Some Clinic"}
     told.pop(left_out)
     monkeypatch.setattr(sys, "argv", ["export", *(word for pair in told.items() for word in pair)])
     with pytest.raises(SystemExit):
@@ -278,12 +308,12 @@ def test_shipped_bundle_finds_and_outlines_bleeds():
 
     bleeding = [
         (CLASSES.index(name), measured(seed, name))
-        for seed, name in zip(TEST_SEEDS[10:20], SUBTYPES * 2, strict=True)
+        for seed, name in zip(EVALUATION.seeds[10:20], SUBTYPES * 2, strict=True)
     ]
     assert statistics.mean(row.dice[0] for _, row in bleeding) >= 0.25
     found = [(index, row) for index, row in bleeding if row.present[0]]
     assert len(found) >= 6
     named = sum(row.present[index] for index, row in found)
     assert named > len(found) / 2, "what is found is to be named rightly mostly"
-    clean = [measured(seed) for seed in TEST_SEEDS[20:25]]
+    clean = [measured(seed) for seed in EVALUATION.seeds[20:25]]
     assert sum(row.present[0] for row in clean) <= 1

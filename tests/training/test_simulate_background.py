@@ -1,10 +1,12 @@
 """Bleeds drawn on a real head move its brain and leave its skull."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from training.simulate import head as heads
-from training.simulate import simulate_on
+from training.simulate import simulate_head, simulate_on
 from training.simulate.anatomy import Push
 from training.simulate.background import Background, bend_background
 from training.simulate.seen import BRIGHTEST_HU
@@ -71,3 +73,43 @@ def test_a_bleed_on_a_real_head_pushes_its_brain(background, monkeypatch, tmp_pa
     assert (np.abs(bleeding.hu - clean.hu)[bone] < 1).mean() > 0.9
     fluid = [(head.hu > -20) & (head.hu < 19) for head in (clean, bleeding)]
     assert (fluid[0] ^ fluid[1]).sum() > 0.05 * fluid[0].sum()
+
+
+@pytest.mark.parametrize("on_a_real_head", [False, True])
+def test_no_bleed_pushes_that_is_not_there(background, monkeypatch, tmp_path, on_a_real_head):
+    """The first plan finds no room: head and push are drawn anew with the blood, all from one."""
+    planned, pushed, painted = [], [], []
+    plan_bleeds, paint_bleed = heads.plan_bleeds, heads.paint_bleed
+
+    def plan(rng, *args):
+        plans = plan_bleeds(rng, *args)
+        if not planned:
+            plans = [
+                replace(one, draw=lambda _, head: np.zeros(head.grid.shape, bool)) for one in plans
+            ]
+        planned.append(plans)
+        return plans
+
+    def spy(make):
+        def made(*args):
+            pushed.append(list(args[-1]))
+            painted.clear()
+            return make(*args)
+
+        return made
+
+    def paint(rng, head, plan, *args):
+        painted.append(plan)
+        paint_bleed(rng, head, plan, *args)
+
+    monkeypatch.setattr(heads, "plan_bleeds", plan)
+    monkeypatch.setattr(heads, "paint_bleed", paint)
+    for name in ("make_anatomy", "bend_background"):
+        monkeypatch.setattr(heads, name, spy(getattr(heads, name)))
+    monkeypatch.setattr(heads, "read_background", lambda folder: background)
+    if on_a_real_head:
+        found = simulate_on(3, tmp_path, ("epidural",))
+    else:
+        found = simulate_head(3, ("epidural",), matrix=96, slices=12, thickness_mm=13.0)
+    assert (found.labels > 0).any()
+    assert pushed[-1] == [push for one in painted for push in one.pushes] != pushed[0]

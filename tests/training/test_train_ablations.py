@@ -14,6 +14,7 @@ from training import ablations
 from training.ablations import ABLATIONS, folder_of, shortened, table, without
 from training.batches import take
 from training.recipe import Data, Downstream, Recipe, RecipeError, Upstream, read_recipe
+from training.seeds import VALIDATION
 from training.upstream import step_losses
 
 CPU = torch.device("cpu")
@@ -76,6 +77,7 @@ def test_table_has_a_dash_for_what_a_run_was_not_taught():
 def test_command_runs_all_and_writes_the_table(tmp_path, monkeypatch, capsys):
     """Both stages of each, figures of what was taught."""
     heads = write_phantoms(tmp_path / "heads")
+    held_out = write_phantoms(tmp_path / "validation", VALIDATION)
     recipe = Recipe(
         backbone="tiny",
         data=Data(batch=4, workers=0),
@@ -83,8 +85,10 @@ def test_command_runs_all_and_writes_the_table(tmp_path, monkeypatch, capsys):
         downstream=Downstream(slices=4, heads=2, steps=4, classifier_steps=2),
     )
     monkeypatch.setattr(ablations, "read_recipe", lambda _: recipe)
-    words = ["--heads", str(heads), "--validation", str(heads), "--device", "cpu", "--steps", "2"]
-    monkeypatch.setattr(sys, "argv", ["ablations", *words, "--out", str(tmp_path / "out")])
+    words = ["--heads", str(heads), "--validation", str(held_out), "--device", "cpu"]
+    monkeypatch.setattr(
+        sys, "argv", ["ablations", *words, "--steps", "2", "--out", str(tmp_path / "out")]
+    )
     ablations.main()
     written = (tmp_path / "out" / "ablations.md").read_text()
     assert written in capsys.readouterr().out
@@ -100,4 +104,6 @@ def test_command_runs_all_and_writes_the_table(tmp_path, monkeypatch, capsys):
 
 def test_a_stopped_run_is_not_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(ablations, "train_slices", lambda *_: None)
-    assert ablations.run(Recipe(), tmp_path, tmp_path, tmp_path / "out", CPU) is None
+    heads = write_phantoms(tmp_path / "heads")
+    held_out = write_phantoms(tmp_path / "validation", VALIDATION)
+    assert ablations.run(Recipe(), heads, held_out, tmp_path / "out", CPU) is None

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ich_node.codes import CLASSES, SUBTYPES
+from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet
 from ich_node.infer.preprocess import OURS, value_range
 from tests.support.datasets import write_masked, write_physionet, write_rsna
-from tests.training.phantom import phantom, write_phantoms
+from tests.training.phantom import phantom
 from training import data
 from training.batches import NO_MASK, Slices, batches, choose, clear_classes, take
 from training.losses import upstream_loss
@@ -18,18 +18,12 @@ from training.real import instance22, physionet, rsna
 from training.real.examples import export
 from training.recipe import Data, Downstream, Recipe, Upstream
 from training.upstream import step_losses, train_slices
-from training.validation import validate_slices, validation_slices
 
 CPU = torch.device("cpu")
 HELD = {2: ("epidural",), 3: ("epidural",), 5: ("subdural",)}
 # Nothing moves, nothing is added.
 BARE = Data(batch=6, workers=0, turn_deg=0, scale=0, shift=0, brightness=0, scanner=False)
 RECIPE = Recipe(backbone="tiny", data=BARE, upstream=Upstream(steps=3))
-
-
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory):
-    return write_phantoms(tmp_path_factory.mktemp("heads"))
 
 
 def _with(**values):
@@ -170,7 +164,7 @@ def test_loss_falls_on_one_batch(heads):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_real_heads_are_read_and_trained_on(tmp_path):
+def test_real_heads_are_read_and_trained_on(held_out, tmp_path):
     """Masks of subtypes and without, and none at all: all in one folder, all losses finite."""
     held = ((), ("subdural",), ("subdural", "subarachnoid"), (), (), ())
     mask = np.zeros((6, 24, 20), np.uint8)
@@ -192,56 +186,5 @@ def test_real_heads_are_read_and_trained_on(tmp_path):
         upstream=Upstream(steps=2),
         downstream=Downstream(steps=3, slices=4, heads=2, classifier_steps=0),
     )
-    net = train_slices(recipe, folder, folder, tmp_path / "run", CPU)
+    net = train_slices(recipe, folder, held_out, tmp_path / "run", CPU)
     assert all(torch.isfinite(tensor).all() for tensor in net.state_dict().values())
-
-
-def test_validation_slices_are_the_same_each_time(heads):
-    one, other = validation_slices(RECIPE, heads), validation_slices(RECIPE, heads)
-    assert torch.equal(one[0], other[0])
-    np.testing.assert_array_equal(one[1], other[1])
-    assert one[0].shape == (20, 1, 192, 192)
-    assert one[1].shape == (20, 192, 192)
-
-
-def test_validation_needs_a_mask(tmp_path):
-    data.save(replace(phantom(HELD), labels=None), tmp_path / "a.npz")
-    with pytest.raises(FileNotFoundError, match="no head with a mask"):
-        validation_slices(RECIPE, tmp_path)
-
-
-class _Told(torch.nn.Module):
-    """Answers what it was told to, slice by slice."""
-
-    def __init__(self, classes, masks):
-        super().__init__()
-        self._left = list(zip(classes, masks, strict=True))
-
-    def forward(self, x, reconstruct=True, segment=True):
-        now, self._left = self._left[: len(x)], self._left[len(x) :]
-        classes, masks = (torch.stack(part) for part in zip(*now, strict=True))
-        return type("Out", (), {"classes": classes, "masks": masks})
-
-
-def test_validation_measures_any_and_each_subtype():
-    """Perfect: 1 everywhere; a subtype that no slice is known to have has no figure.
-
-    A slice of unknown subtype counts for `any` alone; one of few pixels for nothing.
-    """
-    labels = np.zeros((20, 32, 32), np.uint8)
-    labels[:4, :8, :8] = 2
-    labels[4:6, :8, :8] = data.UNTYPED
-    labels[6, 0, :3] = 2
-    truth = torch.from_numpy(labels)
-    classes = torch.zeros(20, 6)
-    classes[:6, 0], classes[6, 0] = 5.0, -9.0
-    subdural = CLASSES.index("subdural")
-    classes[:4, subdural], classes[4:6, subdural], classes[6, subdural] = 5.0, 9.0, -9.0
-    masks = torch.where(truth[:, None] > 0, 5.0, -5.0).expand(-1, 6, -1, -1)
-    images, how = torch.zeros(20, 1, 32, 32), RECIPE.losses
-    values = validate_slices(_Told(classes, masks), images, labels, CPU, how)
-    assert values == {"dice": 1.0, "auc_any": 1.0, "auc_subdural": 1.0}
-    assert set(SUBTYPES) > {"subdural"}
-    nothing = torch.full_like(masks, -5.0)
-    worst = validate_slices(_Told(-classes, nothing), images, labels, CPU, how)
-    assert worst == {"dice": 0.0, "auc_any": 0.0, "auc_subdural": 0.0}

@@ -2,11 +2,9 @@
 
 import json
 import math
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,26 +12,20 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet
-from tests.training.phantom import phantom, write_phantoms
 from training import downstream, upstream
 from training.batches import Batch
-from training.data import save
 from training.downstream import train_network
 from training.loop import Run, rate
 from training.recipe import Data, Downstream, Recipe, Stage, Upstream, keep_recipe, read_recipe
 from training.upstream import keep_weights, train_slices
-from training.validation import pictures, worth
 
 CPU = torch.device("cpu")
 PUBLISHED = Path(__file__).parents[2] / "config" / "training" / "published.toml"
 
 
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory):
-    return write_phantoms(tmp_path_factory.mktemp("heads"))
-
-
-def test_the_best_by_validation_stay_when_later_ones_are_worse(heads, tmp_path, monkeypatch):
+def test_the_best_by_validation_stay_when_later_ones_are_worse(
+    heads, held_out, tmp_path, monkeypatch
+):
     """Validated after each of three steps, the second being best: its weights are the best kept."""
     seen, figures = [], iter([0.5, 0.9, 0.6])
 
@@ -47,7 +39,7 @@ def test_the_best_by_validation_stay_when_later_ones_are_worse(heads, tmp_path, 
         data=Data(batch=4, workers=0),
         upstream=Upstream(steps=3, validate_minutes=1e-9),
     )
-    train_slices(recipe, heads, heads, tmp_path, CPU)
+    train_slices(recipe, heads, held_out, tmp_path, CPU)
     best, last = (load_file(tmp_path / name) for name in (upstream.BEST, upstream.WEIGHTS))
     assert all(torch.equal(best[name], value) for name, value in seen[1].items())
     assert all(torch.equal(last[name], value) for name, value in seen[2].items())
@@ -57,7 +49,9 @@ def test_the_best_by_validation_stay_when_later_ones_are_worse(heads, tmp_path, 
 @pytest.mark.parametrize(
     ("figures", "best"), [((0.5, 0.9, 0.7, 0.6), 1), ((0.5, 0.6, 0.7, 0.8), 3)]
 )
-def test_the_best_whole_network_of_both_parts_stays(figures, best, heads, tmp_path, monkeypatch):
+def test_the_best_whole_network_of_both_parts_stays(
+    figures, best, heads, held_out, tmp_path, monkeypatch
+):
     """Two steps of volumes, two of the classifier alone: whichever is best, of them all."""
     seen, told = [], iter(figures)
 
@@ -73,7 +67,7 @@ def test_the_best_whole_network_of_both_parts_stays(figures, best, heads, tmp_pa
     recipe = Recipe(backbone="tiny", data=Data(workers=0), downstream=stage)
     torch.manual_seed(0)
     keep_weights(SliceNet("tiny", len(CLASSES)), tmp_path / upstream.WEIGHTS)
-    train_network(recipe, heads, tmp_path, CPU, heads)
+    train_network(recipe, heads, tmp_path, CPU, held_out)
     kept, last = (load_file(tmp_path / name) for name in (downstream.BEST, downstream.WEIGHTS))
     assert len(seen) == 4
     assert all(torch.equal(kept[name], value) for name, value in seen[best].items())
@@ -84,7 +78,7 @@ def test_the_best_whole_network_of_both_parts_stays(figures, best, heads, tmp_pa
         assert [one.step for one in board.Scalars("validation/dice")] == [1, 2]
 
 
-def test_volumes_learned_are_the_same_validated_or_not(heads, tmp_path):
+def test_volumes_learned_are_the_same_validated_or_not(heads, held_out, tmp_path):
     """Validation takes nothing from what chance gives the steps."""
     recipe = Recipe(
         backbone="tiny",
@@ -94,7 +88,7 @@ def test_volumes_learned_are_the_same_validated_or_not(heads, tmp_path):
         ),
     )
     found = []
-    for validation in (None, heads):
+    for validation in (None, held_out):
         out = tmp_path / str(validation is None)
         out.mkdir()
         torch.manual_seed(0)
@@ -102,16 +96,6 @@ def test_volumes_learned_are_the_same_validated_or_not(heads, tmp_path):
         found.append(train_network(recipe, heads, out, CPU, validation).state_dict())
         assert (out / downstream.BEST).exists() == (validation is not None)
     assert all(torch.equal(found[0][name], value) for name, value in found[1].items())
-
-
-def test_heads_that_cannot_validate_are_told_before_anything_is_learned(heads, tmp_path):
-    """Not after the minutes that pass until the first validation."""
-    bare = replace(phantom({}), labels=None)
-    save(bare, tmp_path / "a.npz")
-    keep_weights(SliceNet("tiny", len(CLASSES)), tmp_path / upstream.WEIGHTS)
-    with pytest.raises(FileNotFoundError, match="holds no head with a mask"):
-        train_network(Recipe(backbone="tiny"), heads, tmp_path, CPU, tmp_path)
-    assert not (tmp_path / "volumes.pt").exists()
 
 
 def test_a_run_taken_up_knows_its_best(tmp_path):
@@ -124,50 +108,6 @@ def test_a_run_taken_up_knows_its_best(tmp_path):
     again = Run(net, Stage(steps=5), tmp_path, "some")
     assert not again.is_best(0.7)
     assert again.is_best(0.71)
-
-
-def test_worth_is_the_mean_of_what_is_known():
-    """AUC and Dice count alike, the subtypes not; where a task is not learned, the other counts."""
-    assert worth({"dice": 0.6, "auc_any": 0.8, "auc_epidural": 0.1}) == pytest.approx(0.7)
-    assert worth({"dice": 0.6}) == pytest.approx(0.6)
-    assert worth({"auc_any": 0.8}) == pytest.approx(0.8)
-
-
-def test_a_validation_without_masks_shows_none(heads, tmp_path, monkeypatch):
-    """Where no figure tells of masks no picture is made, and the best is kept all the same."""
-    monkeypatch.setattr(upstream, "validate_slices", lambda *_, **__: {"auc_any": 0.8})
-    monkeypatch.setattr(upstream, "pictures", lambda *_: pytest.fail("a picture was made"))
-    recipe = Recipe(backbone="tiny", data=Data(batch=4, workers=0), upstream=Upstream(steps=1))
-    train_slices(recipe, heads, heads, tmp_path, CPU)
-    assert (tmp_path / upstream.BEST).exists()
-
-
-def test_pictures_show_the_largest_bleeds_bare_true_and_found():
-    """A row for each slice; true and found are coloured where their mask is, and only there."""
-
-    class Finds(torch.nn.Module):
-        def forward(self, x, reconstruct):
-            from ich_node.infer.network import Upstream as Out
-
-            masks = torch.full((len(x), len(CLASSES), 32, 32), -1.0)
-            masks[:, :, 20:24, 20:24] = 1.0
-            return Out(torch.zeros(len(x), len(CLASSES)), masks, None)
-
-    labels = np.zeros((6, 32, 32), np.uint8)
-    for index, side in enumerate((0, 9, 3, 0, 6, 1)):
-        labels[index, :side, :side] = 2
-    shades = torch.linspace(0.1, 0.6, 6)[:, None, None, None].expand(6, 1, 32, 32)
-    shown = pictures(Finds(), shades, labels, CPU)
-    assert shown.shape == (3, 4 * 32, 3 * 32)
-    assert 0 <= float(shown.min()) <= float(shown.max()) <= 1
-    order = [round(float(shown[0, 32 * row + 31, 0]), 3) for row in range(4)]
-    assert order == [round(float(shades[index, 0, 0, 0]), 3) for index in (1, 4, 2, 5)]
-    coloured = (shown.amax(0) - shown.amin(0))[:32] > 0.05
-    assert not coloured[:, :32].any()
-    assert np.array_equal(coloured[:, 32:64].numpy(), labels[1] > 0)
-    found = torch.zeros(32, 32, dtype=torch.bool)
-    found[20:24, 20:24] = True
-    assert torch.equal(coloured[:, 64:], found)
 
 
 def test_a_run_states_the_versions_it_was_made_with(tmp_path):

@@ -1,6 +1,5 @@
-"""Recipes run from heads to weights, stop when told to, and go on as if they never had."""
+"""Runs stop when told to, and go on as if they never had."""
 
-import json
 import signal
 import sys
 from pathlib import Path
@@ -10,45 +9,22 @@ import torch
 from safetensors.torch import load_file
 
 from ich_node.codes import CLASSES
-from ich_node.infer.network import SliceNet, SmartNet
-from tests.training.phantom import write_phantoms
+from ich_node.infer.network import SliceNet
 from training import downstream, upstream
 from training.downstream import train_classifier, train_network, transfer
 from training.loop import Run
 from training.published.checkpoints import CheckpointError
-from training.recipe import Data, Downstream, Recipe, Stage, Upstream, read_recipe
+from training.recipe import Data, Downstream, Recipe, Stage, Upstream
 from training.upstream import train_slices
 
 CPU = torch.device("cpu")
 CONFIG = Path(__file__).parents[2] / "config" / "training"
-RECIPES = sorted(path.name for path in CONFIG.glob("*.toml"))
 SHORT = Recipe(
     backbone="tiny",
     data=Data(batch=4, workers=0),
     upstream=Upstream(steps=6),
     downstream=Downstream(steps=6, slices=4, heads=2, classifier_steps=6),
 )
-
-
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory):
-    return write_phantoms(tmp_path_factory.mktemp("heads"))
-
-
-def _short(name: str) -> Recipe:
-    """A recipe as it stands but for its size."""
-    recipe = read_recipe(CONFIG / name)
-    budget = {"steps": 2, "minutes": 1e6}
-    volumes = budget | {"classifier_steps": min(2, recipe.downstream.classifier_steps), "slices": 4}
-    return recipe.model_copy(
-        update={
-            "backbone": "tiny",
-            "start": "",
-            "data": recipe.data.model_copy(update={"batch": 4, "workers": 0}),
-            "upstream": recipe.upstream.model_copy(update=budget),
-            "downstream": recipe.downstream.model_copy(update=volumes | {"heads": 2}),
-        }
-    )
 
 
 def test_a_run_may_begin_with_the_weights_of_an_earlier_one(heads, tmp_path):
@@ -80,41 +56,6 @@ def _stop_after(monkeypatch, step):
 
 def _same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
-
-
-def _toml(recipe: Recipe, path: Path) -> Path:
-    """Write a recipe as a file."""
-    lines, tables = [], []
-    for key, value in json.loads(recipe.model_dump_json()).items():
-        if isinstance(value, dict):
-            tables += [f"[{key}]", *(f"{name} = {json.dumps(one)}" for name, one in value.items())]
-        elif value is not None:  # of which TOML knows nothing
-            lines.append(f"{key} = {json.dumps(value)}")
-    path.write_text("\n".join(lines + tables) + "\n")
-    return path
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_goes_from_heads_to_the_network(name, heads, tmp_path, monkeypatch, capsys):
-    """By its commands: slice network, network and the resolved recipe; all finite, all learned."""
-    recipe = _short(name)
-    words = ["--recipe", str(_toml(recipe, tmp_path / name)), "--heads", str(heads)]
-    words += ["--out", str(tmp_path / "run"), "--device", "cpu"]
-    words += ["--validation", str(heads)]
-    for stage in (upstream, downstream):
-        monkeypatch.setattr(sys, "argv", ["train", *words])
-        stage.main()
-    said = capsys.readouterr().out
-    assert said.count("auc_any") >= 2
-    assert "network.safetensors" in said
-    slices = load_file(tmp_path / "run" / "slices.safetensors")
-    network = load_file(tmp_path / "run" / "network.safetensors")
-    assert all(torch.isfinite(tensor).all() for tensor in (slices | network).values())
-    SliceNet("tiny", len(CLASSES)).load_state_dict(slices)
-    SmartNet("tiny", len(CLASSES)).load_state_dict(network)
-    kept = json.loads((tmp_path / "run" / "recipe.json").read_text())
-    assert Recipe.model_validate(kept) == recipe
-    assert list((tmp_path / "run" / "tensorboard").glob("*/events*"))
 
 
 def test_slices_resumed_are_slices_never_stopped(heads, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from rich.progress import track
 
 from ich_node.codes import SUBTYPES
 from ich_node.infer.predictor import Predictor, load_predictor
-from training.data import TEST_SEEDS, Example, draw_scan, example, head_files
+from training.data import Example, draw_scan, example, head_files
 from training.evaluate import real
 from training.evaluate.exported import head_at, measure_files
 from training.evaluate.heads import HeadResult
@@ -20,6 +20,7 @@ from training.evaluate.reading import read_boxes, read_dicom_slice, read_npy
 from training.evaluate.report import FOLDER, LOOKS, REAL, SIMULATED, write_model
 from training.evaluate.rows import write_rows
 from training.evaluate.simulated import measure_heads
+from training.seeds import EVALUATION
 
 
 def run_real(
@@ -58,7 +59,7 @@ def run_simulated(
     heads = measure_heads(bundle, count, processes, templates)
     found = list(track(heads, "heads", total=count))
     base = "of the templates" if templates else "without templates"
-    seeds = f"seeds {TEST_SEEDS[0]} to {TEST_SEEDS[count - 1]}"
+    seeds = f"seeds {EVALUATION.seeds[0]} to {EVALUATION.seeds[count - 1]}"
     stated = f"{count} simulated heads ({seeds}, skull base {base})"
     write_model(out, predictor, SIMULATED, stated)
 

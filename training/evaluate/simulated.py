@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from ich_node.infer.predictor import Predictor, load_predictor
-from training.data import TEST_SEEDS, draw_scan, example
+from training.data import draw_scan, example
 from training.evaluate.heads import HeadResult, measure_head
+from training.seeds import EVALUATION
 
 
 def measure_heads(
@@ -32,7 +33,7 @@ def measure_heads(
     BundleError
         The bundle cannot be trusted or does not fit.
     """
-    seeds = TEST_SEEDS[:count]
+    seeds = EVALUATION.seeds[:count]
     if processes == 1:
         predictor = load_predictor(bundle)
         yield from (measure_seed(predictor, seed, templates) for seed in seeds)

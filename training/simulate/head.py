@@ -14,7 +14,7 @@ from ich_node.codes import SUBTYPES
 from training.simulate.anatomy import Anatomy, Grid, make_anatomy
 from training.simulate.atlas import Atlas, Mask, Volume, load_atlas
 from training.simulate.background import bend_background, read_background
-from training.simulate.bleeds import Plan, paint_bleed, plan_bleed, plan_bleeds
+from training.simulate.bleeds import Plan, paint_bleed, plan_bleeds
 from training.simulate.mimics import paint_mimics, paint_surgery
 from training.simulate.scanner import expose
 from training.simulate.seen import BRIGHTEST_HU, seen
@@ -29,7 +29,6 @@ _SHARES = (0.12, 0.22, 0.20, 0.31, 0.15)
 # How often one of these comes twice, on the other side or elsewhere.
 _TWICE = 0.12
 _MAY_COME_TWICE = ("epidural", "subdural", "subarachnoid", "intraparenchymal")
-_DRAWS = 12
 _ATTEMPTS = 8
 _THIN_MM = 2.2
 # Heads are drawn on no finer matrix; larger ones are interpolated.
@@ -127,7 +126,7 @@ def _draw_head(
     plans = plan_bleeds(rng, atlas, names)
     pushes = [push for plan in plans for push in plan.pushes]
     head = make_anatomy(rng, atlas, grid, span, pushes)
-    clean, bloody, masks = _paint(rng, atlas, head, plans)
+    clean, bloody, masks = _paint(rng, head, plans)
     overlap = float(rng.uniform(0.0, 0.2))
     return _through_slices(clean, bloody, masks, thin, overlap, grid.spacing_mm)
 
@@ -178,7 +177,7 @@ def simulate_on(seed: int, background: Path, bleeds: Sequence[str] | None = None
         # Bent by its own draws: the head under a bleed is the one without, but for what is pushed.
         bend = np.random.default_rng((seed, 4, attempt))
         head, clean = bend_background(bend, read_background(background), pushes)
-        bloody, masks = _paint_bleeds(rng, atlas, head, clean, plans)
+        bloody, masks = _paint_bleeds(rng, head, clean, plans)
         bone = clean > BRIGHTEST_HU
         free = [(name, mask & ~bone) for name, mask in masks]
         hu, labels, found = _through_slices(clean, bloody, free, 1, 0.0, head.grid.spacing_mm)
@@ -198,12 +197,12 @@ def _names(rng: np.random.Generator) -> list[str]:
 
 
 def _paint(
-    rng: np.random.Generator, atlas: Atlas, head: Anatomy, plans: Sequence[Plan]
+    rng: np.random.Generator, head: Anatomy, plans: Sequence[Plan]
 ) -> tuple[Volume, Volume, list[tuple[str, Mask]]]:
     """Return the head without and with its bleeds, and where these are."""
     clean = paint_brain(rng, head)
     paint_mimics(rng, head, clean)
-    bloody, masks = _paint_bleeds(rng, atlas, head, clean, plans)
+    bloody, masks = _paint_bleeds(rng, head, clean, plans)
     outer = np.random.default_rng(rng.integers(2**63))
     state = outer.bit_generator.state
     for hu in (clean, bloody):  # the same skull, drawn twice
@@ -216,41 +215,21 @@ def _paint(
 
 
 def _paint_bleeds(
-    rng: np.random.Generator,
-    atlas: Atlas,
-    head: Anatomy,
-    clean: Volume,
-    plans: Sequence[Plan],
+    rng: np.random.Generator, head: Anatomy, clean: Volume, plans: Sequence[Plan]
 ) -> tuple[Volume, list[tuple[str, Mask]]]:
-    """Return the head with its bleeds, and where each is."""
+    """Return the head with its bleeds, and where each is.
+
+    A bleed that finds no room is not drawn elsewhere: the brain has been pushed by this one.
+    """
     bloody = clean.copy()
     taken = np.zeros(head.grid.shape, bool)
-    voxel_ml = float(np.prod(head.grid.spacing_mm)) / 1000
     masks = []
-    for planned in plans:
-        plan, mask = _draw(rng, atlas, head, planned, taken, voxel_ml)
+    for plan in plans:
+        mask = plan.draw(rng, head) & ~taken
         paint_bleed(rng, head, plan, mask, bloody)
         taken |= mask
         masks.append((plan.subtype, mask))
     return bloody, masks
-
-
-def _draw(
-    rng: np.random.Generator,
-    atlas: Atlas,
-    head: Anatomy,
-    plan: Plan,
-    taken: Mask,
-    voxel_ml: float,
-) -> tuple[Plan, Mask]:
-    """Draw a bleed, again elsewhere until it is large enough to be one; return what it became."""
-    mask = plan.draw(rng, head) & ~taken
-    for _ in range(_DRAWS):
-        if mask.sum() * voxel_ml >= least_ml(plan.subtype):
-            break
-        plan = plan_bleed(rng, atlas, plan.subtype)
-        mask = plan.draw(rng, head) & ~taken
-    return plan, mask
 
 
 def _through_slices(

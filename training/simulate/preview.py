@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ich_node.codes import SUBTYPES
+from training.seeds import TRAINING
 from training.simulate.head import SimulatedHead, simulate_head
 
 _COLUMNS = 10
@@ -49,7 +50,7 @@ def picture(hu: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> npt.N
 def main() -> None:
     """Draw the sheet and say how many heads a second were drawn."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--first", type=int, default=900_000)
+    parser.add_argument("--first", type=int, default=TRAINING.seeds[0])
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--bleed", choices=SUBTYPES, help="only this one, in every head")
     parser.add_argument("--templates", type=Path, help="folder with scct.nii.gz")

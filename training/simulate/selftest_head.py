@@ -1,6 +1,6 @@
 """Draw the head that the self-test ships with: `python -m training.simulate.selftest_head [FILE]`.
 
-Without FILE it goes where the package keeps it. The seed is of the test range: no training saw it.
+Without FILE it goes where the package keeps it. The seed is one to measure by: no training saw it.
 """
 
 from __future__ import annotations

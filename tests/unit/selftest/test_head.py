@@ -5,7 +5,7 @@ from importlib.resources import files
 import numpy as np
 
 from ich_node.selftest.head import NAME, load_head
-from training.data import TEST_SEEDS
+from training.seeds import EVALUATION
 from training.simulate import selftest_head
 
 
@@ -21,7 +21,7 @@ def test_the_shipped_head_is_the_one_that_the_script_draws() -> None:
 
 
 def test_no_training_saw_the_head() -> None:
-    assert selftest_head.SEED in TEST_SEEDS
+    assert selftest_head.SEED in EVALUATION.seeds
 
 
 def test_the_head_is_small_to_ship() -> None:
