@@ -120,7 +120,14 @@ class Stage(_Part):
 
 
 class Upstream(Stage):
-    """The slice network."""
+    """The slice network.
+
+    ``frozen``: parts of the encoder, by name, that stay as they are, their normalisation's
+    statistics too; what a network has learned of edges need not be learned again in a further leg,
+    and the first layers take most of a step's time.
+    """
+
+    frozen: tuple[str, ...] = ()
 
 
 class Downstream(Stage):

@@ -11,6 +11,7 @@ best in validation.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def train_slices(
         A head is not for what its folder is, or in both.
     CheckpointError
         The checkpoint that the recipe starts from cannot be used.
+    RecipeError
+        The encoder has no part of a name that is to stay frozen.
     """
     held_out = None
     if validation is not None:
@@ -72,7 +75,7 @@ def train_slices(
     run = Run(net, recipe.upstream, out, "slices")
     kept = run.average.net
     assert isinstance(kept, SliceNet)
-    net.train()
+    teach(net, recipe.upstream.frozen)
     stream = batches(recipe, heads, run.state.step, pinned=device.type == "cuda")
     with run.shown() as bar:
         run.leave_out()
@@ -105,6 +108,24 @@ def _begin(net: SliceNet, path: Path) -> None:
         raise CheckpointError(
             f"{path} is not a whole slice network of this recipe's backbone: {error}"
         ) from error
+
+
+def teach(net: SliceNet, frozen: Sequence[str]) -> None:
+    """Let a network learn, but for parts of its encoder.
+
+    Raises
+    ------
+    RecipeError
+        The encoder has no part of this name.
+    """
+    parts = dict(net.encoder.named_children())
+    if unknown := sorted(set(frozen) - set(parts)):
+        raise RecipeError(
+            f"upstream.frozen: the encoder has no {', '.join(unknown)}; it has {', '.join(parts)}"
+        )
+    net.train()
+    for name in frozen:
+        parts[name].requires_grad_(False).eval()
 
 
 def step_losses(

@@ -169,7 +169,8 @@ class Depthwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the filtered map in the type of `x`."""
-        if not x.is_cpu or not torch.is_grad_enabled():
+        learns = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        if not x.is_cpu or not learns:
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float()).to(x.dtype)

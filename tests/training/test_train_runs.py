@@ -14,7 +14,7 @@ from training import downstream, upstream
 from training.downstream import train_classifier, train_network, transfer
 from training.loop import Run
 from training.published.checkpoints import CheckpointError
-from training.recipe import Data, Downstream, Recipe, Stage, Upstream
+from training.recipe import Data, Downstream, Recipe, RecipeError, Stage, Upstream
 from training.upstream import train_slices
 
 CPU = torch.device("cpu")
@@ -40,6 +40,28 @@ def test_a_run_may_begin_with_the_weights_of_an_earlier_one(heads, tmp_path):
     other = later.model_copy(update={"backbone": "lite"})
     with pytest.raises(CheckpointError, match=r"first/slices\.safetensors"):
         train_slices(other, heads, None, tmp_path / "third", CPU)
+
+
+def test_frozen_parts_of_the_encoder_stay_and_the_rest_learns(heads, tmp_path):
+    """Their statistics too, which no gradient would hold."""
+    train_slices(SHORT, heads, None, tmp_path / "first", CPU)
+    before = tmp_path / "first" / "slices.safetensors"
+    stage = Upstream(steps=2, average=0, frozen=("conv1", "bn1", "layer1"))
+    later = SHORT.model_copy(update={"start": str(before), "upstream": stage})
+    now = train_slices(later, heads, None, tmp_path / "second", CPU).state_dict()
+    moved = {
+        ".".join(name.split(".")[:2])
+        for name, tensor in load_file(before).items()
+        if name.startswith("encoder.") and not torch.equal(now[name], tensor)
+    }
+    assert moved == {"encoder.layer2", "encoder.layer3", "encoder.layer4"}
+
+
+def test_a_frozen_part_that_the_encoder_has_not_is_refused(heads, tmp_path):
+    stage = Upstream(steps=1, frozen=("layer1", "layer9"))
+    wrong = SHORT.model_copy(update={"upstream": stage})
+    with pytest.raises(RecipeError, match=r"upstream\.frozen: .* no layer9; it has conv1, bn1"):
+        train_slices(wrong, heads, None, tmp_path / "run", CPU)
 
 
 def _stop_after(monkeypatch, step):

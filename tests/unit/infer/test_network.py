@@ -13,6 +13,7 @@ from ich_node.infer.network import (
     VolumeClassifier,
     VolumeSegmenter,
     standing,
+    strongest,
 )
 
 
@@ -173,3 +174,15 @@ def test_filter_of_each_channel_learns_in_full_precision_on_a_cpu():
     assert ours.weight.grad is not None
     torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
     assert half.dtype is torch.bfloat16
+
+
+def test_strongest_pixels_are_the_highest_of_the_mean_with_their_neighbours():
+    """Beyond the edge there is nothing: zero, which counts."""
+    generator = torch.Generator().manual_seed(3)
+    masks = torch.randn(2, 3, 16, 20, generator=generator)
+    near = nn.functional.avg_pool2d(masks, 3, 1, 1)
+    highest = near.flatten(2).sort(2, descending=True).values[..., :12].mean(2)
+    torch.testing.assert_close(strongest(masks), highest)
+    alone = torch.zeros(1, 1, 16, 16)
+    alone[0, 0, 5, 5] = 9.0  # a pixel of noise: nine neighbours hear a ninth of it
+    torch.testing.assert_close(strongest(alone), torch.tensor([[9.0 / 12]]))
