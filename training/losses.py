@@ -88,14 +88,19 @@ def mask_loss(logits: Tensor, labels: Tensor, how: Losses) -> Tensor:
     labels
         (B, ...), values as of `batches.Batch`.
     """
-    targets, known = targets_of(labels), known_of(labels)
-    bce = binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    seen = torch.where(known > 0, logits, torch.full_like(logits, -30.0))
+    targets, seen = targets_of(labels), logits
+    if bool((labels >= 0).all() and (labels != UNTYPED).all()):  # a third of the time
+        spread = binary_cross_entropy_with_logits(logits, targets)
+    else:
+        known = known_of(labels)
+        bce = binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        spread = (bce * known).sum() / known.sum().clamp(min=1)
+        seen = torch.where(known > 0, logits, torch.full_like(logits, -30.0))
+        targets = targets * known
     dice = dice_loss if how.dice == "ours" else published_dice_loss
-    spread = (bce * known).sum() / known.sum().clamp(min=1)
-    loss = dice(seen, targets * known) + how.bce * spread
+    loss = dice(seen, targets) + how.bce * spread
     if how.subtypes:
-        loss = loss + how.subtypes * subtype_loss(logits, targets * known)
+        loss = loss + how.subtypes * subtype_loss(logits, targets)
     return loss
 
 

@@ -63,7 +63,7 @@ class ScSe(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map weighted by channel plus the map weighted by place."""
-        weighted: Tensor = x * self.cSE(x) + x * self.sSE(x)
+        weighted: Tensor = x * (self.cSE(x) + self.sSE(x))
         return weighted
 
 
