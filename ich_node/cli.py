@@ -28,7 +28,7 @@ from ich_node.common import (
     print_json,
 )
 from ich_node.settings import load_settings
-from ich_node.states import SeriesState
+from ich_node.states import DeliveryState, SeriesState
 from ich_node.store import overview, trail
 from ich_node.store.engine import Engine
 
@@ -147,6 +147,13 @@ def check(config: Path | None, as_json: bool) -> None:
     help="Only studies with a series in this state; may be given again.",
 )
 @click.option(
+    "--delivery",
+    "deliveries",
+    type=click.Choice([str(state) for state in DeliveryState]),
+    multiple=True,
+    help="Only studies with a delivery in this state; may be given again.",
+)
+@click.option(
     "--since", metavar="DATE", callback=moment(time.min), help="First image not before; UTC."
 )
 @click.option(
@@ -165,6 +172,7 @@ def check(config: Path | None, as_json: bool) -> None:
 def studies(
     config: Path | None,
     states: tuple[str, ...],
+    deliveries: tuple[str, ...],
     since: float | None,
     until: float | None,
     patient_id: str | None,
@@ -182,6 +190,7 @@ def studies(
         limit = _TABLE_LIMIT
     chosen = overview.Chosen(
         states=tuple(SeriesState(state) for state in states),
+        deliveries=tuple(DeliveryState(state) for state in deliveries),
         since=since,
         until=until,
         patient_id=patient_id,

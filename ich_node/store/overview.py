@@ -8,11 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from ich_node.errors import StoreError
-from ich_node.states import ARRIVED, DUE, SeriesState
+from ich_node.states import ARRIVED, DUE, DeliveryState, SeriesState
 from ich_node.store import commitments, destinations, transfers
 from ich_node.store.engine import Connection, Engine, reading
 from ich_node.store.tables import delivery, event, instance, result, revision, series, study
 
+# The latest revision of a series.
+_LATEST = sa.and_(
+    revision.c.series_instance_uid == series.c.series_instance_uid,
+    revision.c.number == series.c.revision,
+)
 # Keys of `result.json` that are null until the analysis has ended.
 _LATER = ("status", "findings", "slice_probabilities", "model", "geometry", "other_series", "notes")
 
@@ -25,6 +30,8 @@ class Chosen:
     ----------
     states
         At least one series of the study is in one of these.
+    deliveries
+        The latest revision of at least one series has a delivery in one of these.
     since, until
         When the first image of the study came, both included; seconds since the epoch.
     patient_id
@@ -36,6 +43,7 @@ class Chosen:
     """
 
     states: tuple[SeriesState, ...] = ()
+    deliveries: tuple[DeliveryState, ...] = ()
     since: float | None = None
     until: float | None = None
     patient_id: str | None = None
@@ -91,6 +99,14 @@ def _conditions(chosen: Chosen) -> list[sa.ColumnElement[bool]]:
     if chosen.states:
         of_state = sa.select(series.c.study_instance_uid).where(series.c.state.in_(chosen.states))
         found.append(study.c.study_instance_uid.in_(of_state))
+    if chosen.deliveries:
+        sent = (
+            sa.select(series.c.study_instance_uid)
+            .join(revision, _LATEST)
+            .join(delivery, delivery.c.revision_key == revision.c.key)
+            .where(delivery.c.state.in_(chosen.deliveries))
+        )
+        found.append(study.c.study_instance_uid.in_(sent))
     return found
 
 
@@ -114,13 +130,7 @@ def _series_by_study(
             revision.c.outcome["not_told"].label("not_told"),
         )
         .join(wanted, wanted.c.study_instance_uid == series.c.study_instance_uid)
-        .outerjoin(
-            revision,
-            sa.and_(
-                revision.c.series_instance_uid == series.c.series_instance_uid,
-                revision.c.number == series.c.revision,
-            ),
-        )
+        .outerjoin(revision, _LATEST)
         .order_by(series.c.first_received_at)
     )
     sent = _deliveries_by_series(connection, wanted)
@@ -152,13 +162,7 @@ def _deliveries_by_series(
     query = (
         sa.select(series.c.series_instance_uid, delivery.c.destination, delivery.c.state)
         .join(wanted, wanted.c.study_instance_uid == series.c.study_instance_uid)
-        .join(
-            revision,
-            sa.and_(
-                revision.c.series_instance_uid == series.c.series_instance_uid,
-                revision.c.number == series.c.revision,
-            ),
-        )
+        .join(revision, _LATEST)
         .join(delivery, delivery.c.revision_key == revision.c.key)
         .order_by(delivery.c.destination)
     )

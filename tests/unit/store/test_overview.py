@@ -20,11 +20,11 @@ from click.testing import CliRunner, Result
 from ich_node import views
 from ich_node.cli import main
 from ich_node.records import Received
-from ich_node.states import SeriesState
+from ich_node.states import DeliveryState, SeriesState
 from ich_node.store import instances, overview
 from ich_node.store.engine import Engine, migrate, open_engine, writing
 from ich_node.store.overview import Chosen
-from ich_node.store.tables import instance, revision, series, study
+from ich_node.store.tables import delivery, instance, revision, series, study
 
 Make = Callable[[int], Received]
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
@@ -74,6 +74,48 @@ def test_filters_choose_these_and_no_others(three: Engine, chosen: Chosen, expec
     """The latest first; a Patient ID is matched as a whole."""
     found = [item["study_instance_uid"] for item in overview.studies(three, chosen)]
     assert found == [f"1.{number}" for number in expected]
+
+
+@pytest.fixture
+def sent(three: Engine) -> Engine:
+    """Of the series of study 1.3 two revisions were sent: the first failed; 1.2 still waits."""
+    with writing(three) as connection:
+        for of, numbers in (("1.3.1", (1, 2)), ("1.2.1", (1,))):
+            one = series.c.series_instance_uid == of
+            connection.execute(sa.update(series).where(one).values(revision=numbers[-1]))
+            for number in numbers:
+                made = row(revision, key=f"{of}:{number}", series_instance_uid=of, number=number)
+                connection.execute(sa.insert(revision).values(made))
+        for key, name, state in (
+            ("1.3.1:1", "pacs", "failed"),
+            ("1.3.1:2", "pacs", "delivered"),
+            ("1.2.1:1", "pacs", "retrying"),
+            ("1.2.1:1", "archive", "failed"),
+        ):
+            made = row(delivery, revision_key=key, destination=name, state=state)
+            connection.execute(sa.insert(delivery).values(made))
+    return three
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ((DeliveryState.FAILED,), ["1.2"]),
+        ((DeliveryState.DELIVERED,), ["1.3"]),
+        ((DeliveryState.RETRYING, DeliveryState.DELIVERED), ["1.3", "1.2"]),
+        ((DeliveryState.PENDING,), []),
+    ],
+)
+def test_studies_are_found_by_their_latest_deliveries(
+    sent: Engine, states: tuple[DeliveryState, ...], expected: list[str]
+) -> None:
+    """What became of a revision that another has replaced is not asked for."""
+    chosen = Chosen(deliveries=states)
+    assert [one["study_instance_uid"] for one in overview.studies(sent, chosen)] == expected
+    assert overview.count(sent, chosen) == len(expected)
+    options = [part for state in states for part in ("--delivery", str(state))]
+    listed = json.loads(studies(sent, "--json", *options).stdout)
+    assert [one["study_instance_uid"] for one in listed] == expected
 
 
 def test_the_count_knows_no_limit(three: Engine) -> None:
@@ -208,7 +250,10 @@ OUTCOME = {
 }
 
 
-_FILLERS = {sa.String: "x", sa.Text: "x", sa.Integer: 1, sa.BigInteger: 1, sa.Float: NOON}
+_FILLERS = {
+    **{sa.String: "x", sa.Text: "x", sa.Integer: 1, sa.BigInteger: 1},
+    **{sa.Float: NOON, sa.JSON: []},
+}
 
 
 def row(table: sa.Table, **values: object) -> dict[str, object]:
