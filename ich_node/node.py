@@ -331,4 +331,5 @@ def analyze(
         progress,
         settings.selection,
         settings.assembly.max_missing,
+        enhanced_sr=settings.wanted.enhanced_sr,
     )

@@ -16,7 +16,7 @@ from ich_node.errors import Reason, SeriesRefused
 from ich_node.pipeline import outcome, stages
 from ich_node.pipeline.outcome import Context
 from ich_node.pipeline.stages import Predict
-from ich_node.records import CtVolume, Refusal
+from ich_node.records import CtVolume, Refusal, Wanted
 from ich_node.settings import Selection
 
 _log = logs.get(__name__)
@@ -35,6 +35,8 @@ def analyze_folder(
     progress: Progress,
     rules: Selection = _DEFAULTS,
     max_missing: int = MAX_MISSING,
+    *,
+    enhanced_sr: bool = False,
 ) -> dict[str, Any]:
     """Choose the series of a folder, analyse it, write the objects and `result.json`.
 
@@ -55,6 +57,8 @@ def analyze_folder(
         Which series are read.
     max_missing
         How many missing slices may be bridged.
+    enhanced_sr
+        The SR is an Enhanced SR instead of a Comprehensive 3D SR.
 
     Returns
     -------
@@ -64,6 +68,7 @@ def analyze_folder(
     out.mkdir(parents=True, exist_ok=True)
     for name in _WRITTEN:
         (out / name).unlink(missing_ok=True)
+    wanted = Wanted(enhanced_sr=enhanced_sr)
     progress("read headers")
     began = time.monotonic()
     series, passed_over = series_of(folder)
@@ -89,8 +94,8 @@ def analyze_folder(
         except Exception as error:
             return _failed(of_this, error, out)
         of_this = _timed(of_this, assemble=time.monotonic() - began)
-        return _analyse(of_this, volume, out, predict, progress)
-    return _refuse(context, refused, series, out)
+        return _analyse(of_this, volume, out, predict, progress, wanted)
+    return _refuse(context, refused, series, out, wanted)
 
 
 def _about(
@@ -106,13 +111,19 @@ def _timed(context: Context, **seconds: float) -> Context:
 
 
 def _analyse(
-    context: Context, volume: CtVolume, out: Path, predict: Predict, progress: Progress
+    context: Context,
+    volume: CtVolume,
+    out: Path,
+    predict: Predict,
+    progress: Progress,
+    wanted: Wanted,
 ) -> dict[str, Any]:
     try:
         progress("infer")
         prediction, inferred = stages.timed(lambda: stages.predict(predict, volume))
         progress("report")
-        return stages.build_analysed(_timed(context, infer=inferred), volume, prediction, out)
+        of_this = _timed(context, infer=inferred)
+        return stages.build_analysed(of_this, volume, prediction, out, wanted)
     except Exception as error:
         return _failed(context, error, out)
 
@@ -126,7 +137,11 @@ def _failed(context: Context, error: Exception, out: Path) -> dict[str, Any]:
 
 
 def _refuse(
-    context: Context, refused: Sequence[Refused], series: Mapping[str, Sequence[Path]], out: Path
+    context: Context,
+    refused: Sequence[Refused],
+    series: Mapping[str, Sequence[Path]],
+    out: Path,
+    wanted: Wanted,
 ) -> dict[str, Any]:
     """Nothing was read: one refusal speaks for the folder, in an SR if it held a head CT."""
     told = choose.speaker(refused)
@@ -135,7 +150,8 @@ def _refuse(
     if told is None:
         return _write(outcome.refused(context, refusal), out)
     try:
-        return stages.build_refused(context, series[facts.series_instance_uid], refusal, out)
+        subject = series[facts.series_instance_uid]
+        return stages.build_refused(context, subject, refusal, out, wanted)
     except stages.NotTold as error:
         (out / "sr.dcm").unlink(missing_ok=True)
         return _write(outcome.refused(replace(context, notes=[str(error)]), refusal), out)

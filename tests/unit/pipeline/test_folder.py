@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.datadict import tag_for_keyword
+from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
 
 from ich_node import bounds
 from ich_node.codes import CLASSES, SUBTYPES
@@ -42,8 +43,8 @@ def predict_nothing(volume: CtVolume) -> Prediction:
     return Prediction(scores, (0.1,) * len(labels), labels, model)
 
 
-def analyze(tmp_path: Path, how=predict) -> dict:
-    told = analyze_folder(tmp_path / "in", tmp_path / "out", how, lambda _stage: None)
+def analyze(tmp_path: Path, how=predict, **wanted: bool) -> dict:
+    told = analyze_folder(tmp_path / "in", tmp_path / "out", how, lambda _stage: None, **wanted)
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == told
     return told
 
@@ -72,6 +73,16 @@ def test_a_clean_head_gives_a_report_and_no_segmentation(tmp_path: Path) -> None
     told = analyze(tmp_path, predict_nothing)
     assert told["status"] == "analysed"
     assert names(tmp_path) == {"sr.dcm", "summary.png", "result.json"}
+
+
+@pytest.mark.parametrize("slices", [12, 3], ids=["analysed", "refused"])
+def test_the_report_has_the_form_that_is_asked_for(tmp_path: Path, slices: int) -> None:
+    write(head_series(1, slices), tmp_path / "in")
+    forms = []
+    for enhanced in (False, True):
+        analyze(tmp_path, enhanced_sr=enhanced)
+        forms.append(pydicom.dcmread(tmp_path / "out" / "sr.dcm").SOPClassUID)
+    assert forms == [Comprehensive3DSRStorage, EnhancedSRStorage]
 
 
 @pytest.mark.parametrize("name", sorted(BROKEN))
