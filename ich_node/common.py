@@ -12,8 +12,15 @@ from typing import Any, ParamSpec
 
 import click
 
-from ich_node.errors import CANNOT_START, DAMAGED, Damaged, IchNodeError, StoreError
-from ich_node.settings import DATABASE_NAME, Settings
+from ich_node.errors import (
+    CANNOT_START,
+    DAMAGED,
+    Damaged,
+    IchNodeError,
+    StoreError,
+    without_secrets,
+)
+from ich_node.settings import Settings
 from ich_node.store import mending
 from ich_node.store.engine import DatabaseError, Engine, is_damage, open_engine
 
@@ -59,12 +66,12 @@ def clear_errors(command: Callable[P, None]) -> Callable[P, None]:
 
 def open_database(settings: Settings) -> Engine:
     """Open the database that a node has made; these commands make none."""
-    database = settings.storage.data_dir / DATABASE_NAME
-    if not settings.database.url and not database.is_file():
+    if not mending.is_there(settings.database_url):
         said = "yet; `ich-node serve` makes it"
         if settings.spool_dir.is_dir() and any(settings.spool_dir.iterdir()):
             said = f"any more, but images: {mending.ADVICE}"
-        raise StoreError(f"{settings.storage.data_dir} holds no database {said}")
+        where = without_secrets(settings.database.url) or str(settings.storage.data_dir)
+        raise StoreError(f"{where} holds no database {said}")
     return open_engine(settings.database_url)
 
 

@@ -4,6 +4,7 @@
 
     IchNodeError
     ├── ConfigError        a configuration that cannot be used
+    ├── NewerDatabase      a database that a newer version has made
     ├── SeriesRefused      a series that must not be read, with a Reason
     ├── BundleError        a model bundle that cannot be trusted or loaded
     ├── DeviceLost         the accelerator answers no more: only a new process reaches it again
@@ -97,6 +98,10 @@ class IchNodeError(Exception):
 
 class ConfigError(IchNodeError):
     """The configuration cannot be used; the text names key, value and what is allowed."""
+
+
+class NewerDatabase(IchNodeError):
+    """The database is of a newer version of the node: this one cannot use it, now or later."""
 
 
 class SeriesRefused(IchNodeError):

@@ -46,9 +46,13 @@ def meaning(code: int, comment: str = "") -> Meaning:
         return Meaning(True, False, f"stored ({said})")
     if code == _THERE_ALREADY:
         return Meaning(True, False, f"stored earlier ({said})")
+    return Meaning(False, not _never(code), f"refused, {said}: {_advice(code)}")
+
+
+def _never(code: int) -> bool:
+    """Tell whether another attempt gives the same."""
     wrong_object = code >> 12 in (0xA, 0xC) and code >> 8 != _OUT_OF_RESOURCES
-    transient = not (wrong_object or code in _PERMANENT)
-    return Meaning(False, transient, f"refused, {said}: {_advice(code)}")
+    return wrong_object or code in _PERMANENT
 
 
 def refuses_class(code: int) -> bool:
@@ -67,6 +71,6 @@ def _advice(code: int) -> str:
         return "it does not support this SOP class; leave the kind out of outputs or set fallback"
     if code == _NOT_AUTHORISED:
         return "we are not allowed to store; let it allow our AE title"
-    if code in _PERMANENT:
-        return "it does not take the request; its log may say why"
+    if _never(code):
+        return "it does not take the object; its log may say why"
     return "it failed for now; its log may say why"

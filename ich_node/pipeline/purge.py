@@ -231,7 +231,8 @@ def purge(engine: Engine, settings: Settings, watching: Watch) -> None:
     if done.limit and over > 0:
         _log.error(
             "more than retention.max_gb is held and nothing more may be deleted: the rest is "
-            "unread, unsent or not confirmed, or headers changed less than originals_days ago",
+            "unread, unsent or not confirmed, headers changed less than originals_days ago, or "
+            "results, which go by results_days alone",
             held_gb=round((done.held - done.freed) / _GB, 3),
             max_gb=done.limit / _GB,
         )

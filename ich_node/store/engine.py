@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 
-from ich_node.errors import Damaged, StoreError, of_the_machine, without_secrets
+from ich_node.errors import Damaged, NewerDatabase, StoreError, of_the_machine, without_secrets
 
 __all__ = [
     "Connection",
@@ -119,7 +119,7 @@ def is_current(engine: Engine) -> bool:
 
     Raises
     ------
-    StoreError
+    NewerDatabase
         They belong to a newer version.
     """
     from alembic.runtime.migration import MigrationContext
@@ -129,8 +129,9 @@ def is_current(engine: Engine) -> bool:
         found = MigrationContext.configure(connection).get_current_revision()
     known = [script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()]
     if found is not None and found not in known:
-        raise StoreError(
-            f"the database is of a newer version (schema {found}, this one knows up to {known[0]})"
+        raise NewerDatabase(
+            f"the database is of a newer version (schema {found}; this one knows {known[0]}): "
+            "install that version again, or restore a copy of the database from before it"
         )
     return found == known[0]
 
@@ -141,7 +142,9 @@ def migrate(engine: Engine) -> None:
     Raises
     ------
     StoreError
-        The database cannot be reached, or belongs to a newer version; `Damaged`, where it is.
+        The database cannot be reached; `Damaged`, where it is.
+    NewerDatabase
+        It belongs to a newer version.
     """
     from alembic import command  # readers of the database need neither it nor its start-up time
     from alembic.config import Config
@@ -149,9 +152,13 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     try:
+        if is_current(engine):
+            return
         with writing(engine) as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+    except NewerDatabase:
+        raise
     except Exception as error:
         said = getattr(error, "orig", error)  # without the statement
         kind = Damaged if is_damage(error) else StoreError

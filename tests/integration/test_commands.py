@@ -138,6 +138,30 @@ def test_studies_and_show_before_anything_came(tmp_path: Path) -> None:
     assert "no database yet" in done.stderr
 
 
+def test_studies_of_a_database_elsewhere_that_nobody_has_made(tmp_path: Path) -> None:
+    config = configuration(tmp_path, free_port(), [])
+    config.write_text(config.read_text() + '\n[database]\nurl = "sqlite:///other/n.sqlite"\n')
+    done = ich_node("studies", "--config", config)
+    assert done.returncode == 1
+    assert f"{tmp_path / 'other' / 'n.sqlite'} holds no database yet" in done.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_node_does_not_start_on_the_database_of_a_newer_version(tmp_path: Path) -> None:
+    """Status 2: to start it again is no use; nothing in the database changes."""
+    config = configuration(tmp_path, free_port(), [])
+    engine = prepare(load_settings(config))
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    done = ich_node("serve", "--config", config)
+    assert done.returncode == 2
+    assert "the database is of a newer version (schema 9999; this one knows" in done.stderr
+    with writing(engine) as connection:
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
+    engine.dispose()
+    assert found == "9999"
+
+
 def test_purge_says_what_it_would_delete_and_deletes_nothing(tmp_path: Path) -> None:
     config = configuration(tmp_path, free_port(), [])
     settings = load_settings(config)

@@ -44,6 +44,22 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     assert settings.database_url == f"sqlite:///{tmp_path / 'here' / 'ich-node.sqlite'}"
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sqlite:///db/n.sqlite?timeout=5", "sqlite:///HERE/db/n.sqlite?timeout=5"),
+        ("sqlite:////srv/n.sqlite", "sqlite:////srv/n.sqlite"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("sqlite://", "sqlite://"),
+    ],
+)
+def test_a_relative_path_of_the_database_starts_at_the_file(
+    tmp_path: Path, url: str, expected: str
+) -> None:
+    settings = load_settings(write(tmp_path, f'[database]\nurl = "{url}"'))
+    assert settings.database_url == expected.replace("HERE", str(tmp_path))
+
+
 def test_environment_wins_over_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, "[dicom]\nport = 1000")
     monkeypatch.setenv("ICH_NODE_DICOM__PORT", "2000")

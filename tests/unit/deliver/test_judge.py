@@ -68,7 +68,8 @@ def test_the_destinations_own_words_are_kept() -> None:
         (0xC123, "cannot understand"),
         (0x0122, "set fallback"),
         (0x0124, "allow our AE title"),
-        (0x0117, "does not take the request"),
+        (0x0117, "does not take the object"),
+        (0xA600, "does not take the object"),
         (0x0110, "failed for now"),
     ],
 )
