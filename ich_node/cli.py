@@ -61,7 +61,8 @@ def init(directory: Path) -> None:
     settings.storage.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     click.echo(f"wrote {target}\nmade  {settings.storage.data_dir}")
     click.echo(f"next: name who may send and where results go in {target}, then")
-    click.echo(f"      ich-node check --config {target} && ich-node serve --config {target}")
+    click.echo(f"      ich-node check --config {target}    until each destination answers, then")
+    click.echo(f"      ich-node serve --config {target}")
 
 
 @main.command()

@@ -45,7 +45,7 @@ _NEEDS = {
     ),
     "shared_data": (
         (SHARED / "data").is_dir,
-        "the real head CT is missing: put the data folder beside the checkout",
+        "the real head CT is missing: tests/README.md says where it is looked for (TEST_SHARED)",
     ),
 }
 

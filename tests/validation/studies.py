@@ -271,7 +271,7 @@ STUDIES = (
 
 
 def real_studies(data: Path) -> tuple[Study, ...]:
-    """Real scans, where they lie beside the checkout: files are read where they are."""
+    """Real scans, where there are any: files are read where they are."""
 
     def linked(source: str) -> Callable[[Path, int], object]:
         def save(folder: Path, _seed: int) -> None:
