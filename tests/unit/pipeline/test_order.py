@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from dbos import DBOS
+from dbos._dbos import _get_dbos_instance
 
 from deploy.demo.running import wait_for
 from ich_node.pipeline import engine as durable
@@ -47,6 +48,8 @@ def test_a_source_of_high_priority_goes_first_and_a_noisy_one_starves_nobody(
     durable.launch({job_port.ANALYSE_QUEUE: 1})
     try:
         wait_for(lambda: len(taken) == len(COMES), 60, "end of the queue")
+        pool = _get_dbos_instance()._sys_db.engine.pool
+        assert pool._pool.use_lifo, "every connection of the engine grows a page cache"
     finally:
         DBOS.destroy()
         jobs.destroy()
