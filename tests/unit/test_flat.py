@@ -27,6 +27,14 @@ def test_what_grows_with_every_study_does_so_in_the_second_half() -> None:
     )
 
 
+def test_what_is_at_hand_and_goes_again_is_no_growth() -> None:
+    """A volume comes and goes with each study, ever larger ones at the end; a leak stays."""
+    held = [600.0 + (done % 20 > 0) * done / 10 for done in DONE]
+    assert abs(judged(held)) < 0.01
+    leak = [figure + done / 20 for figure, done in zip(held, DONE, strict=True)]
+    assert abs(judged(leak) - 5.0) < 0.01
+
+
 def test_where_nothing_is_done_nothing_is_judged() -> None:
     assert second_half([0, 0, 0]) == 0
     assert growth([0, 0, 0], [1.0, 50.0, 100.0]) == 0.0
