@@ -77,6 +77,7 @@ def commitment(engine: Engine, uid: str) -> Commitment:
             sa.and_(
                 instance.c.sop_instance_uid == announced.c.sop_instance_uid,
                 instance.c.missing.is_(False),
+                instance.c.deleted_at.is_(None),  # who asks may delete its own copy then
             ),
         )
         .where(announced.c.announcement_uid == uid)

@@ -12,7 +12,7 @@ from ich_node.states import AnnouncementState
 from ich_node.store import announcements, commitments, instances
 from ich_node.store.commitments import Owed
 from ich_node.store.engine import Engine, writing
-from ich_node.store.tables import announcement
+from ich_node.store.tables import announcement, instance
 from tests.unit.store.conftest import FIRST
 
 Make = Callable[[int], Received]
@@ -110,6 +110,24 @@ def test_a_commitment_is_answered_truly(engine: Engine, received: Make) -> None:
     assert truth.stored == members[:1]
     assert truth.conflicting == members[1:2]
     assert truth.missing == members[2:]
+
+
+@pytest.mark.parametrize("gone", [{"deleted_at": 1.0}, {"missing": True}])
+def test_what_was_deleted_or_lost_is_no_longer_stored(
+    engine: Engine, received: Make, gone: dict[str, object]
+) -> None:
+    """Who asks may delete its own copy after the answer."""
+    stored(engine, received, range(1, 3))
+    announcements.keep(engine, listing(range(1, 3), COMMITMENT, ASKED))
+    with writing(engine) as connection:
+        first = instance.c.sop_instance_uid == "1.2.3.1"
+        connection.execute(sa.update(instance).where(first).values(gone))
+    truth = commitments.commitment(engine, "9.1")
+    assert (truth.missing, truth.stored) == (
+        (Referenced(CT, "1.2.3.1"),),
+        (Referenced(CT, "1.2.3.2"),),
+    )
+    assert truth.event_type == 2
 
 
 def test_an_answer_is_owed_until_it_was_given_or_a_day_has_passed(engine: Engine) -> None:
