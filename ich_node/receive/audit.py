@@ -83,7 +83,8 @@ def _audit(intake: Intake, series: list[tuple[str, str]], before: float, removed
     taken_in = gone = back = waiting = 0
     for study, uid in series:
         stored = files.files_of(intake.engine, uid)
-        rows = {item.path.name for item in stored}
+        # One that was deleted and lies there came again; a crash kept its row from saying so.
+        rows = {item.path.name for item in stored if not item.deleted}
         for path in (intake.settings.spool_dir / study / uid).glob("*.dcm"):
             if path.name in rows or not _is_older(path, before):
                 continue

@@ -23,11 +23,17 @@ class Standing(IntEnum):
 
     NEW = 0
     STORED = 1
-    OWN_RESULT = 2
+    DELETED = 2  # stored once; its file outlived `[retention]`
+    OWN_RESULT = 3
 
 
 _STANDING = Prepared(
-    sa.select(sa.literal_column(f"{Standing.STORED:d}"))
+    sa.select(
+        sa.case(
+            (instance.c.deleted_at.is_(None), sa.literal_column(f"{Standing.STORED:d}")),
+            else_=sa.literal_column(f"{Standing.DELETED:d}"),
+        )
+    )
     .where(instance.c.sop_instance_uid == sa.bindparam("uid"))
     .union_all(
         sa.select(sa.literal_column(f"{Standing.OWN_RESULT:d}")).where(
@@ -218,8 +224,29 @@ def _row(entry: Entry, now: float) -> dict[str, object]:
     }
 
 
+def restore(engine: Engine, received: Received) -> None:
+    """Note that the file of a known instance is here again, with these bytes.
+
+    One that had been deleted after its time is kept as long as a new one.
+    """
+    was_deleted = instance.c.deleted_at.is_not(None)
+    with writing(engine) as connection:
+        connection.execute(
+            sa.update(instance)
+            .where(instance.c.sop_instance_uid == received.sop_instance_uid)
+            .values(
+                path=str(received.path),
+                transfer_syntax_uid=received.transfer_syntax_uid,
+                sha256=received.sha256,
+                size=received.size,
+                received_at=sa.case((was_deleted, time.time()), else_=instance.c.received_at),
+                deleted_at=None,
+            )
+        )
+
+
 def standing(engine: Engine, sop_instance_uid: str) -> Standing:
-    """Tell what this SOP Instance UID is to us: one of our results, stored already, or new."""
+    """Tell what this SOP Instance UID is to us: one of our results, known already, or new."""
     with reading(engine) as connection:
         found = _STANDING.run(connection, uid=sop_instance_uid).fetchall()
     return max((Standing(kind) for (kind,) in found), default=Standing.NEW)

@@ -217,13 +217,3 @@ def deleted_images(connection: Connection, series_instance_uid: str) -> int:
         instance.c.series_instance_uid == series_instance_uid
     )
     return int(connection.execute(query).scalar_one())
-
-
-def come_again(engine: Engine, sop_instance_uid: str) -> None:
-    """Note that a deleted image was sent again, before its file is written."""
-    with writing(engine) as connection:
-        connection.execute(
-            sa.update(instance)
-            .where(instance.c.sop_instance_uid == sop_instance_uid)
-            .values(deleted_at=None)
-        )

@@ -1,9 +1,11 @@
 """What `[retention]` deletes, in which order, and what it never does."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.pipeline import again, analysis, purge
@@ -14,6 +16,7 @@ from ich_node.store import deliveries, files, instances, overview, results, rete
 from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
+from ich_node.store.tables import instance
 from tests.support.peers import destination
 from tests.unit.pipeline.conftest import KEY, report
 from tests.unit.store.conftest import FIRST
@@ -222,12 +225,28 @@ def test_a_deleted_image_that_is_sent_again_counts_as_here(
     run(engine, settings(tmp_path), 31)
     [stored] = files.files_of(engine, SERIES)
     assert (stored.deleted, stored.missing) == (True, False)
-    retention.come_again(engine, stored.sop_instance_uid)
+    known = instances.find(engine, stored.sop_instance_uid)
+    assert known is not None
+    instances.restore(engine, known)
     [stored] = files.files_of(engine, SERIES)
     assert not stored.deleted
     assert again.reprocess(engine, jobs, STUDY) == [
         f"series {SERIES}: analysed again as a new revision"
     ]
+
+
+def test_a_deleted_image_that_is_sent_again_is_kept_as_long_as_a_new_one(
+    engine: Engine, jobs: Jobs, tmp_path: Path
+) -> None:
+    report(engine, jobs)
+    deliver(engine, jobs)
+    with writing(engine) as connection:
+        connection.execute(sa.update(instance).values(received_at=1.0))
+    run(engine, settings(tmp_path), 31)
+    known = instances.find(engine, FIRST.sop_instance_uid)
+    assert known is not None
+    instances.restore(engine, known)
+    assert purge.plan(engine, settings(tmp_path), time.time()).deletions == ()
 
 
 def test_zero_days_are_for_ever(engine: Engine, jobs: Jobs, tmp_path: Path) -> None:

@@ -127,6 +127,18 @@ def test_images_deleted_after_their_time_are_not_missed_and_may_come_again(
     assert [path.exists() for path in stored] == [False, False, True]
 
 
+def test_a_deleted_image_whose_file_came_again_without_its_row_is_taken_in(
+    intake: Intake, stored: list[Path]
+) -> None:
+    """A crash came between the two."""
+    with writing(intake.engine) as connection:
+        first = instance.c.path == str(stored[0])
+        connection.execute(sa.update(instance).where(first).values(deleted_at=1.0))
+    assert audit_all(intake, later()) == Found(taken_in=1)
+    assert [item["deleted_at"] for item in rows(intake, instance)] == [None] * 3
+    assert audit_all(intake, later()) == Found()
+
+
 def test_a_whole_folder_that_is_gone_is_shown_once(intake: Intake, stored: list[Path]) -> None:
     shutil.rmtree(stored[0].parent)
     assert audit_all(intake, later()) == Found(gone=3)
