@@ -71,9 +71,12 @@ def open_engine(url: str) -> Engine:
             return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Parameters hold patient data, and errors quote them otherwise.
         engine = sa.create_engine(
-            parsed, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True
+            parsed,
+            connect_args={"timeout": _BUSY_SECONDS},
+            hide_parameters=True,  # they hold patient data, and errors quote them otherwise
+            poolclass=sa.QueuePool,
+            pool_use_lifo=True,  # each connection has a cache of 2 MB: few are kept warm, not all
         )
     except (sa.exc.ArgumentError, ImportError, OSError) as error:
         raise StoreError(without_secrets(f"database.url: {error}")) from error
