@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from ich_node.records import Arrival, Placing, Received, Sender
 from ich_node.states import SERIES, SeriesEvent, SeriesState, after
 from ich_node.store import events, transfers
-from ich_node.store.engine import Connection, Engine, reading, writing
+from ich_node.store.engine import Connection, Engine, may_pass, reading, writing
 from ich_node.store.prepared import Prepared
 from ich_node.store.tables import instance, result, series, study
 
@@ -169,13 +169,14 @@ def add_all(engine: Engine, entries: Sequence[Entry]) -> list[Exception | None]:
     Returns
     -------
     list of Exception or None
-        For each entry, what the database raised; that of one keeps no other out.
+        For each entry, what the database raised; that of one keeps no other out. What is wrong
+        with the database itself is so for all: each alone would wait as long for its lock.
     """
     try:
         _insert(engine, entries)
     except Exception as error:
-        if len(entries) == 1:
-            return [error]
+        if len(entries) == 1 or may_pass(error):
+            return [error] * len(entries)
         return [failed for entry in entries for failed in add_all(engine, [entry])]
     return [None] * len(entries)
 
