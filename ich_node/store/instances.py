@@ -228,13 +228,18 @@ def _row(entry: Entry, now: float) -> dict[str, object]:
 def restore(engine: Engine, received: Received) -> None:
     """Note that the file of a known instance is here again, with these bytes.
 
-    One that had been deleted after its time is kept as long as a new one.
+    One that had been deleted after its time is kept as long as a new one. Where it is the last of
+    those of its series that were missed, the story of the study says so.
     """
+    this_one = instance.c.sop_instance_uid == received.sop_instance_uid
     was_deleted = instance.c.deleted_at.is_not(None)
+    of_series = instance.c.series_instance_uid == received.series_instance_uid
+    missed = sa.select(instance.c.sop_instance_uid).where(of_series, instance.c.missing.is_(True))
     with writing(engine) as connection:
+        was_missed = connection.execute(missed.where(this_one)).first() is not None
         connection.execute(
             sa.update(instance)
-            .where(instance.c.sop_instance_uid == received.sop_instance_uid)
+            .where(this_one)
             .values(
                 path=str(received.path),
                 transfer_syntax_uid=received.transfer_syntax_uid,
@@ -242,8 +247,17 @@ def restore(engine: Engine, received: Received) -> None:
                 size=received.size,
                 received_at=sa.case((was_deleted, time.time()), else_=instance.c.received_at),
                 deleted_at=None,
+                missing=False,
             )
         )
+        if was_missed and connection.execute(missed).first() is None:
+            events.insert(
+                connection,
+                "files_back",
+                "the stored files that were gone are back",
+                study=received.study_instance_uid,
+                series=received.series_instance_uid,
+            )
 
 
 def standing(engine: Engine, sop_instance_uid: str) -> Standing:

@@ -98,18 +98,32 @@ def test_half_written_parts_of_what_is_kept_apart_go_too(intake: Intake) -> None
     assert audit_all(intake, before=time.time() - 30.0) == Found(removed=2)
 
 
-def test_a_row_without_its_file_is_shown_once_and_mended_by_sending_again(
+def test_rows_without_their_files_are_shown_once_and_mended_by_sending_again(
     intake: Intake, stored: list[Path]
 ) -> None:
-    stored[2].unlink()
-    assert audit_recent(intake) == Found(gone=1)
+    """At once: no audit comes for a series that got no new image of late."""
+    for path in stored[1:]:
+        path.unlink()
+    assert audit_recent(intake) == Found(gone=2)
     assert audit_recent(intake) == Found()
     [told] = rows(intake, event)
     assert told["kind"] == "files_missing"
-    assert "1.2.3.3" in told["text"]
-    assert take(intake, incoming(small_object(3))).status == 0x0000
+    assert "1.2.3.2" in told["text"]
+    for number, missing in ((2, [False, False, True]), (3, [False] * 3)):
+        assert take(intake, incoming(small_object(number))).status == 0x0000
+        assert [item["missing"] for item in rows(intake, instance)] == missing
+    assert [item["kind"] for item in rows(intake, event)] == ["files_missing", "files_back"]
+    assert audit_recent(intake) == Found()
+
+
+def test_files_that_somebody_puts_back_are_found(intake: Intake, stored: list[Path]) -> None:
+    content = stored[2].read_bytes()
+    stored[2].unlink()
+    assert audit_recent(intake) == Found(gone=1)
+    stored[2].write_bytes(content)
     assert audit_recent(intake) == Found(back=1)
     assert [item["missing"] for item in rows(intake, instance)] == [False] * 3
+    assert [item["kind"] for item in rows(intake, event)] == ["files_missing", "files_back"]
 
 
 def test_images_deleted_after_their_time_are_not_missed_and_may_come_again(
