@@ -31,15 +31,21 @@ DatabaseError = sa.exc.DBAPIError  # what the database itself raises
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30.0
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_OF_THE_WORK = (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError)
+# Of the database: as SQLAlchemy names it, as the driver does (`Prepared`), and no connection free.
+_OF_THE_DATABASE = (DatabaseError, sqlite3.DatabaseError, sa.exc.TimeoutError)
+_OF_THE_WORK = (
+    *(sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError),
+    *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError),
+)
 
 
 def may_pass(error: BaseException) -> bool:
     """Tell whether an error says nothing of the work: once the machine is mended it succeeds.
 
-    A full or read-only disk, too many open files, a database that is locked, full or damaged.
+    A full or read-only disk, too many open files, a database that is locked, full or damaged, or
+    all of whose connections are in use.
     """
-    if isinstance(error, DatabaseError):
+    if isinstance(error, _OF_THE_DATABASE):
         return not isinstance(error, _OF_THE_WORK)
     return of_the_machine(error)
 

@@ -178,7 +178,11 @@ def test_what_is_no_object_is_put_aside_and_does_not_stop_the_rest(
 
 
 @pytest.mark.parametrize(
-    "why", ["below the limit", "no space for the row", "database locked", "an error of the disk"]
+    "why",
+    [
+        *("below the limit", "no space for the row", "the driver finds none", "database locked"),
+        *("no connection free", "an error of the disk"),
+    ],
 )
 def test_what_cannot_be_entered_now_stays_where_it_lies_and_is_entered_later(
     intake: Intake, stored: list[Path], monkeypatch: pytest.MonkeyPatch, why: str
@@ -189,6 +193,8 @@ def test_what_cannot_be_entered_now_stays_where_it_lies_and_is_entered_later(
     failing = {
         "below the limit": (Room, "holds", lambda _room, _size: False),
         "no space for the row": (instances, "_insert", raising(ROW_FULL)),
+        "the driver finds none": (instances, "_insert", raising(ROW_FULL.orig)),
+        "no connection free": (instances, "standing", raising(NO_CONNECTION)),
         "database locked": (instances, "standing", raising(LOCKED)),
         "an error of the disk": (spool, "read_file_meta_info", raising(OSError(5, "I/O error"))),
     }
@@ -217,10 +223,12 @@ def test_taking_a_file_in_needs_no_room(
 
 ROW_FULL = DatabaseError("", None, sqlite3.OperationalError("database or disk is full"))
 LOCKED = DatabaseError("", None, sqlite3.OperationalError("database is locked"))
+NO_CONNECTION = sa.exc.TimeoutError("QueuePool limit of size 5 overflow 10 reached")
 
 
-def raising(error: Exception) -> Callable[..., None]:
+def raising(error: BaseException | None) -> Callable[..., None]:
     def fail(*_arguments: object) -> None:
+        assert error is not None
         raise error
 
     return fail

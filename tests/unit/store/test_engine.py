@@ -20,6 +20,11 @@ def test_errors_of_the_machine_may_pass(number: int) -> None:
 def test_what_sqlite_says_of_the_disk_may_pass(text: str) -> None:
     assert may_pass(sa.exc.OperationalError("", None, sqlite3.OperationalError(text)))
     assert may_pass(sa.exc.DatabaseError("", None, sqlite3.DatabaseError(text)))
+    assert may_pass(sqlite3.OperationalError(text))  # of a `Prepared` statement
+
+
+def test_connections_that_are_all_in_use_may_pass() -> None:
+    assert may_pass(sa.exc.TimeoutError("QueuePool limit of size 5 overflow 10 reached"))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +34,8 @@ def test_what_sqlite_says_of_the_disk_may_pass(text: str) -> None:
         ValueError("odd"),
         sa.exc.IntegrityError("", None, sqlite3.IntegrityError("UNIQUE")),
         sa.exc.ProgrammingError("", None, sqlite3.ProgrammingError("no such column")),
+        sqlite3.IntegrityError("UNIQUE"),
+        sqlite3.ProgrammingError("type 'list' is not supported"),
     ],
 )
 def test_errors_of_the_work_do_not(error: Exception) -> None:
