@@ -198,6 +198,31 @@ def test_a_study_that_gets_an_image_meanwhile_is_left_alone(
     assert path.exists()
 
 
+def test_a_study_whose_image_is_of_a_series_of_another_stays_while_that_is_unread(
+    engine: Engine, jobs: Jobs, tmp_path: Path
+) -> None:
+    """Careless anonymising makes such: one Series Instance UID in two studies."""
+    path = store(engine, tmp_path, "1.9", 10)
+    [begun] = [one for one in revisions.receiving(engine) if one.study_instance_uid == "1.9"]
+    other = replace(
+        FIRST,
+        study_instance_uid="1.8",
+        series_instance_uid=begun.series_instance_uid,
+        sop_instance_uid="1.8.1.1",
+        path=path.with_name("1.8.1.1.dcm"),
+    )
+    other.path.write_bytes(b"x")
+    instances.add(engine, other, priority=5, quiet_seconds=1.0)
+    assert run(engine, settings(tmp_path, max_gb=1e-9), 31).deletions == ()
+    for study in ("1.8", "1.9"):
+        assert retention.delete_originals(engine, (), study, "old") == 0
+    assert other.path.exists()
+    end(engine, jobs, "1.9")
+    gone = run(engine, settings(tmp_path), 31).deletions
+    assert [item.study_instance_uid for item in gone] == ["1.9", "1.8"]
+    assert not other.path.exists()
+
+
 def test_an_image_that_comes_after_the_others_were_deleted_is_refused_with_the_reason(
     engine: Engine, jobs: Jobs, tmp_path: Path
 ) -> None:
