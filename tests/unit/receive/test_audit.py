@@ -48,6 +48,33 @@ def test_a_spool_in_order_is_left_alone(intake: Intake, stored: list[Path]) -> N
     assert rows(intake, event) == []
 
 
+def test_a_spool_in_order_is_listed_and_no_file_of_it_asked_for(
+    intake: Intake, stored: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice a minute, over all that came within an hour."""
+    asked, stat = [], Path.stat
+
+    def ask(path: Path, **how: bool) -> os.stat_result:
+        asked.append(path)
+        return stat(path, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", ask)
+        assert audit_recent(intake) == Found()
+    assert set(asked).isdisjoint(stored)
+
+
+def test_a_series_that_was_sent_with_two_studies_is_looked_for_in_the_folders_of_both(
+    intake: Intake, stored: list[Path]
+) -> None:
+    other = small_object(4, StudyInstanceUID="1.2.99")
+    assert take(intake, incoming(other)).status == 0x0000
+    assert audit_all(intake, later()) == Found()
+    [path] = set(intake.settings.spool_dir.rglob("*.dcm")) - set(stored)
+    path.unlink()
+    assert audit_recent(intake) == Found(gone=1)
+
+
 def test_a_file_without_a_row_is_taken_in_with_its_bytes(
     intake: Intake, stored: list[Path]
 ) -> None:
