@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,17 +84,21 @@ def _audit(intake: Intake, series: list[tuple[str, str]], before: float, removed
     taken_in = gone = back = waiting = 0
     for study, uid in series:
         stored = files.files_of(intake.engine, uid)
-        rows = {item.path.name for item in stored}
-        for path in (intake.settings.spool_dir / study / uid).glob("*.dcm"):
-            if path.name in rows or not _is_older(path, before):
+        own = intake.settings.spool_dir / study / uid
+        lying = _names({str(own), *(item.folder for item in stored)})
+        # One that was deleted and lies there came again; a crash kept its row from saying so.
+        rows = {item.name for item in stored if not item.deleted}
+        for name in lying[str(own)] - rows:
+            path = own / name
+            if path.suffix != ".dcm" or not _is_older(path, before):
                 continue
             try:
                 taken_in += _take_in(intake, path)
             except _NotNow:
                 waiting += 1
-        there = {item: item.path.exists() for item in stored}
-        lost = [i for i in stored if not (there[i] or i.missing or i.deleted)]
-        found = [item for item in stored if there[item] and item.missing]
+        away = [item for item in stored if item.name not in lying[item.folder]]
+        lost = [item for item in away if not (item.missing or item.deleted)]
+        found = [item for item in stored if item.missing and item.name in lying[item.folder]]
         for items, missing in ((lost, True), (found, False)):
             if items:
                 uids = [item.sop_instance_uid for item in items]
@@ -107,6 +112,18 @@ def _audit(intake: Intake, series: list[tuple[str, str]], before: float, removed
     if waiting:
         raise StoreError(f"{waiting} files of the spool wait for disk or database to be entered")
     return done
+
+
+def _names(folders: Iterable[str]) -> dict[str, set[str]]:
+    """Return what lies in each folder: that asks the disk once, not for every file."""
+    found = {}
+    for folder in folders:
+        try:
+            with os.scandir(folder) as entries:
+                found[folder] = {entry.name for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            found[folder] = set()
+    return found
 
 
 def _is_older(path: Path, before: float) -> bool:

@@ -21,7 +21,7 @@ from ich_node.receive.together import Together
 from ich_node.receive.whole import Buffer, Cut
 from ich_node.records import Placing, Received, Sender
 from ich_node.settings import Settings, Source
-from ich_node.store import events, instances, retention
+from ich_node.store import events, instances
 from ich_node.store.engine import Engine, may_pass
 from ich_node.store.instances import Entry, Standing
 from ich_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -118,11 +118,13 @@ def take(intake: Intake, incoming: Incoming) -> Answer:
             if standing is Standing.OWN_RESULT or _names_us(values):
                 return _drop(intake, values)
             known = None
-            if standing is Standing.STORED:
+            if standing is not Standing.NEW:
                 known = instances.find(intake.engine, incoming.sop_instance_uid)
             if known is None:
                 return _store(intake, incoming, values)
-            return _again(intake, incoming, known)
+            if standing is Standing.DELETED and _is_of(known, values):
+                return _restore(intake, incoming, values)
+            return _again(intake, incoming, values, known)
     except Refused as refused:
         return refused.answer
 
@@ -210,18 +212,26 @@ def _drop(intake: Intake, values: Mapping[str, str]) -> Answer:
 
 
 def _store(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> Answer:
+    received = _keep(intake, incoming, values)
+    quiet = incoming.source.quiet_seconds or intake.settings.completion.quiet_seconds
+    intake.enter(Entry(received, incoming.source.priority, quiet, incoming.sender))
+    faults.point("receive.committed", incoming.sop_instance_uid)
+    return Answer(SUCCESS, series_instance_uid=received.series_instance_uid)
+
+
+def _restore(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> Answer:
+    """Keep an object whose file was here before; after a crash on the way the audit goes on."""
+    received = _keep(intake, incoming, values)
+    instances.restore(intake.engine, received)
+    return Answer(SUCCESS, series_instance_uid=received.series_instance_uid)
+
+
+def _keep(intake: Intake, incoming: Incoming, values: Mapping[str, str]) -> Received:
+    """Write an object to its place in the spool, as `_write`; return what its row will say."""
     study, series = values["StudyInstanceUID"], values["SeriesInstanceUID"]
     path = intake.settings.spool_dir / study / series / f"{incoming.sop_instance_uid}.dcm"
     sha256 = _write(intake, path, incoming)
-    intake.enter(_entry(intake, incoming, values, path, sha256))
-    faults.point("receive.committed", incoming.sop_instance_uid)
-    return Answer(SUCCESS, series_instance_uid=series)
-
-
-def _entry(
-    intake: Intake, incoming: Incoming, values: Mapping[str, str], path: Path, sha256: str
-) -> Entry:
-    received = Received(
+    return Received(
         sop_class_uid=incoming.sop_class_uid,
         sop_instance_uid=incoming.sop_instance_uid,
         study_instance_uid=values["StudyInstanceUID"],
@@ -245,19 +255,26 @@ def _entry(
             in_acquisition=_integer(values["ImagesInAcquisition"]),
         ),
     )
-    quiet = incoming.source.quiet_seconds or intake.settings.completion.quiet_seconds
-    return Entry(received, incoming.source.priority, quiet, incoming.sender)
 
 
-def _again(intake: Intake, incoming: Incoming, known: Received) -> Answer:
+def _is_of(known: Received, values: Mapping[str, str]) -> bool:
+    """Tell whether a header is of the study, series and SOP class of a known object."""
+    return (
+        known.study_instance_uid == values["StudyInstanceUID"]
+        and known.series_instance_uid == values["SeriesInstanceUID"]
+        and known.sop_class_uid == values["SOPClassUID"]
+    )
+
+
+def _again(
+    intake: Intake, incoming: Incoming, values: Mapping[str, str], known: Received
+) -> Answer:
     """The same SOP Instance UID once more."""
     success = Answer(SUCCESS, series_instance_uid=known.series_instance_uid)
     sha256 = spool.digest(incoming.data)
     if sha256 == known.sha256 and incoming.transfer_syntax_uid == known.transfer_syntax_uid:
-        # Deleted after its time; or a disk was restored from an older copy than the database.
-        if not known.path.exists():
-            retention.come_again(intake.engine, known.sop_instance_uid)
-            _write(intake, known.path, incoming)
+        if not known.path.exists():  # the disk lost it, or was restored from an older copy
+            return _restore(intake, incoming, values)
         return success
     difference = _difference(intake, incoming, known)
     if difference.kind is Kind.DUPLICATE:

@@ -1,9 +1,10 @@
 """Services that say what instances there are: storage commitment, availability, performed steps.
 
 A storage commitment request (PS3.4 annex J) is answered by what is true now: an instance is safe
-here once C-STORE answered success. A report on one that the deliverer asked for is taken by its
-Transaction UID, whoever brings it. Instance availability notifications (annex R) and modality
-performed procedure steps (annex F) are taken for their lists of instances.
+here once C-STORE answered success, until `[retention]` deletes it. A report on one that the
+deliverer asked for is taken by its Transaction UID, whoever brings it. Instance availability
+notifications (annex R) and modality performed procedure steps (annex F) are taken for their lists
+of instances.
 """
 
 from __future__ import annotations

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 from pydicom import Dataset
+from pydicom.filereader import read_file_meta_info
 
 from ich_node.records import Referenced
 from ich_node.states import AnnouncementState
 from ich_node.store import events
 from ich_node.store.engine import Connection, Engine, reading, writing
-from ich_node.store.tables import announced, announcement, instance
+from ich_node.store.tables import announced, announcement, instance, result
 
 # PS3.4 J.3.3.1: event types, and failure reasons (C.14.1.1).
 _ALL_STORED, _FAILURES_EXIST = 1, 2
@@ -69,7 +71,10 @@ def _item(member: Referenced, failure: int | None = None) -> Dataset:
 
 
 def commitment(engine: Engine, uid: str) -> Commitment:
-    """Return what of a list is stored here now, under the SOP class that the list names."""
+    """Return what of a list is stored here now, under the SOP class that the list names.
+
+    That are images, and results of this node: what came back of them was dropped, but lies here.
+    """
     query = (
         sa.select(announced, instance.c.sop_class_uid.label("stored_class"))
         .outerjoin(
@@ -77,24 +82,42 @@ def commitment(engine: Engine, uid: str) -> Commitment:
             sa.and_(
                 instance.c.sop_instance_uid == announced.c.sop_instance_uid,
                 instance.c.missing.is_(False),
+                instance.c.deleted_at.is_(None),  # who asks may delete its own copy then
             ),
         )
         .where(announced.c.announcement_uid == uid)
         .order_by(announced.c.sop_instance_uid)
     )
+    built = (
+        sa.select(result.c.sop_instance_uid, result.c.path)
+        .join(announced, announced.c.sop_instance_uid == result.c.sop_instance_uid)
+        .where(announced.c.announcement_uid == uid, result.c.deleted_at.is_(None))
+    )
     calling = sa.select(announcement.c.calling_ae).where(announcement.c.uid == uid)
-    stored, missing, conflicting = [], [], []
     with reading(engine) as connection:
-        for row in connection.execute(query).mappings():
-            member = Referenced(row["sop_class_uid"], row["sop_instance_uid"])
-            if row["stored_class"] is None:
-                missing.append(member)
-            elif row["stored_class"] == member.sop_class_uid:
-                stored.append(member)
-            else:
-                conflicting.append(member)
+        listed = connection.execute(query).all()
+        paths = {row.sop_instance_uid: Path(row.path) for row in connection.execute(built)}
         calling_ae = str(connection.execute(calling).scalar_one())
+    ours = {own: _class_of(path) for own, path in paths.items()}
+    stored, missing, conflicting = [], [], []
+    for row in listed:
+        member = Referenced(row.sop_class_uid, row.sop_instance_uid)
+        here = row.stored_class or ours.get(row.sop_instance_uid)
+        if here is None:
+            missing.append(member)
+        elif here == member.sop_class_uid:
+            stored.append(member)
+        else:
+            conflicting.append(member)
     return Commitment(uid, calling_ae, tuple(stored), tuple(missing), tuple(conflicting))
+
+
+def _class_of(path: Path) -> str | None:
+    """Return the SOP class that a file says it is of; None where it says nothing any more."""
+    try:
+        return str(read_file_meta_info(path).MediaStorageSOPClassUID)
+    except Exception:  # it is gone, or whatever a parser raises
+        return None
 
 
 @dataclass(frozen=True)

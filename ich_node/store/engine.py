@@ -31,15 +31,21 @@ DatabaseError = sa.exc.DBAPIError  # what the database itself raises
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 30.0
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_OF_THE_WORK = (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError)
+# Of the database: as SQLAlchemy names it, as the driver does (`Prepared`), and no connection free.
+_OF_THE_DATABASE = (DatabaseError, sqlite3.DatabaseError, sa.exc.TimeoutError)
+_OF_THE_WORK = (
+    *(sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError),
+    *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError),
+)
 
 
 def may_pass(error: BaseException) -> bool:
     """Tell whether an error says nothing of the work: once the machine is mended it succeeds.
 
-    A full or read-only disk, too many open files, a database that is locked, full or damaged.
+    A full or read-only disk, too many open files, a database that is locked, full or damaged, or
+    all of whose connections are in use.
     """
-    if isinstance(error, DatabaseError):
+    if isinstance(error, _OF_THE_DATABASE):
         return not isinstance(error, _OF_THE_WORK)
     return of_the_machine(error)
 
@@ -71,9 +77,12 @@ def open_engine(url: str) -> Engine:
             return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Parameters hold patient data, and errors quote them otherwise.
         engine = sa.create_engine(
-            parsed, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True
+            parsed,
+            connect_args={"timeout": _BUSY_SECONDS},
+            hide_parameters=True,  # they hold patient data, and errors quote them otherwise
+            poolclass=sa.QueuePool,
+            pool_use_lifo=True,  # each connection has a cache of 2 MB: few are kept warm, not all
         )
     except (sa.exc.ArgumentError, ImportError, OSError) as error:
         raise StoreError(without_secrets(f"database.url: {error}")) from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -14,14 +14,15 @@ from ich_node.store.tables import instance, series
 
 @dataclass(frozen=True)
 class StoredFile:
-    """The file of one instance.
+    """The file of one instance: its folder and its name there.
 
-    ``missing`` where it was not there when it was last looked for, ``deleted`` where it was deleted
-    after its time.
+    They are no `Path`: thousands are looked through twice a minute. ``missing`` where it was not
+    there when it was last looked for, ``deleted`` where it was deleted after its time.
     """
 
     sop_instance_uid: str
-    path: Path
+    folder: str
+    name: str
     missing: bool
     deleted: bool
 
@@ -44,7 +45,7 @@ def files_of(engine: Engine, series_instance_uid: str) -> list[StoredFile]:
     ).where(instance.c.series_instance_uid == series_instance_uid)
     with reading(engine) as connection:
         return [
-            StoredFile(uid, Path(path), missing, deleted_at is not None)
+            StoredFile(uid, *os.path.split(path), missing, deleted_at is not None)
             for uid, path, missing, deleted_at in connection.execute(query)
         ]
 

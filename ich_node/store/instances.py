@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from ich_node.records import Arrival, Placing, Received, Sender
 from ich_node.states import SERIES, SeriesEvent, SeriesState, after
 from ich_node.store import events, transfers
-from ich_node.store.engine import Connection, Engine, reading, writing
+from ich_node.store.engine import Connection, Engine, may_pass, reading, writing
 from ich_node.store.prepared import Prepared
 from ich_node.store.tables import instance, result, series, study
 
@@ -23,11 +23,17 @@ class Standing(IntEnum):
 
     NEW = 0
     STORED = 1
-    OWN_RESULT = 2
+    DELETED = 2  # stored once; its file outlived `[retention]`
+    OWN_RESULT = 3
 
 
 _STANDING = Prepared(
-    sa.select(sa.literal_column(f"{Standing.STORED:d}"))
+    sa.select(
+        sa.case(
+            (instance.c.deleted_at.is_(None), sa.literal_column(f"{Standing.STORED:d}")),
+            else_=sa.literal_column(f"{Standing.DELETED:d}"),
+        )
+    )
     .where(instance.c.sop_instance_uid == sa.bindparam("uid"))
     .union_all(
         sa.select(sa.literal_column(f"{Standing.OWN_RESULT:d}")).where(
@@ -163,13 +169,14 @@ def add_all(engine: Engine, entries: Sequence[Entry]) -> list[Exception | None]:
     Returns
     -------
     list of Exception or None
-        For each entry, what the database raised; that of one keeps no other out.
+        For each entry, what the database raised; that of one keeps no other out. What is wrong
+        with the database itself is so for all: each alone would wait as long for its lock.
     """
     try:
         _insert(engine, entries)
     except Exception as error:
-        if len(entries) == 1:
-            return [error]
+        if len(entries) == 1 or may_pass(error):
+            return [error] * len(entries)
         return [failed for entry in entries for failed in add_all(engine, [entry])]
     return [None] * len(entries)
 
@@ -218,8 +225,43 @@ def _row(entry: Entry, now: float) -> dict[str, object]:
     }
 
 
+def restore(engine: Engine, received: Received) -> None:
+    """Note that the file of a known instance is here again, with these bytes.
+
+    One that had been deleted after its time is kept as long as a new one. Where it is the last of
+    those of its series that were missed, the story of the study says so.
+    """
+    this_one = instance.c.sop_instance_uid == received.sop_instance_uid
+    was_deleted = instance.c.deleted_at.is_not(None)
+    of_series = instance.c.series_instance_uid == received.series_instance_uid
+    missed = sa.select(instance.c.sop_instance_uid).where(of_series, instance.c.missing.is_(True))
+    with writing(engine) as connection:
+        was_missed = connection.execute(missed.where(this_one)).first() is not None
+        connection.execute(
+            sa.update(instance)
+            .where(this_one)
+            .values(
+                path=str(received.path),
+                transfer_syntax_uid=received.transfer_syntax_uid,
+                sha256=received.sha256,
+                size=received.size,
+                received_at=sa.case((was_deleted, time.time()), else_=instance.c.received_at),
+                deleted_at=None,
+                missing=False,
+            )
+        )
+        if was_missed and connection.execute(missed).first() is None:
+            events.insert(
+                connection,
+                "files_back",
+                "the stored files that were gone are back",
+                study=received.study_instance_uid,
+                series=received.series_instance_uid,
+            )
+
+
 def standing(engine: Engine, sop_instance_uid: str) -> Standing:
-    """Tell what this SOP Instance UID is to us: one of our results, stored already, or new."""
+    """Tell what this SOP Instance UID is to us: one of our results, known already, or new."""
     with reading(engine) as connection:
         found = _STANDING.run(connection, uid=sop_instance_uid).fetchall()
     return max((Standing(kind) for (kind,) in found), default=Standing.NEW)

@@ -112,29 +112,51 @@ def _holdings(
 
 
 def bound(
-    connection: Connection, destinations: Collection[str], study: str | None = None
+    connection: Connection, destinations: Collection[str], uids: Collection[str] | None = None
 ) -> dict[str, str]:
-    """Return why studies must be kept as they are, by their UID; only those that must."""
-    unread = sa.select(series.c.study_instance_uid, series.c.state).where(
-        series.c.state.in_(_UNREAD)
+    """Return why studies must be kept as they are, by their UID; only those that must.
+
+    A series binds the study that it was first sent in, and every other that images of it came in.
+
+    Parameters
+    ----------
+    uids
+        Of the series that are looked at; None: of all.
+    """
+    columns = series.c.study_instance_uid, instance.c.study_instance_uid.label("of_image")
+    of_series = instance.c.series_instance_uid == series.c.series_instance_uid
+    unread = (
+        sa.select(*columns, series.c.state)
+        .join(instance, of_series)
+        .where(series.c.state.in_(_UNREAD))
+        .distinct()
     )
     unsent = (
-        sa.select(series.c.study_instance_uid, delivery.c.destination, delivery.c.state)
+        sa.select(*columns, delivery.c.destination, delivery.c.state)
+        .join(instance, of_series)
         .join(revision, revision.c.series_instance_uid == series.c.series_instance_uid)
         .join(delivery, delivery.c.revision_key == revision.c.key)
         .where(delivery.c.state.not_in(_ARRIVED), delivery.c.destination.in_(destinations))
+        .distinct()
     )
-    if study is not None:
-        unread = unread.where(series.c.study_instance_uid == study)
-        unsent = unsent.where(series.c.study_instance_uid == study)
-    found = {
-        row.study_instance_uid: f"results for {row.destination} are {row.state}"
-        for row in connection.execute(unsent)
-    }
-    found.update(
-        (row.study_instance_uid, f"a series is {row.state}") for row in connection.execute(unread)
-    )
+    if uids is not None:
+        unread = unread.where(series.c.series_instance_uid.in_(uids))
+        unsent = unsent.where(series.c.series_instance_uid.in_(uids))
+    found: dict[str, str] = {}
+    for first, of_image, destination, state in connection.execute(unsent):
+        found |= dict.fromkeys((first, of_image), f"results for {destination} are {state}")
+    for first, of_image, state in connection.execute(unread):
+        found |= dict.fromkeys((first, of_image), f"a series is {state}")
     return found
+
+
+def _series_of(connection: Connection, study: str) -> list[str]:
+    """Return the UIDs of the series of a study: careless anonymising sends some in two."""
+    first_sent = sa.select(series.c.series_instance_uid).where(series.c.study_instance_uid == study)
+    with_images = sa.select(instance.c.series_instance_uid).where(
+        instance.c.study_instance_uid == study
+    )
+    return list(connection.execute(first_sent.union(with_images)).scalars())
 
 
 def delete_originals(engine: Engine, destinations: Collection[str], study: str, text: str) -> int:
@@ -184,9 +206,10 @@ def delete_results(engine: Engine, destinations: Collection[str], study: str, te
 
 def may_go(connection: Connection, destinations: Collection[str], study: str) -> bool:
     """Tell whether nothing binds a study; until the transaction ends nothing new can come to it."""
-    locked = sa.select(series.c.state).where(series.c.study_instance_uid == study)
+    uids = _series_of(connection, study)
+    locked = sa.select(series.c.state).where(series.c.series_instance_uid.in_(uids))
     connection.execute(locked.with_for_update())
-    return not bound(connection, destinations, study)
+    return study not in bound(connection, destinations, uids)
 
 
 def _mark(connection: Connection, table: sa.Table, chosen: sa.ColumnElement[bool]) -> list[Path]:
@@ -217,13 +240,3 @@ def deleted_images(connection: Connection, series_instance_uid: str) -> int:
         instance.c.series_instance_uid == series_instance_uid
     )
     return int(connection.execute(query).scalar_one())
-
-
-def come_again(engine: Engine, sop_instance_uid: str) -> None:
-    """Note that a deleted image was sent again, before its file is written."""
-    with writing(engine) as connection:
-        connection.execute(
-            sa.update(instance)
-            .where(instance.c.sop_instance_uid == sop_instance_uid)
-            .values(deleted_at=None)
-        )

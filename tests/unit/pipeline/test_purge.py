@@ -1,9 +1,11 @@
 """What `[retention]` deletes, in which order, and what it never does."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.pipeline import again, analysis, purge
@@ -14,6 +16,7 @@ from ich_node.store import deliveries, files, instances, overview, results, rete
 from ich_node.store.deliveries import Ended
 from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
+from ich_node.store.tables import instance
 from tests.support.peers import destination
 from tests.unit.pipeline.conftest import KEY, report
 from tests.unit.store.conftest import FIRST
@@ -195,6 +198,31 @@ def test_a_study_that_gets_an_image_meanwhile_is_left_alone(
     assert path.exists()
 
 
+def test_a_study_whose_image_is_of_a_series_of_another_stays_while_that_is_unread(
+    engine: Engine, jobs: Jobs, tmp_path: Path
+) -> None:
+    """Careless anonymising makes such: one Series Instance UID in two studies."""
+    path = store(engine, tmp_path, "1.9", 10)
+    [begun] = [one for one in revisions.receiving(engine) if one.study_instance_uid == "1.9"]
+    other = replace(
+        FIRST,
+        study_instance_uid="1.8",
+        series_instance_uid=begun.series_instance_uid,
+        sop_instance_uid="1.8.1.1",
+        path=path.with_name("1.8.1.1.dcm"),
+    )
+    other.path.write_bytes(b"x")
+    instances.add(engine, other, priority=5, quiet_seconds=1.0)
+    assert run(engine, settings(tmp_path, max_gb=1e-9), 31).deletions == ()
+    for study in ("1.8", "1.9"):
+        assert retention.delete_originals(engine, (), study, "old") == 0
+    assert other.path.exists()
+    end(engine, jobs, "1.9")
+    gone = run(engine, settings(tmp_path), 31).deletions
+    assert [item.study_instance_uid for item in gone] == ["1.9", "1.8"]
+    assert not other.path.exists()
+
+
 def test_an_image_that_comes_after_the_others_were_deleted_is_refused_with_the_reason(
     engine: Engine, jobs: Jobs, tmp_path: Path
 ) -> None:
@@ -222,12 +250,28 @@ def test_a_deleted_image_that_is_sent_again_counts_as_here(
     run(engine, settings(tmp_path), 31)
     [stored] = files.files_of(engine, SERIES)
     assert (stored.deleted, stored.missing) == (True, False)
-    retention.come_again(engine, stored.sop_instance_uid)
+    known = instances.find(engine, stored.sop_instance_uid)
+    assert known is not None
+    instances.restore(engine, known)
     [stored] = files.files_of(engine, SERIES)
     assert not stored.deleted
     assert again.reprocess(engine, jobs, STUDY) == [
         f"series {SERIES}: analysed again as a new revision"
     ]
+
+
+def test_a_deleted_image_that_is_sent_again_is_kept_as_long_as_a_new_one(
+    engine: Engine, jobs: Jobs, tmp_path: Path
+) -> None:
+    report(engine, jobs)
+    deliver(engine, jobs)
+    with writing(engine) as connection:
+        connection.execute(sa.update(instance).values(received_at=1.0))
+    run(engine, settings(tmp_path), 31)
+    known = instances.find(engine, FIRST.sop_instance_uid)
+    assert known is not None
+    instances.restore(engine, known)
+    assert purge.plan(engine, settings(tmp_path), time.time()).deletions == ()
 
 
 def test_zero_days_are_for_ever(engine: Engine, jobs: Jobs, tmp_path: Path) -> None:

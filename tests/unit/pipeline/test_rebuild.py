@@ -12,7 +12,7 @@ from ich_node.pipeline.delivery import Deliverer, make_attempt
 from ich_node.records import Wanted
 from ich_node.settings import Destination, Retention, Settings
 from ich_node.states import DUE
-from ich_node.store import deliveries, retention
+from ich_node.store import deliveries, instances
 from tests.support.mutations import BROKEN
 from tests.support.series import Series
 from tests.unit.pipeline.test_analysis import settings
@@ -53,7 +53,9 @@ def purge_all(it: Desk, settings: Settings) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     for uid in uids:
-        retention.come_again(it.engine, uid)
+        known = instances.find(it.engine, uid)
+        assert known is not None
+        instances.restore(it.engine, known)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,33 @@ def test_a_spool_in_order_is_left_alone(intake: Intake, stored: list[Path]) -> N
     assert rows(intake, event) == []
 
 
+def test_a_spool_in_order_is_listed_and_no_file_of_it_asked_for(
+    intake: Intake, stored: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice a minute, over all that came within an hour."""
+    asked, stat = [], Path.stat
+
+    def ask(path: Path, **how: bool) -> os.stat_result:
+        asked.append(path)
+        return stat(path, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", ask)
+        assert audit_recent(intake) == Found()
+    assert set(asked).isdisjoint(stored)
+
+
+def test_a_series_that_was_sent_with_two_studies_is_looked_for_in_the_folders_of_both(
+    intake: Intake, stored: list[Path]
+) -> None:
+    other = small_object(4, StudyInstanceUID="1.2.99")
+    assert take(intake, incoming(other)).status == 0x0000
+    assert audit_all(intake, later()) == Found()
+    [path] = set(intake.settings.spool_dir.rglob("*.dcm")) - set(stored)
+    path.unlink()
+    assert audit_recent(intake) == Found(gone=1)
+
+
 def test_a_file_without_a_row_is_taken_in_with_its_bytes(
     intake: Intake, stored: list[Path]
 ) -> None:
@@ -98,18 +125,32 @@ def test_half_written_parts_of_what_is_kept_apart_go_too(intake: Intake) -> None
     assert audit_all(intake, before=time.time() - 30.0) == Found(removed=2)
 
 
-def test_a_row_without_its_file_is_shown_once_and_mended_by_sending_again(
+def test_rows_without_their_files_are_shown_once_and_mended_by_sending_again(
     intake: Intake, stored: list[Path]
 ) -> None:
-    stored[2].unlink()
-    assert audit_recent(intake) == Found(gone=1)
+    """At once: no audit comes for a series that got no new image of late."""
+    for path in stored[1:]:
+        path.unlink()
+    assert audit_recent(intake) == Found(gone=2)
     assert audit_recent(intake) == Found()
     [told] = rows(intake, event)
     assert told["kind"] == "files_missing"
-    assert "1.2.3.3" in told["text"]
-    assert take(intake, incoming(small_object(3))).status == 0x0000
+    assert "1.2.3.2" in told["text"]
+    for number, missing in ((2, [False, False, True]), (3, [False] * 3)):
+        assert take(intake, incoming(small_object(number))).status == 0x0000
+        assert [item["missing"] for item in rows(intake, instance)] == missing
+    assert [item["kind"] for item in rows(intake, event)] == ["files_missing", "files_back"]
+    assert audit_recent(intake) == Found()
+
+
+def test_files_that_somebody_puts_back_are_found(intake: Intake, stored: list[Path]) -> None:
+    content = stored[2].read_bytes()
+    stored[2].unlink()
+    assert audit_recent(intake) == Found(gone=1)
+    stored[2].write_bytes(content)
     assert audit_recent(intake) == Found(back=1)
     assert [item["missing"] for item in rows(intake, instance)] == [False] * 3
+    assert [item["kind"] for item in rows(intake, event)] == ["files_missing", "files_back"]
 
 
 def test_images_deleted_after_their_time_are_not_missed_and_may_come_again(
@@ -125,6 +166,18 @@ def test_images_deleted_after_their_time_are_not_missed_and_may_come_again(
     assert [item["deleted_at"] is None for item in rows(intake, instance)] == [False, False, True]
     assert audit_all(intake, later()) == Found()
     assert [path.exists() for path in stored] == [False, False, True]
+
+
+def test_a_deleted_image_whose_file_came_again_without_its_row_is_taken_in(
+    intake: Intake, stored: list[Path]
+) -> None:
+    """A crash came between the two."""
+    with writing(intake.engine) as connection:
+        first = instance.c.path == str(stored[0])
+        connection.execute(sa.update(instance).where(first).values(deleted_at=1.0))
+    assert audit_all(intake, later()) == Found(taken_in=1)
+    assert [item["deleted_at"] for item in rows(intake, instance)] == [None] * 3
+    assert audit_all(intake, later()) == Found()
 
 
 def test_a_whole_folder_that_is_gone_is_shown_once(intake: Intake, stored: list[Path]) -> None:
@@ -152,7 +205,11 @@ def test_what_is_no_object_is_put_aside_and_does_not_stop_the_rest(
 
 
 @pytest.mark.parametrize(
-    "why", ["below the limit", "no space for the row", "database locked", "an error of the disk"]
+    "why",
+    [
+        *("below the limit", "no space for the row", "the driver finds none", "database locked"),
+        *("no connection free", "an error of the disk"),
+    ],
 )
 def test_what_cannot_be_entered_now_stays_where_it_lies_and_is_entered_later(
     intake: Intake, stored: list[Path], monkeypatch: pytest.MonkeyPatch, why: str
@@ -163,6 +220,8 @@ def test_what_cannot_be_entered_now_stays_where_it_lies_and_is_entered_later(
     failing = {
         "below the limit": (Room, "holds", lambda _room, _size: False),
         "no space for the row": (instances, "_insert", raising(ROW_FULL)),
+        "the driver finds none": (instances, "_insert", raising(ROW_FULL.orig)),
+        "no connection free": (instances, "standing", raising(NO_CONNECTION)),
         "database locked": (instances, "standing", raising(LOCKED)),
         "an error of the disk": (spool, "read_file_meta_info", raising(OSError(5, "I/O error"))),
     }
@@ -191,10 +250,12 @@ def test_taking_a_file_in_needs_no_room(
 
 ROW_FULL = DatabaseError("", None, sqlite3.OperationalError("database or disk is full"))
 LOCKED = DatabaseError("", None, sqlite3.OperationalError("database is locked"))
+NO_CONNECTION = sa.exc.TimeoutError("QueuePool limit of size 5 overflow 10 reached")
 
 
-def raising(error: Exception) -> Callable[..., None]:
+def raising(error: BaseException | None) -> Callable[..., None]:
     def fail(*_arguments: object) -> None:
+        assert error is not None
         raise error
 
     return fail

@@ -8,18 +8,23 @@ from typing import Any
 
 import pydicom
 import pytest
+import sqlalchemy as sa
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
-from ich_node.receive.intake import Intake, take
-from ich_node.store import events, instances
+from ich_node.receive import spool
+from ich_node.receive.intake import Answer, Intake, take
+from ich_node.receive.room import Room
+from ich_node.states import SeriesState
+from ich_node.store import events, instances, retention
+from ich_node.store.engine import writing
 from ich_node.store.tables import event, instance, series, study
 from tests.support.modes import open_to_others
 from tests.support.peers import incoming, small_object
 from tests.support.series import ENCODABLE, pixels, set_pixels
 from tests.unit.receive.kept import files, rows
 
-SUCCESS, CONFLICT = 0x0000, 0xC001
+SUCCESS, NO_ROOM, CONFLICT = 0x0000, 0xA700, 0xC001
 PATIENT = ("DOE^JANE", "PATIENT-77", "19510203")
 
 
@@ -188,6 +193,59 @@ def test_an_object_whose_kept_file_is_lost_cannot_be_replaced_by_another(intake:
     take(intake, incoming(small_object()))
     files(intake)[0].unlink()
     assert take(intake, incoming(small_object(Rows=7))).status == CONFLICT
+
+
+def purged(intake: Intake) -> None:
+    """Let the images that are kept outlive their time."""
+    with writing(intake.engine) as connection:
+        connection.execute(sa.update(series).values(state=SeriesState.REFUSED))
+    for held in retention.originals(intake.engine, ()):
+        assert retention.delete_originals(intake.engine, (), held.study_instance_uid, "old")
+    assert files(intake) == []
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_a_deleted_object_is_stored_again_in_the_encoding_it_comes_back_in(
+    intake: Intake, image: Dataset, syntax: str
+) -> None:
+    """An archive of long ago has its own encoding, and headers corrected since."""
+    take(intake, incoming(image))
+    purged(intake)
+    image.PatientID = "CORRECTED"
+    sent = incoming(image, syntax)
+    assert take(intake, sent) == Answer(SUCCESS, series_instance_uid=image.SeriesInstanceUID)
+    [path] = files(intake)
+    assert pydicom.dcmread(path).PatientID == "CORRECTED"
+    [row] = rows(intake, instance)
+    assert (row["path"], row["transfer_syntax_uid"]) == (str(path), syntax)
+    assert (row["sha256"], row["size"]) == (spool.digest(sent.data), len(sent.data))
+    assert row["deleted_at"] is None
+    assert take(intake, sent).status == SUCCESS
+    assert files(intake) == [path]
+
+
+def test_a_deleted_object_does_not_come_back_in_another_series(
+    intake: Intake, image: Dataset
+) -> None:
+    take(intake, incoming(image))
+    purged(intake)
+    image.SeriesInstanceUID = "1.2.9"
+    assert take(intake, incoming(image)).status == CONFLICT
+    [row] = rows(intake, instance)
+    assert row["deleted_at"] is not None
+
+
+def test_a_deleted_object_that_finds_no_room_stays_deleted(
+    intake: Intake, image: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(intake, incoming(image))
+    purged(intake)
+    with monkeypatch.context() as patch:
+        patch.setattr(Room, "holds", lambda _room, _size: False)
+        assert take(intake, incoming(image)).status == NO_ROOM
+    [row] = rows(intake, instance)
+    assert row["deleted_at"] is not None
+    assert take(intake, incoming(image)).status == SUCCESS
 
 
 def test_the_same_object_on_many_threads_gets_in_once(intake: Intake) -> None:

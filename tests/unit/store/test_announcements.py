@@ -3,16 +3,22 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from pydicom.uid import SegmentationStorage
 
 from ich_node.records import Announcement, Expected, Received, Referenced
+from ich_node.selftest.series import save
 from ich_node.states import AnnouncementState
-from ich_node.store import announcements, commitments, instances
+from ich_node.store import announcements, commitments, instances, results, revisions
 from ich_node.store.commitments import Owed
 from ich_node.store.engine import Engine, writing
-from ich_node.store.tables import announcement
+from ich_node.store.jobs import Jobs
+from ich_node.store.results import KeptResult
+from ich_node.store.tables import announcement, instance, result
+from tests.support.peers import small_object
 from tests.unit.store.conftest import FIRST
 
 Make = Callable[[int], Received]
@@ -110,6 +116,52 @@ def test_a_commitment_is_answered_truly(engine: Engine, received: Make) -> None:
     assert truth.stored == members[:1]
     assert truth.conflicting == members[1:2]
     assert truth.missing == members[2:]
+
+
+@pytest.mark.parametrize("gone", [{"deleted_at": 1.0}, {"missing": True}])
+def test_what_was_deleted_or_lost_is_no_longer_stored(
+    engine: Engine, received: Make, gone: dict[str, object]
+) -> None:
+    """Who asks may delete its own copy after the answer."""
+    stored(engine, received, range(1, 3))
+    announcements.keep(engine, listing(range(1, 3), COMMITMENT, ASKED))
+    with writing(engine) as connection:
+        first = instance.c.sop_instance_uid == "1.2.3.1"
+        connection.execute(sa.update(instance).where(first).values(gone))
+    truth = commitments.commitment(engine, "9.1")
+    assert (truth.missing, truth.stored) == (
+        (Referenced(CT, "1.2.3.1"),),
+        (Referenced(CT, "1.2.3.2"),),
+    )
+    assert truth.event_type == 2
+
+
+def test_our_own_results_are_stored_here_while_their_files_are_kept(
+    engine: Engine, jobs: Jobs, received: Make, tmp_path: Path
+) -> None:
+    """What comes back is answered 0000H and dropped: who asks must not send it for ever."""
+    stored(engine, received, range(1, 2))
+    [found] = revisions.receiving(engine)
+    key = revisions.open_revision(engine, jobs, found, "quiet")
+    assert key is not None
+    ours = [
+        KeptResult("seg", f"2.25.{number}", tmp_path / f"{number}", "0") for number in (1, 2, 3)
+    ]
+    for kept in ours[:2]:
+        save(small_object(1, SegmentationStorage, SOPInstanceUID=kept.sop_instance_uid), kept.path)
+    with writing(engine) as connection:
+        results.keep(connection, key, ours)
+    asked = (
+        Referenced(SegmentationStorage, "2.25.1"),
+        Referenced(CT, "2.25.2"),
+        Referenced(SegmentationStorage, "2.25.3"),
+    )
+    announcements.keep(engine, Announcement("9.1", COMMITMENT, ASKED, "SENDER", asked))
+    truth = commitments.commitment(engine, "9.1")
+    assert (truth.stored, truth.conflicting, truth.missing) == (asked[:1], asked[1:2], asked[2:])
+    with writing(engine) as connection:
+        connection.execute(sa.update(result).values(deleted_at=1.0))
+    assert commitments.commitment(engine, "9.1").missing == asked
 
 
 def test_an_answer_is_owed_until_it_was_given_or_a_day_has_passed(engine: Engine) -> None:

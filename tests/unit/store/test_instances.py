@@ -1,5 +1,6 @@
 """Rows of many instances at once: each is entered, or fails for itself."""
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -39,6 +40,26 @@ def test_an_entry_that_fails_keeps_no_other_out(engine: Engine, received: Make) 
     errors = instances.add_all(engine, [entry(received(number)) for number in (1, 2, 3)])
     assert [error is None for error in errors] == [True, False, True]
     assert values(engine, instance.c.sop_instance_uid) == ["1.2.3.1", "1.2.3.2", "1.2.3.3"]
+
+
+def test_a_database_that_is_locked_is_waited_for_once_for_all_of_them(
+    engine: Engine, received: Make
+) -> None:
+    """Each alone would wait as long again, and its sender with it."""
+    tried = []
+
+    def wait_for_lock(*_event: object) -> None:
+        tried.append(1)
+        locked = sqlite3.OperationalError("database is locked")
+        raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, locked)
+
+    entries = [entry(received(number)) for number in (1, 2, 3)]
+    sa.event.listen(engine, "begin", wait_for_lock)
+    errors = instances.add_all(engine, entries)
+    sa.event.remove(engine, "begin", wait_for_lock)
+    assert [isinstance(error, sa.exc.OperationalError) for error in errors] == [True] * 3
+    assert len(tried) == 1
+    assert instances.add_all(engine, entries) == [None] * 3
 
 
 def test_a_prepared_statement_speaks_to_the_driver_of_postgresql_too() -> None:
