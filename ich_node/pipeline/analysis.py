@@ -26,7 +26,7 @@ from ich_node.pipeline.worker import Worker
 from ich_node.records import CtVolume, Prediction, Refusal, Revision
 from ich_node.states import UNFINISHED, IllegalTransition, SeriesEvent
 from ich_node.store import begun, deliveries, results, retention, revisions
-from ich_node.store.engine import DatabaseError, Engine, may_pass, writing
+from ich_node.store.engine import DatabaseError, Engine, may_pass, reading, writing
 from ich_node.store.events import Facts
 from ich_node.store.jobs import ANALYSE_WORKFLOW, attempt_of
 
@@ -148,7 +148,7 @@ def _step(worker: Worker, key: str, name: str, stage: Callable[[Revision], Timin
         return {"timings_s": {}, "later": True}
     except SeriesRefused as refused:
         said = {"reason": str(refused.reason), "text": refused.text}
-        return {"timings_s": {"assemble": time.monotonic() - began}, "refusal": said}
+        return {"timings_s": {name: time.monotonic() - began}, "refusal": said}
     except DeviceLost as error:
         worker.end_process(str(error))
         raise
@@ -207,6 +207,8 @@ def check_kept(engine: Engine, key: str) -> None:
 
 
 def _infer(worker: Worker, revision: Revision) -> Timings:
+    with reading(worker.engine) as connection:
+        settle.check_not_overtaken(connection, revision)
     volume = _volume(worker, revision)
     prediction, took = stages.timed(lambda: stages.predict(worker.predictor.predict, volume))
     worker.predictions[revision.key] = prediction
@@ -219,6 +221,8 @@ def _infer(worker: Worker, revision: Revision) -> Timings:
 
 
 def _report(worker: Worker, revision: Revision, timings_s: Timings) -> Timings:
+    with reading(worker.engine) as connection:
+        settle.check_not_overtaken(connection, revision)
     volume = _volume(worker, revision)
     # By the slices that are read: a localizer more in the series gives no other result.
     sources = [str(header.SOPInstanceUID) for header in volume.source.headers]
@@ -304,6 +308,7 @@ def _finish(
     told = outcome.read(folder)
     objects = kept.kept_files(folder)
     with writing(worker.engine) as connection:
+        settle.check_not_overtaken(connection, revision)  # since it was built
         results.keep(connection, revision.key, objects)
         revisions.apply(
             connection,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ich_node.complete import choose
 from ich_node.complete.facts import SeriesFacts
+from ich_node.errors import Reason, SeriesRefused
 from ich_node.pipeline import stages
 from ich_node.records import Refusal
 from ich_node.settings import Selection
@@ -84,6 +85,12 @@ def decide(
     if rest and any(choose.may_become_better(one, mine, rules) for one in coming):
         return Choice(wait_s=rest)
     return Choice()
+
+
+def replaced(later: int) -> SeriesRefused:
+    """Say that a revision is not read because a later one, of this number, takes its place."""
+    text = f"revision {later} of this series takes its place: images came after this one"
+    return SeriesRefused(Reason.NOT_CHOSEN, text)
 
 
 def siblings_of(

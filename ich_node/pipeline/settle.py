@@ -19,7 +19,7 @@ from ich_node.pipeline import choice, kept, stages
 from ich_node.pipeline.outcome import Context
 from ich_node.pipeline.worker import Worker
 from ich_node.records import Refusal, Revision
-from ich_node.states import SeriesEvent, SeriesState
+from ich_node.states import UNFINISHED, SeriesEvent, SeriesState
 from ich_node.store import deliveries, members, revisions
 from ich_node.store.engine import Connection, writing
 from ich_node.store.members import Member
@@ -38,12 +38,15 @@ def choose(worker: Worker, revision: Revision) -> None:
     Raises
     ------
     SeriesRefused
-        It is none, or another one is better.
+        It is none, another one is better, or a later revision holds more of it.
     Waits
         A better one may be coming.
     """
     found = members.of_study(worker.engine, revision.study_instance_uid)
-    this_one = next(one for one in found if _is(one, revision))
+    this_one = next(one for one in found if one.series_instance_uid == revision.series_instance_uid)
+    if this_one.item is not None and not _is_newest(this_one, revision):
+        later = int(this_one.item.key.rpartition(":")[2])
+        raise choice.replaced(later)
     mine = choice.facts_of_paths(revision.paths, worker.rules)
     if mine is None or this_one.item is None:  # assembling says what is wrong with the files
         return
@@ -67,6 +70,23 @@ def choose(worker: Worker, revision: Revision) -> None:
             )
         _log.info("waits", revision=revision.key, text=text)
         raise Waits
+
+
+def check_not_overtaken(connection: Connection, revision: Revision) -> None:
+    """Look whether a later revision of a series went ahead of one that is being read.
+
+    Its report holds more and would be followed, unlinked, by that of fewer images.
+
+    Raises
+    ------
+    SeriesRefused
+        One is being read, is read, or has objects.
+    """
+    if revisions.state_in(connection, revision.key) not in UNFINISHED:
+        return  # a step that had ended is run again
+    later = members.later_read(connection, revision.series_instance_uid, revision.number)
+    if later is not None:
+        raise choice.replaced(later)
 
 
 def _since(at: float) -> float:
@@ -110,7 +130,9 @@ def end(worker: Worker, revision: Revision, event: SeriesEvent, told: Mapping[st
         The content of `result.json`.
     """
     found = members.of_study(worker.engine, revision.study_instance_uid)
-    due = _due(worker, [_ended(one, event, told) if _is(one, revision) else one for one in found])
+    due = _due(
+        worker, [_ended(one, event, told) if _is_newest(one, revision) else one for one in found]
+    )
     faults.point("close.done", revision.key)
     with writing(worker.engine) as connection:
         revisions.apply(
@@ -206,8 +228,9 @@ def _enter(connection: Connection, worker: Worker, due: _Due) -> None:
         _log.info("told", revision=due.speaker)
 
 
-def _is(member: Member, revision: Revision) -> bool:
-    return member.series_instance_uid == revision.series_instance_uid
+def _is_newest(member: Member, revision: Revision) -> bool:
+    """Tell whether what is known of a series is known of this revision of it."""
+    return member.item is not None and member.item.key == revision.key
 
 
 def _ended(member: Member, event: SeriesEvent, told: Mapping[str, Any]) -> Member:

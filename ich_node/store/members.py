@@ -130,6 +130,18 @@ def _refusal(row: sa.RowMapping) -> Refusal | None:
     return Refusal(Reason(row["reason"]), row["reason_text"] or "")
 
 
+def later_read(connection: Connection, series_instance_uid: str, number: int) -> int | None:
+    """Return the number of a revision after this one that is read or has objects; None without."""
+    told = sa.select(result.c.revision_key)
+    query = sa.select(sa.func.max(revision.c.number)).where(
+        revision.c.series_instance_uid == series_instance_uid,
+        revision.c.number > number,
+        revision.c.state.in_(READ) | revision.c.key.in_(told),
+    )
+    found: int | None = connection.execute(query).scalar()
+    return found
+
+
 def tell(connection: Connection, key: str, kept: Sequence[KeptResult]) -> bool:
     """Enter the not-analysed SR of a study with the revision that speaks for it.
 

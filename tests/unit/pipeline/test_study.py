@@ -1,7 +1,7 @@
 """A study of several series in a worker: one is read, one SR at most says that none was."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from ich_node import node
 from ich_node.pipeline import analysis
 from ich_node.pipeline import engine as durable
 from ich_node.pipeline.worker import Worker
-from ich_node.records import Wanted
+from ich_node.records import CtVolume, Prediction, Wanted
 from ich_node.settings import Selection, Settings
+from ich_node.states import IllegalTransition, SeriesEvent
 from ich_node.store import jobs as job_port
 from ich_node.store import overview, revisions
 from ich_node.store.engine import Engine, writing
@@ -77,7 +78,12 @@ class Desk:
 
 
 @contextmanager
-def desk(settings: Settings, wait_seconds: float, wanted: Wanted | None = None) -> Iterator[Desk]:
+def desk(
+    settings: Settings,
+    wait_seconds: float,
+    wanted: Wanted | None = None,
+    predictor: StandIn | None = None,
+) -> Iterator[Desk]:
     engine = node.prepare(settings)
     jobs = job_port.open_jobs(settings.database_url)
     durable.configure(settings.database_url, executor_id="test")
@@ -87,7 +93,7 @@ def desk(settings: Settings, wait_seconds: float, wanted: Wanted | None = None) 
             "test:1:0",
             engine,
             jobs,
-            StandIn(),
+            predictor or StandIn(),
             settings.results_dir,
             ("pacs",),
             rules=rules,
@@ -196,3 +202,88 @@ def test_a_study_of_which_nothing_is_read_gives_one_report(settings: Settings) -
         "localizer",
     ]
     assert len(story[uids[0]]["revisions"][0]["deliveries"]) == 1
+
+
+def states(story: dict) -> list[tuple[str, str | None]]:
+    """State and reason of each revision of a series."""
+    return [(one["state"], one["reason"]) for one in story["revisions"]]
+
+
+REPLACED = ("refused", "not_chosen")
+
+
+def test_a_revision_that_waits_ends_unread_when_a_later_one_takes_its_place(
+    settings: Settings,
+) -> None:
+    """The later one keeps its own job, waits by itself, and is the only one that is told."""
+    with desk(settings, wait_seconds=2.0) as it:
+        whole = series(2, SliceThickness="2.5")
+        thin, _ = it.receive(whole[:-1], series(1)[:4])
+        it.complete(thin)
+        it.receive(whole[-1:])
+        it.complete(thin)
+
+        def look() -> dict[str, dict] | None:
+            story = it.story()
+            ended = all(state in _ENDED for state, _ in states(story[thin]))
+            return story if ended else None
+
+        story = wait_for(look, _DEADLINE_S, "end of both revisions")
+        attempts = {one.key: one.attempt for one in revisions.unfinished(it.engine)}
+    assert states(story[thin]) == [REPLACED, ("reported", None)]
+    assert "revision 2" in story[thin]["revisions"][0]["reason_text"]
+    assert it.told() == [thin]
+    assert attempts == {}
+
+
+def test_what_rules_refuse_is_not_read_by_the_job_of_an_earlier_revision(
+    settings: Settings,
+) -> None:
+    """Its later revision has ended by the time that the earlier one gets its job back."""
+    with desk(settings, wait_seconds=60) as it:
+        whole = series(3, ConvolutionKernel="YA")
+        (bone,) = it.receive(whole[:-1])
+        it.complete(bone)
+        it.receive(whole[-1:])
+        it.complete(bone)
+        with writing(it.engine) as connection:
+            revisions.apply(
+                connection, f"{bone}:2", SeriesEvent.REFUSED, "why", reason="bone_kernel"
+            )
+
+        for one in revisions.unfinished(it.engine):
+            with suppress(IllegalTransition), writing(it.engine) as connection:
+                revisions.requeue(connection, it.jobs, one, "lost")
+        wait_for(lambda: not revisions.unfinished(it.engine), _DEADLINE_S, "end of the earlier")
+        story = it.story()
+    assert states(story[bone]) == [REPLACED, ("refused", "bone_kernel")]
+    assert story[bone]["revisions"][0]["results"] == []
+
+
+def test_no_report_of_a_part_follows_that_of_the_whole(settings: Settings) -> None:
+    """Another worker reads the later revision while this one is at the earlier."""
+    whole = series(1)
+
+    class Overtaken(StandIn):
+        def predict(self, volume: CtVolume) -> Prediction:
+            if not self.calls:
+                it.receive(whole[-1:])
+                it.complete(best)
+                with writing(it.engine) as connection:
+                    revisions.apply(connection, f"{best}:2", SeriesEvent.ASSEMBLED, "elsewhere")
+            return super().predict(volume)
+
+    with desk(settings, wait_seconds=30, predictor=Overtaken()) as it:
+        best = str(whole[0].SeriesInstanceUID)
+        it.receive(whole[:-1])
+        it.complete(best)
+
+        def look() -> dict[str, dict] | None:
+            story = it.story()
+            ended = all(one["state"] in _ENDED for one in story[best]["revisions"])
+            return story if ended else None
+
+        story = wait_for(look, _DEADLINE_S, "end of both revisions")
+        told = it.told()
+    assert states(story[best]) == [REPLACED, ("reported", None)]
+    assert told == [best]
