@@ -19,6 +19,9 @@ GRACE_S = 1.0
 GRACE_PAUSES = 1.25
 # So far apart, s, two equal answers of a PACS show that it is not receiving the series itself.
 AGREE_S = 0.4
+# A PACS that sends on image by image what it is still being sent has as many at any time: only its
+# pace tells, so many times the longest pause.
+SENT_ON_PAUSES = 2.0
 # A peer that keeps its association open may be done with a series all the same.
 STILL_S = 5.0
 # A whole head is 120 to 180 mm high; less is a part of one.
@@ -93,11 +96,11 @@ def listed(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
     return Opinion("list", True, f"{said}, all came") if is_settled(released, now) else None
 
 
-def query(snapshot: SeriesSnapshot, _now: float) -> Opinion | None:
+def query(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
     """The PACS has as many instances, twice in a row, and those here have no gap.
 
-    A PACS that is fed in parallel may itself still be receiving. One that has none has not heard of
-    the series, and cannot tell.
+    A PACS may itself still be receiving: fed in parallel, or sending on what it gets. One that has
+    none has not heard of the series, and cannot tell.
     """
     counts, stack = snapshot.counts, snapshot.stack
     if not counts or counts[-1].instances == 0 or not stack.worth_reading:
@@ -114,6 +117,8 @@ def query(snapshot: SeriesSnapshot, _now: float) -> Opinion | None:
             break
         since = count.asked_at
     if latest.asked_at - since < AGREE_S:
+        return None
+    if now - snapshot.last_received < SENT_ON_PAUSES * snapshot.longest_pause_s:
         return None
     return Opinion("C-FIND", True, f"{said}, all came")
 

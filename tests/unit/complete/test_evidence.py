@@ -120,6 +120,18 @@ def test_the_pacs_must_have_as_many_twice_in_a_row_0_4_s_apart(
         assert found.evidence == "C-FIND counts 30 instances in the PACS, all came"
 
 
+def test_a_pacs_that_sends_on_what_it_still_receives_is_not_taken_for_the_end() -> None:
+    """It has as many as it has sent, whenever it is asked; its pace tells."""
+    seen = snapshot(
+        head(10), counts=counts((0.1, 10), (0.6, 10)), longest_pause_s=2.0, ends_outside=None
+    )
+    for after in (0.7, 2.0, 3.9):
+        assert decide(seen, 1000.0 + after, QUIET_S) is None
+    found = decide(seen, 1004.1, QUIET_S)
+    assert found is not None
+    assert found.evidence == "C-FIND counts 10 instances in the PACS, all came"
+
+
 def test_an_equal_count_decides_nothing_where_slices_are_missing() -> None:
     """The PACS may be fed in parallel, and lack the same slice."""
     seen = snapshot([item for item in head() if item.number != 16], counts=counts((0, 31), (1, 31)))
