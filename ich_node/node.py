@@ -106,7 +106,8 @@ def run_receiver(settings: Settings, parent: int | None) -> None:
             open_series, now = receiver.open_series(), time.monotonic()
             if not open_series and now < asleep_until:
                 return
-            if completion.look(open_series, steady.now(), steady.ahead_s()) > 0:
+            heard = receiver.heard()
+            if completion.look(open_series, steady.now(), steady.ahead_s(), heard) > 0:
                 asleep_until = now
                 bell.ring()
             else:

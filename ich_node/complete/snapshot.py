@@ -25,7 +25,7 @@ class SeriesSnapshot:
     instances
         How many instances are stored.
     last_received
-        When the last of them was stored, seconds since the epoch.
+        When the last of them came, be it once more, seconds since the epoch.
     open_associations
         How many associations that brought an instance of the series are still open.
     longest_pause_s

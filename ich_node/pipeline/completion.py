@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from types import MappingProxyType
 
 from ich_node import faults, logs
 from ich_node.complete.evidence import (
@@ -31,6 +32,8 @@ from ich_node.store.jobs import Jobs
 from ich_node.store.revisions import Receiving
 
 _log = logs.get(__name__)
+
+NOTHING_HEARD: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass
@@ -88,7 +91,13 @@ class Completion:
     def __post_init__(self) -> None:
         self._looked_at = self.listening_since
 
-    def look(self, open_series: Mapping[str, int], now: float, ahead_s: float = 0.0) -> int:
+    def look(
+        self,
+        open_series: Mapping[str, int],
+        now: float,
+        ahead_s: float = 0.0,
+        heard: Mapping[str, float] = NOTHING_HEARD,
+    ) -> int:
         """Declare every series complete that the evidence calls complete.
 
         Parameters
@@ -99,6 +108,9 @@ class Completion:
             Seconds since the epoch, on a clock that nobody sets.
         ahead_s
             How far the clock that stamps the images is ahead of it, s: it was set since.
+        heard
+            How long ago, s, an image of a series came since the last look, were it one that is
+            here already: a sender that begins anew is not done.
 
         Returns
         -------
@@ -106,7 +118,7 @@ class Completion:
             How many series were being received.
         """
         receiving = revisions.receiving(self.engine)
-        self._time(receiving, now, ahead_s)
+        self._time(receiving, now, ahead_s, heard)
         self._forget_lists()
         known = [
             self._update(found, open_series, now)
@@ -121,7 +133,13 @@ class Completion:
             self._decide(series, now)
         return len(receiving)
 
-    def _time(self, receiving: Sequence[Receiving], now: float, ahead_s: float) -> None:
+    def _time(
+        self,
+        receiving: Sequence[Receiving],
+        now: float,
+        ahead_s: float,
+        heard: Mapping[str, float],
+    ) -> None:
         """Note when the last image of each series came, on the clock that nobody sets.
 
         What is new came after the last look, whatever its stamp says; at the first look, that is
@@ -132,7 +150,9 @@ class Completion:
             uid, stamp = found.series_instance_uid, found.last_received_at
             came = min(max(stamp - ahead_s, self._looked_at), now)
             known = self._last.get(uid)
-            last[uid] = known if known is not None and known[0] == stamp else (stamp, came)
+            if known is not None and known[0] == stamp:
+                came = known[1]
+            last[uid] = (stamp, max(came, now - heard[uid]) if uid in heard else came)
         self._last, self._looked_at = last, now
 
     def _may_be_over(self, found: Receiving, open_series: Mapping[str, int], now: float) -> bool:
@@ -156,6 +176,7 @@ class Completion:
             known = self._read(found, known)
         known.snapshot = replace(
             known.snapshot,
+            last_received=self._last[uid][1],
             open_associations=open_associations,
             ends_outside=known.ends_outside(),
         )

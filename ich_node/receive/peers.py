@@ -7,6 +7,7 @@ left, one is kept for each source without any, up to a quarter of all places.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class Peers:
     limit: int
     sources: Collection[str]
     held: dict[int, Peer] = field(default_factory=dict)
+    _heard: dict[str, float] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def enter(self, source: str) -> str | None:
@@ -63,8 +65,9 @@ class Peers:
             return thread in self.held
 
     def brought(self, series_instance_uid: str) -> None:
-        """Note that the association of this thread brought an image of a series."""
+        """Note that the association of this thread brought an image of a series, new or again."""
         with self._changed:
+            self._heard[series_instance_uid] = time.monotonic()
             self.held[threading.get_ident()].brought.add(series_instance_uid)
 
     def leave(self) -> None:
@@ -77,6 +80,13 @@ class Peers:
         """Return how many open associations brought an image of each series."""
         with self._changed:
             return Counter(uid for peer in self.held.values() for uid in peer.brought)
+
+    def heard(self) -> Mapping[str, float]:
+        """Return how long ago, s, an image of each series came since this was last asked."""
+        with self._changed:
+            heard, self._heard = self._heard, {}
+        now = time.monotonic()
+        return {uid: now - at for uid, at in heard.items()}
 
     def wait(self, timeout_s: float) -> None:
         """Wait until all have ended, `timeout_s` seconds at most."""

@@ -58,6 +58,10 @@ class Receiver:
         """Return how many open associations brought an image of each series."""
         return self._peers.open_series()
 
+    def heard(self) -> Mapping[str, float]:
+        """Return how long ago, s, an image of each series came, new or again, since last asked."""
+        return self._peers.heard()
+
     def stop(self, timeout_s: float) -> None:
         """Accept no new association, let the open ones end for `timeout_s` seconds, then abort."""
         if self._stopped.is_set():

@@ -162,6 +162,14 @@ def test_services_that_we_do_not_have_are_not_accepted(node: Listening) -> None:
     association.release()
 
 
+def test_an_image_that_comes_again_is_heard_of_as_a_new_one_is(node: Listening) -> None:
+    """In an association of its own, which has ended when somebody looks."""
+    for _ in range(2):
+        assert sent(node.receiver.port, incoming(small_object())).Status == 0x0000
+        assert list(node.receiver.heard()) == ["1.2.3"]
+    assert len(node.rows(instance)) == 1
+
+
 def test_open_series_are_those_of_open_associations(node: Listening) -> None:
     one, two = (
         associate(node.receiver.port, [(CTImageStorage, (ExplicitVRLittleEndian,))])

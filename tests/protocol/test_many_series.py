@@ -91,7 +91,7 @@ def test_10000_images_of_100_interleaved_series_over_8_associations(
         for sender in senders:
             sender.start()
         while any(sender.is_alive() for sender in senders):
-            completion.look(node.receiver.open_series(), time.time())
+            completion.look(node.receiver.open_series(), time.time(), heard=node.receiver.heard())
             senders[0].join(0.25)
         took = time.monotonic() - began
         assert members(node) == {}

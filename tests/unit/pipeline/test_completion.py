@@ -88,6 +88,25 @@ def test_the_time_that_nobody_listened_is_no_quiet_time(engine: Engine, jobs: Jo
     assert state(engine) == SeriesState.COMPLETE
 
 
+@pytest.mark.parametrize("open_associations", [0, 1])
+def test_a_sender_that_begins_anew_is_not_done(
+    engine: Engine, jobs: Jobs, open_associations: int
+) -> None:
+    """Its images are here already, and say all the same that it sends."""
+    add(engine, 1, 30.0)
+    began, quiet_s = time.time(), 30.0 * (4 if open_associations else 1)
+    completion = Completion(engine, jobs, 0.0)
+    opened = {SERIES: open_associations}
+    completion.look(opened, began)
+    for seconds in range(10, 200, 10):
+        completion.look(opened, began + seconds, heard={SERIES: 2.0, "1.2.9": 2.0})
+        assert state(engine) == SeriesState.RECEIVING
+    completion.look(opened, began + 188 + quiet_s - 0.1)
+    assert state(engine) == SeriesState.RECEIVING
+    completion.look(opened, began + 188 + quiet_s + 0.1)
+    assert state(engine) == SeriesState.COMPLETE
+
+
 def test_a_whole_head_is_complete_when_its_ends_are_seen_outside_the_brain(
     engine: Engine, jobs: Jobs
 ) -> None:

@@ -71,3 +71,20 @@ def test_a_place_that_becomes_free_goes_to_the_source_that_has_none(entering: li
     peers.leave()
     assert enter(peers, entering, "ct") is not None
     assert enter(peers, entering, "router") is None
+
+
+def test_what_was_heard_of_is_told_once_with_its_age(
+    entering: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether an image is new does not count: its sender is at work."""
+    clock = [100.0]
+    monkeypatch.setattr(peers_module.time, "monotonic", lambda: clock[0])
+    peers = Peers(8, SITE)
+    enter(peers, entering, "ct")
+    for uid, at in (("1.2.3", 100.0), ("1.2.4", 101.0), ("1.2.3", 102.0)):
+        clock[0] = at
+        peers.brought(uid)
+    peers.leave()
+    clock[0] = 102.5
+    assert peers.heard() == {"1.2.3": 0.5, "1.2.4": 1.5}
+    assert peers.heard() == {}
