@@ -83,14 +83,19 @@ def may_ask(snapshot: SeriesSnapshot, now: float) -> bool:
 def listed(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
     """Every instance that a list of the sender names is here, and no other.
 
-    A list that names only a part of what is here may be one of several, and says nothing.
+    A list that names only a part of what is here may be one of several, and says nothing. Nor need
+    one that names all of it name the whole series: a storage commitment may be asked for each part.
     """
-    expected = snapshot.expected
-    if expected is None or expected.unlisted or not snapshot.stack.worth_reading:
+    expected, stack = snapshot.expected, snapshot.stack
+    if expected is None or expected.unlisted or not stack.worth_reading:
         return None
     said = f"{' and '.join(expected.kinds)} lists {expected.listed} instances"
     if expected.missing:
         return Opinion("list", False, f"{said}, {expected.missing} of them have not come")
+    if stack.gap:
+        return Opinion("list", False, f"{said} and all came, but there is {stack.gap}")
+    if stack.in_acquisition is not None and stack.in_acquisition > stack.slices:
+        return None  # the scanner speaks against it below
     # Who asks for a commitment keeps its association open until it is answered.
     released = replace(snapshot, open_associations=0)
     return Opinion("list", True, f"{said}, all came") if is_settled(released, now) else None

@@ -183,6 +183,28 @@ def test_a_list_says_what_has_not_come_and_no_count_or_geometry_helps() -> None:
     assert opinion.text == "storage commitment lists 34 instances, 2 of them have not come"
 
 
+@pytest.mark.parametrize(
+    ("arrivals", "against_it"),
+    [
+        (with_counts(20, 40), "Images in Acquisition says 40 images, 20 came"),
+        (
+            [item for item in head(17) if not 8 < (item.number or 0) < 13],
+            "storage commitment lists 13 instances and all came, but there is "
+            "a gap of 25.0 mm beside steps of 5.0 mm",
+        ),
+    ],
+    ids=["first burst", "gap"],
+)
+def test_a_commitment_for_a_part_is_not_taken_for_the_end(
+    arrivals: list[Arrival], against_it: str
+) -> None:
+    expected = Expected(("storage commitment",), len(arrivals), 0, 0)
+    seen = snapshot(arrivals, expected=expected)
+    assert decide(seen, 1299.0, QUIET_S) is None
+    assert against_it in [opinion.text for opinion in against(seen, 1010.0)]
+    assert decide(seen, 1300.0, QUIET_S) is not None
+
+
 def test_a_commitment_for_each_image_is_not_taken_for_the_end() -> None:
     """The list grows with the series: the sender's own pace tells that it goes on."""
     seen = snapshot(head(20), expected=Expected(("storage commitment",), 20, 0, 0))
