@@ -129,7 +129,11 @@ def query(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
 
 
 def acquisition(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
-    """As many images came as the scanner says that it acquired (0020,1002)."""
+    """As many images came as the scanner says that it acquired (0020,1002), and show a whole head.
+
+    Only acquisitions of which something came are known: of a head scanned in groups, others may
+    be to come.
+    """
     stack = snapshot.stack
     if stack.in_acquisition is None or not stack.worth_reading or not is_settled(snapshot, now):
         return None
@@ -140,6 +144,8 @@ def acquisition(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
         return Opinion(
             "images in acquisition", False, f"{said} and as many came, but there is {stack.gap}"
         )
+    if stack.height_mm < WHOLE_HEAD_MM:
+        return None
     return Opinion("images in acquisition", True, f"{said}, all came")
 
 

@@ -65,10 +65,18 @@ def test_an_even_pace_is_never_taken_for_the_end(images: int, pause: float, part
 
 
 def test_images_in_acquisition_decide_without_a_look_at_pixels() -> None:
-    seen = snapshot(with_counts(12, 12), ends_outside=None)
+    seen = snapshot(with_counts(21, 21), ends_outside=None)
     found = decide(seen, 1001.1, QUIET_S)
     assert found is not None
-    assert found.evidence == "Images in Acquisition says 12 images, all came"
+    assert found.evidence == "Images in Acquisition says 21 images, all came"
+
+
+def test_images_in_acquisition_say_nothing_of_the_first_group_of_a_head() -> None:
+    """The next acquisition may come in the next association."""
+    seen = snapshot(with_counts(12, 12), ends_outside=None)
+    assert decide(seen, 1299.0, QUIET_S) is None
+    assert against(seen, 1010.0) == []
+    assert decide(seen, 1300.0, QUIET_S) is not None
 
 
 def test_a_scanner_that_made_more_images_speaks_against_geometry() -> None:
