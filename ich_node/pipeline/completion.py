@@ -6,8 +6,9 @@ for in the background, and a look takes what has been answered by then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import MappingProxyType
@@ -27,12 +28,14 @@ from ich_node.pipeline.counting import Ask, Counting
 from ich_node.pipeline.looking import BATCH, NATIVE, Ends, LookAtEnds, look_at_ends
 from ich_node.records import Arrival
 from ich_node.store import announcements, instances, revisions
-from ich_node.store.engine import Engine
+from ich_node.store.engine import Engine, may_pass
 from ich_node.store.jobs import Jobs
 from ich_node.store.revisions import Receiving
 
 _log = logs.get(__name__)
 
+# A series whose judging failed is judged again after this, s.
+_AGAIN_S = 5.0
 NOTHING_HEARD: Mapping[str, float] = MappingProxyType({})
 
 
@@ -62,6 +65,14 @@ class _Known:
 
 
 @dataclass
+class _Fault:
+    """A series that cannot be judged: why, as far as it was logged, and when to try again."""
+
+    logged: set[str] = field(default_factory=set)
+    due: float = 0.0
+
+
+@dataclass
 class Completion:
     """What is known of the series that are being received.
 
@@ -84,6 +95,7 @@ class Completion:
     _last: dict[str, tuple[float, float]] = field(default_factory=dict)
     _lists_version: float = -1.0
     _known: dict[str, _Known] = field(default_factory=dict)
+    _faults: dict[str, _Fault] = field(default_factory=dict)
     _background: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="ends")
     )
@@ -120,18 +132,35 @@ class Completion:
         receiving = revisions.receiving(self.engine)
         self._time(receiving, now, ahead_s, heard)
         self._forget_lists()
-        known = [
-            self._update(found, open_series, now)
-            for found in receiving
-            if self._may_be_over(found, open_series, now)
-        ]
+        known: list[_Known] = []
+        for found in receiving:
+            if self._may_be_over(found, open_series, now):
+                with self._by_itself(found.series_instance_uid, now):
+                    known.append(self._update(found, open_series, now))
         there = {found.series_instance_uid for found in receiving}
         kept = {uid: series for uid, series in self._known.items() if uid in there}
         self._known = kept | {series.found.series_instance_uid: series for series in known}
+        self._faults = {uid: fault for uid, fault in self._faults.items() if uid in there}
         self._ask_for_ends(known, now)
         for series in known:
-            self._decide(series, now)
+            with self._by_itself(series.found.series_instance_uid, now):
+                self._decide(series, now)
         return len(receiving)
+
+    @contextmanager
+    def _by_itself(self, uid: str, now: float) -> Iterator[None]:
+        """Keep a fault of one series from the others; that of the machine is all of theirs."""
+        try:
+            yield
+        except Exception as error:
+            if may_pass(error):
+                raise
+            fault = self._faults.setdefault(uid, _Fault())
+            fault.due = now + _AGAIN_S
+            said = logs.cause(error)
+            if said["error"] not in fault.logged:
+                fault.logged.add(said["error"])
+                _log.error("a series cannot be judged; tried again", series=uid, **said)
 
     def _time(
         self,
@@ -158,6 +187,8 @@ class Completion:
     def _may_be_over(self, found: Receiving, open_series: Mapping[str, int], now: float) -> bool:
         """Tell whether to look closer: what comes image by image now costs nothing but this."""
         uid = found.series_instance_uid
+        if uid in self._faults and now < self._faults[uid].due:
+            return False
         return open_series.get(uid, 0) == 0 or now - self._last[uid][1] >= GRACE_S
 
     def _forget_lists(self) -> None:

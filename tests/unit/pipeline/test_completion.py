@@ -1,10 +1,12 @@
 """Series become complete by the evidence at hand, once."""
 
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -177,6 +179,54 @@ def test_a_series_that_comes_in_now_is_not_read_again_and_again(
     for _ in range(3):
         completion.look({}, time.time())
     assert read == [SERIES]
+
+
+@pytest.mark.parametrize("at_fault", ["_update", "_decide"])
+def test_a_series_that_cannot_be_judged_holds_up_no_other(
+    engine: Engine,
+    jobs: Jobs,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    at_fault: str,
+) -> None:
+    for series in ("1.2.3", "1.2.4"):
+        add(engine, 1, 30.0, series)
+    method, faults = getattr(Completion, at_fault), [ArithmeticError(), KeyError()]
+
+    def failing(self: Completion, series: Any, *given: Any) -> Any:
+        uid = getattr(series, "found", series).series_instance_uid
+        if uid == "1.2.3" and faults:
+            raise faults[0]
+        return method(self, series, *given)
+
+    monkeypatch.setattr(Completion, at_fault, failing)
+    completion, began = Completion(engine, jobs, 0.0), time.time()
+    for seconds in range(10, 70, 10):
+        completion.look({}, began + seconds)
+    assert [found.series_instance_uid for found in revisions.receiving(engine)] == ["1.2.3"]
+    del faults[0]
+    completion.look({}, began + 71)
+    completion.look({}, began + 76)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "cannot be judged" in line]
+    assert [cause in line for cause, line in zip(("Arithmetic", "Key"), lines, strict=True)]
+    assert all("series=1.2.3" in line for line in lines)
+    faults.clear()
+    completion.look({}, began + 90)
+    assert revisions.receiving(engine) == []
+
+
+def test_a_fault_of_the_database_is_that_of_every_series(
+    engine: Engine, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look is a regular duty, which says so and tries again."""
+    add(engine, 1)
+
+    def locked(*_given: Any) -> Any:
+        raise sa.exc.OperationalError("", {}, sqlite3.OperationalError("database is locked"))
+
+    monkeypatch.setattr(instances, "arrivals", locked)
+    with pytest.raises(sa.exc.OperationalError):
+        Completion(engine, jobs, 0.0).look({}, time.time() + 10)
 
 
 class Pacs:
