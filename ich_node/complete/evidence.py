@@ -22,6 +22,8 @@ AGREE_S = 0.4
 # A PACS that sends on image by image what it is still being sent has as many at any time: only its
 # pace tells, so many times the longest pause.
 SENT_ON_PAUSES = 2.0
+# The pixels of its ends are looked at after this part of that time: the answer is there in time.
+LOOK_PART = 0.5
 # A peer that keeps its association open may be done with a series all the same.
 STILL_S = 5.0
 # A whole head is 120 to 180 mm high; less is a part of one.
@@ -151,7 +153,7 @@ def acquisition(snapshot: SeriesSnapshot, now: float) -> Opinion | None:
 
 def is_worth_a_look(snapshot: SeriesSnapshot, now: float) -> bool:
     """Tell whether to look at the pixels of the ends: in good time, if the headers show a head."""
-    return _may_be_whole(snapshot.stack) and is_settled(snapshot, now, part=0.5)
+    return _may_be_whole(snapshot.stack) and is_settled(snapshot, now, LOOK_PART)
 
 
 def _may_be_whole(stack: Stack) -> bool:

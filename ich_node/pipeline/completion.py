@@ -16,6 +16,7 @@ from types import MappingProxyType
 from ich_node import faults, logs
 from ich_node.complete.evidence import (
     GRACE_S,
+    LOOK_PART,
     against,
     decide,
     is_settled,
@@ -23,7 +24,7 @@ from ich_node.complete.evidence import (
     may_ask,
 )
 from ich_node.complete.snapshot import SeriesSnapshot
-from ich_node.complete.stack import stack_of
+from ich_node.complete.stack import Stack, stack_of
 from ich_node.pipeline.counting import Ask, Counting
 from ich_node.pipeline.looking import BATCH, NATIVE, Ends, LookAtEnds, look_at_ends
 from ich_node.records import Arrival
@@ -34,6 +35,8 @@ from ich_node.store.revisions import Receiving
 
 _log = logs.get(__name__)
 
+# Nothing is asked for before this, s, but a PACS.
+_EARLIEST_S = LOOK_PART * GRACE_S
 # A series whose judging failed is judged again after this, s.
 _AGAIN_S = 5.0
 NOTHING_HEARD: Mapping[str, float] = MappingProxyType({})
@@ -44,8 +47,8 @@ class _Known:
     """A series as it was at its last image, and what was found out about it since."""
 
     found: Receiving
-    arrivals: Mapping[str, Arrival]
     snapshot: SeriesSnapshot
+    end_slices: Ends | None
     counting: Counting | None = None
     ends: Future[list[bool | None]] | None = None
     place_in_batch: int = 0
@@ -189,7 +192,11 @@ class Completion:
         uid = found.series_instance_uid
         if uid in self._faults and now < self._faults[uid].due:
             return False
-        return open_series.get(uid, 0) == 0 or now - self._last[uid][1] >= GRACE_S
+        since = now - self._last[uid][1]
+        if open_series.get(uid, 0):
+            return since >= GRACE_S
+        # Many senders open an association for every image. Only a PACS can tell any earlier.
+        return found.source in self.pacs or since >= min(_EARLIEST_S, found.quiet_seconds)
 
     def _forget_lists(self) -> None:
         """Let lists be read again after one came."""
@@ -232,25 +239,25 @@ class Completion:
             longest_pause_s=min(longest, found.quiet_seconds),
             stack=stack,
         )
-        by_uid = {item.sop_instance_uid: item for item in arrivals}
         ask = self.pacs.get(found.source)
         counting = Counting(ask) if ask is not None and stack.worth_reading else None
         logged = before.logged if before else set()
-        return _Known(found, by_uid, snapshot, counting, logged=logged)
+        return _Known(found, snapshot, _ends(stack, arrivals), counting, logged=logged)
 
     def _ask_for_ends(self, known: Sequence[_Known], now: float) -> None:
         wanted = [
-            series
+            (series, series.end_slices)
             for series in known
-            if series.ends is None
+            if series.end_slices is not None
+            and series.ends is None
             and series.snapshot.ends_outside is None
             and is_worth_a_look(series.snapshot, now)
         ][:BATCH]
         if not wanted:
             return
-        stacks = [_ends(series) for series in wanted]
+        stacks = [end_slices for _, end_slices in wanted]
         asked = self._background.submit(self.look_at_ends, stacks)
-        for place, series in enumerate(wanted):
+        for place, (series, _) in enumerate(wanted):
             series.ends, series.place_in_batch = asked, place
 
     def _decide(self, series: _Known, now: float) -> None:
@@ -277,7 +284,11 @@ class Completion:
                 )
 
 
-def _ends(series: _Known) -> Ends:
-    slices = [series.arrivals[uid] for uid in series.snapshot.stack.ends]
+def _ends(stack: Stack, arrivals: Sequence[Arrival]) -> Ends | None:
+    """Return where the end slices lie; all that is kept of hundreds of arrivals."""
+    if not stack.ends:
+        return None
+    by_uid = {item.sop_instance_uid: item for item in arrivals}
+    slices = [by_uid[uid] for uid in stack.ends]
     lowest, wide, highest = (item.path for item in slices)
     return Ends((lowest, wide, highest), all(item.transfer_syntax_uid in NATIVE for item in slices))

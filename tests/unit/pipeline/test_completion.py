@@ -1,7 +1,9 @@
 """Series become complete by the evidence at hand, once."""
 
+import gc
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -174,11 +176,33 @@ def test_a_series_that_comes_in_now_is_not_read_again_and_again(
     completion = Completion(engine, jobs, 0.0, look_at_ends=Looker([]))
     for number in range(1, 11):
         add(engine, number)
-        assert completion.look({SERIES: 1}, time.time()) == 1
+        assert completion.look({SERIES: number % 2}, time.time()) == 1  # or one for each image
     assert read == []
     for _ in range(3):
-        completion.look({}, time.time())
+        completion.look({}, time.time() + 0.5)
     assert read == [SERIES]
+
+
+def test_of_the_images_of_a_series_no_record_stays_in_memory(
+    engine: Engine, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of series may be coming, of hundreds of images each."""
+    for number in range(1, 31):
+        add(engine, number)
+    made: list[weakref.ref[Arrival]] = []
+    arrivals = instances.arrivals
+
+    def watched(engine: Engine, series: str) -> list[Arrival]:
+        found = arrivals(engine, series)
+        made.extend(map(weakref.ref, found))
+        return found
+
+    monkeypatch.setattr(instances, "arrivals", watched)
+    completion = Completion(engine, jobs, 0.0, look_at_ends=Looker([False]))
+    completion.look({}, time.time() + 5)
+    gc.collect()
+    assert len(made) == 30
+    assert [item for item in made if item() is not None] == []
 
 
 @pytest.mark.parametrize("at_fault", ["_update", "_decide"])
