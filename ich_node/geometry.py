@@ -52,8 +52,22 @@ class PlaneMap:
 
 # A series with fewer images than this shows no head, whatever their spacing.
 MIN_SLICES = 8
+# A whole head is 120 to 180 mm high; less is a part of one.
+WHOLE_HEAD_MM = 100.0
 
 Vector = npt.NDArray[np.float64]
+
+
+def part_mm(extents_mm: Vector) -> float | None:
+    """Return how much of the patient slices cover along their normal, mm; None for a whole head.
+
+    Parameters
+    ----------
+    extents_mm
+        Shape (slice,); how much each of them stands for, mm.
+    """
+    covered = round(float(extents_mm.sum()), 1)
+    return covered if covered < WHOLE_HEAD_MM else None
 
 
 def unit(vector: npt.ArrayLike) -> Vector:

@@ -18,7 +18,7 @@ from ich_node.assemble.head import check_head
 from ich_node.assemble.pixels import hounsfield
 from ich_node.assemble.source import SourceImage, number, read, text
 from ich_node.assemble.stack import MAX_MISSING, Stack, gaps_text, stack_of, steps_text
-from ich_node.geometry import PlaneMap, plane_map_of
+from ich_node.geometry import PlaneMap, part_mm, plane_map_of
 from ich_node.records import CtVolume, FrameName, SourceSlices
 
 
@@ -153,7 +153,7 @@ def _facts(
 
 
 def _done(stack: Stack) -> list[str]:
-    """What was done to read the stack as a regular grid, in sentences."""
+    """What was done to read the stack as a regular grid, and what was not there, in sentences."""
     done = []
     if not stack.straight:
         done.append(
@@ -169,6 +169,9 @@ def _done(stack: Stack) -> list[str]:
             f"steps of {steps_text(stack.heights_mm)}: read in even steps of {stack.step_mm:.2f} "
             "mm, interpolated between slices; the mask is given on the slices as sent"
         )
+    covered = part_mm(stack.extents_mm)
+    if covered is not None:
+        done.append(f"the images cover {covered:g} mm, not a whole head")
     return done
 
 

@@ -13,14 +13,12 @@ from typing import Any
 from ich_node.complete.facts import SeriesFacts
 from ich_node.complete.words import Kernel
 from ich_node.errors import Reason
-from ich_node.geometry import MIN_SLICES
+from ich_node.geometry import MIN_SLICES, WHOLE_HEAD_MM
 from ich_node.records import Refusal
 from ich_node.settings import Selection
 
 # The model has learned from 5 mm slices.
 PREFERRED_THICKNESS_MM = 5.0
-# A whole head is 120 to 180 mm high; less is a part of one.
-WHOLE_HEAD_MM = 100.0
 _MANY = 1_000_000
 
 # A series that nobody would expect to be read needs no object in the PACS to say so.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ich_node.complete.quiet import quiet
 from ich_node.complete.snapshot import Decision, SeriesSnapshot
 from ich_node.complete.stack import Stack
+from ich_node.geometry import WHOLE_HEAD_MM
 
 # What a sender that goes on sending may take between two images, s, and as many times the longest
 # pause that it has made in this series.
@@ -26,8 +27,6 @@ SENT_ON_PAUSES = 2.0
 LOOK_PART = 0.5
 # A peer that keeps its association open may be done with a series all the same.
 STILL_S = 5.0
-# A whole head is 120 to 180 mm high; less is a part of one.
-WHOLE_HEAD_MM = 100.0
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,10 @@ def build_captures(
         In the order to send.
     """
     folder.mkdir(exist_ok=True)
+    said = words.conclusion(prediction, volumes_ml, volume.source)
     rows = words.rows_text(words.table(prediction, volumes_ml))
     frames = volume.source.frames
-    summary = _Series("sc-summary", headers, work, f"{rows}\n{RESEARCH_USE}")
+    summary = _Series("sc-summary", headers, work, f"{rows}\n{said}\n{RESEARCH_USE}")
     pages = draw_pages(volume, prediction, _when(headers[0], work.made))
     paths = [
         summary.write(np.asarray(page), number, [_named(headers[index], frames)], folder)

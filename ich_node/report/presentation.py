@@ -8,6 +8,7 @@ import highdicom as hd
 from pydicom import Dataset
 
 from ich_node import codes, logs
+from ich_node.geometry import part_mm
 from ich_node.records import CtVolume, Prediction
 from ich_node.report.drawing import WINDOW_HU
 from ich_node.report.identity import Work
@@ -47,12 +48,14 @@ def build_presentation(
         _log.warning("no presentation state: the rescale to HU changes between slices")
         return None
     low, high = WINDOW_HU
+    covered = part_mm(volume.source.extents_mm)
+    where = "" if covered is None else f" in the {covered:g} mm read"  # 64 characters at most
     found = of_classes(volume.source, prediction.labels)
     layers = {name: _layer(number, name) for number, name in enumerate(found, start=1)}
     state = hd.pr.GrayscaleSoftcopyPresentationState(
         referenced_images=headers,
         content_label="ICH_OUTLINES",
-        content_description="Intracranial haemorrhage, research use only",
+        content_description=f"Intracranial haemorrhage{where}, research use only",
         graphic_layers=list(layers.values()),
         graphic_annotations=[
             annotation

@@ -52,7 +52,7 @@ def build_sr(
     done = volume.geometry.get("done", ())
     outlined = of_classes(volume.source, prediction.labels)
     evaluations = content.evaluations(prediction, volumes_ml, outlined, done, work)
-    conclusion = words.conclusion(prediction, volumes_ml)
+    conclusion = words.conclusion(prediction, volumes_ml, volume.source)
     if not masked:
         tree = content.root(codes.EVALUATION_REPORT, work, conclusion, images, evaluations)
         return _document(tree, evidence, work)

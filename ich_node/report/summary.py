@@ -131,7 +131,8 @@ def _page(
         _draw_outlines(panel, prediction.labels[index])
         picture.paste(panel, (second, _HEADER))
         _draw_sides(canvas, second, panel)
-    _draw_header(canvas, prediction, f"Slice {index + 1} of {len(prediction.labels)}", what)
+    place = f"Slice {index + 1} of {len(prediction.labels)}, counted from below: {what}"
+    _draw_header(canvas, volume, prediction, place)
     _draw_legend(canvas, legend, volume, prediction)
     _draw_chart(canvas, chart, prediction, index)
     model = f"{prediction.model.name} {prediction.model.version}, {PRODUCT} {__version__}"
@@ -204,13 +205,15 @@ def _draw_name(
 
 
 def _draw_header(
-    canvas: ImageDraw.ImageDraw, prediction: Prediction, place: str, what: str
+    canvas: ImageDraw.ImageDraw, volume: CtVolume, prediction: Prediction, place: str
 ) -> None:
     found = prediction.scores["any"].present
     title = "Intracranial haemorrhage found" if found else "No haemorrhage found"
-    canvas.text((_MARGIN, 18), title, fill=WHITE, font=font(26))
-    text = f"{place}, counted from below: {what}"
-    canvas.text((_WIDTH - _MARGIN, 26), text, fill=GREY, font=font(16), anchor="ra")
+    where = words.where_text(volume.source)
+    # The longer title leaves no room beside it: what is shown stands below.
+    top, below = (6, 40) if where else (18, 26)
+    canvas.text((_MARGIN, top), f"{title}{where}", fill=WHITE, font=font(26))
+    canvas.text((_WIDTH - _MARGIN, below), place, fill=GREY, font=font(16), anchor="ra")
 
 
 def _draw_sides(canvas: ImageDraw.ImageDraw, left: int, panel: Image.Image) -> None:

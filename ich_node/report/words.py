@@ -7,19 +7,24 @@ from collections.abc import Mapping, Sequence
 
 from ich_node import __version__
 from ich_node.codes import CLASSES, OF_CLASS, SUBTYPES
-from ich_node.records import ModelIdentity, Prediction, Refusal
+from ich_node.geometry import part_mm
+from ich_node.records import ModelIdentity, Prediction, Refusal, SourceSlices
 from ich_node.report.identity import PRODUCT
 from ich_node.report.measure import percent_text, volume_text
 
 _CLASS_OF_NAME = {OF_CLASS[name].name: name for name in CLASSES}
 
 
-def conclusion(prediction: Prediction, volumes_ml: Mapping[str, float]) -> str:
-    """Return the whole result in one line: what was found, how large, how probable."""
+def conclusion(
+    prediction: Prediction, volumes_ml: Mapping[str, float], source: SourceSlices
+) -> str:
+    """Return the whole result in one line: what was found, where, how large, how probable."""
     anywhere = prediction.scores["any"]
+    where = where_text(source)
     if not anywhere.present:
         return (
-            f"No intracranial haemorrhage found (probability {percent_text(anywhere.probability)})."
+            f"No intracranial haemorrhage found{where} "
+            f"(probability {percent_text(anywhere.probability)})."
         )
     found = [
         f"{OF_CLASS[name].name.lower()} {size_text(volumes_ml[name])}, "
@@ -29,9 +34,15 @@ def conclusion(prediction: Prediction, volumes_ml: Mapping[str, float]) -> str:
     ]
     what = "; ".join(found) or "no subtype reaches its threshold, so there is no mask"
     return (
-        f"Intracranial haemorrhage found, {volume_text(volumes_ml['any'])} in all, probability "
+        f"Intracranial haemorrhage found{where}, {volume_text(volumes_ml['any'])} in all, probability "
         f"{percent_text(anywhere.probability)}: {what}."
     )
+
+
+def where_text(source: SourceSlices) -> str:
+    """Return what qualifies a result where the images do not cover a whole head; else nothing."""
+    covered = part_mm(source.extents_mm)
+    return "" if covered is None else f" in the {covered:g} mm that were read"
 
 
 def size_text(ml: float) -> str:

@@ -189,6 +189,12 @@ def test_honest_series_that_is_no_grid_is_placed_and_it_is_said(name: str) -> No
         assert np.array_equal(plane, series.head_hu()[index])
 
 
+@pytest.mark.parametrize(("slices", "told"), [(8, ["40 mm"]), (20, [])], ids=["part", "whole"])
+def test_a_part_of_a_head_is_told_of(slices: int, told: list[str], tmp_path: Path) -> None:
+    done = assemble(series.write(series.head_series(slices=slices), tmp_path)).geometry["done"]
+    assert done == [f"the images cover {height}, not a whole head" for height in told]
+
+
 def test_no_missing_slice_is_bridged_where_none_may_be() -> None:
     with (
         written(series.without(5)(series.head_series())) as paths,

@@ -121,6 +121,13 @@ def test_the_summary_tells_the_numbers_of_the_report(tmp_path: Path):
                 assert ml is None
 
 
+@pytest.mark.parametrize(("slices", "told"), [(8, True), (20, False)])
+def test_a_summary_says_where_only_a_part_of_a_head_was_read(tmp_path: Path, slices: int, told):
+    _, volume, prediction = make_case(shape=(slices, *SHAPE[1:]), subtypes=())
+    summary, _ = read(build_results(volume, prediction, tmp_path, None, CAPTURES))
+    assert ("found in the 40 mm that were read" in summary[0].ImageComments) == told
+
+
 def test_a_negative_series_has_a_summary_and_an_overlay_without_colour(tmp_path: Path):
     summary, overlay = read(built(tmp_path, NEGATIVE)[3])
     assert (len(summary), len(overlay)) == (1, SHAPE[0])

@@ -106,6 +106,14 @@ def test_a_presentation_state_has_the_outlines_of_the_report(tmp_path: Path):
                 assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize(("slices", "told"), [(10, " in the 50 mm read"), (20, "")])
+def test_a_presentation_state_says_where_only_a_part_of_a_head_was_read(tmp_path, slices, told):
+    *_, results = built(tmp_path, shape=(slices, 48, 40))
+    said = read(results, "pr").ContentDescription
+    assert said == f"Intracranial haemorrhage{told}, research use only"
+    assert len(said) <= 64
+
+
 def test_a_presentation_state_shows_the_brain_window_and_the_colours_of_the_segments(tmp_path):
     *_, results = built(tmp_path, subtypes=SUBTYPES)
     state = read(results, "pr")

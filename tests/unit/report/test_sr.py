@@ -294,6 +294,22 @@ def test_a_negative_report_says_absent_of_every_class(build):
     assert "No intracranial haemorrhage found" in texts(sr)
 
 
+PART = "haemorrhage found in the 50 mm that were read"
+
+
+@pytest.mark.parametrize("case", [{}, negative()], ids=["positive", "negative"])
+def test_a_result_of_a_part_of_a_head_says_how_much_was_read(build, case: dict):
+    """Step-and-shoot sends the posterior fossa apart: its absence is no finding of its own."""
+    (conclusion,) = named(build(**case).sr, "Conclusion")
+    assert PART in conclusion.TextValue
+
+
+@pytest.mark.parametrize("subtypes", [("subdural",), ()], ids=["positive", "negative"])
+def test_a_result_of_a_whole_head_stands_alone(build, subtypes):
+    (conclusion,) = named(build(shape=(20, 48, 40), subtypes=subtypes).sr, "Conclusion")
+    assert "that were read" not in conclusion.TextValue
+
+
 @pytest.mark.parametrize("case", [{}, negative()], ids=["positive", "negative"])
 def test_model_weights_probabilities_and_thresholds_are_told(build, case: dict):
     built = build(**case)

@@ -67,7 +67,7 @@ def test_a_negative_series_shows_its_middle_slice_and_says_so(tmp_path: Path, mo
     )
     path = draw_summary(volume, make_prediction(make_labels(subtypes=())), tmp_path / "s.png")
     assert not any(count(pixels(path), name) for name in SUBTYPES)
-    assert "No haemorrhage found" in said
+    assert "No haemorrhage found in the 50 mm that were read" in said
     assert any(text.startswith("Research use only") for text in said)
     assert "Slice 6 of 10, counted from below: the middle slice" in said
     identity = (
@@ -76,6 +76,24 @@ def test_a_negative_series_shows_its_middle_slice_and_says_so(tmp_path: Path, mo
         volume.source.headers[0].AccessionNumber,
     )
     assert not any(part in text for part in identity for text in said)
+
+
+def test_the_title_of_a_part_of_a_head_leaves_room_for_what_is_shown(tmp_path: Path, monkeypatch):
+    """The slice shown stands below it, above the panels."""
+    boxes: list[tuple[float, float, float, float]] = []
+    real = summary.ImageDraw.ImageDraw.text
+
+    def text(self, xy, text, *args, **kwargs):
+        boxes.append(self.textbbox(xy, text, font=kwargs["font"], anchor=kwargs.get("anchor")))
+        real(self, xy, text, *args, **kwargs)
+
+    monkeypatch.setattr(summary.ImageDraw.ImageDraw, "text", text)
+    _, volume, prediction = make_case(subtypes=("subarachnoid",))
+    draw_summary(volume, prediction, tmp_path / "s.png")
+    header = sorted(box[1::2] for box in boxes if box[1] < summary._HEADER - 10)
+    assert len(header) == 2
+    assert header[0][1] <= header[1][0]
+    assert header[1][1] <= summary._HEADER
 
 
 def test_pixels_that_are_not_square_are_shown_in_their_proportions(tmp_path: Path):
@@ -120,7 +138,7 @@ def test_a_class_present_without_a_mask_still_counts_as_found(tmp_path, monkeypa
     )
     prediction = make_prediction(make_labels(subtypes=()), present=present)
     draw_summary(volume, prediction, tmp_path / "s.png")
-    assert "Intracranial haemorrhage found" in said
+    assert "Intracranial haemorrhage found in the 50 mm that were read" in said
     assert "0 mL, no segment" in said
 
 
