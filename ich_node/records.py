@@ -309,13 +309,14 @@ class Refusal:
 class Superseded:
     """The report of an earlier revision of a series, whose place a new one takes.
 
-    ``revision`` is its number; the UIDs are those of its SR.
+    ``revision`` is its number; the UIDs are those of its SR; ``same_images``: of the same images.
     """
 
     revision: int
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
+    same_images: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pydicom
 
 from ich_node import __version__, logs
 from ich_node.records import Edition, ModelIdentity, Refusal, Revision, Superseded, Wanted
-from ich_node.store import results, works
+from ich_node.store import results, revisions, works
 from ich_node.store.engine import Engine
 from ich_node.store.results import KeptResult
 from ich_node.uids import derive
@@ -158,8 +159,15 @@ def _superseded(engine: Engine, revision: Revision, folder: Path) -> Superseded 
     for number, path in earlier:
         if path.parent != folder and path.is_file():
             sr = pydicom.dcmread(path, stop_before_pixels=True)
-            names = (sr.SOPClassUID, sr.SOPInstanceUID, sr.SeriesInstanceUID)
-            return Superseded(number, *(str(name) for name in names))
+            before = revisions.load(engine, replace(revision, number=number).key)
+            same = set(before.sop_instance_uids) == set(revision.sop_instance_uids)
+            return Superseded(
+                number,
+                str(sr.SOPClassUID),
+                str(sr.SOPInstanceUID),
+                str(sr.SeriesInstanceUID),
+                same_images=same,
+            )
     return None
 
 

@@ -58,7 +58,7 @@ def build_results(
     out_dir
         An existing folder; receives ``sr.dcm`` and, where a mask has a voxel, ``seg.dcm``.
     edition
-        When it was first made, and the report of an earlier revision, which had fewer images.
+        When it was first made, and the report of an earlier revision whose place it takes.
     wanted
         The form of the SR, and what to build besides: ``sc`` into a folder of that name;
         ``seg-labelmap`` and ``pr`` where a mask has a voxel.
@@ -169,7 +169,7 @@ def build_not_analysed(
     out_dir
         An existing folder; receives ``sr.dcm``.
     edition
-        When it was first made, and the report of an earlier revision, which had fewer images.
+        When it was first made, and the report of an earlier revision whose place it takes.
     wanted
         The form of the SR, and what to build besides: ``sc`` into a folder of that name.
 

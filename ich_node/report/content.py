@@ -156,7 +156,7 @@ def _contained(items: Items) -> list[Dataset]:
 def _superseded(work: Work) -> list[hd.sr.TextContentItem]:
     if work.supersedes is None:
         return []
-    return [text(codes.COMMENT, words.superseded_text(work.supersedes.revision))]
+    return [text(codes.COMMENT, words.superseded_text(work.supersedes))]
 
 
 def _evaluation(name: str, score: ClassScore, ml: float) -> hd.sr.CodeContentItem:

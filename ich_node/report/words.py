@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ich_node import __version__
 from ich_node.codes import CLASSES, OF_CLASS, SUBTYPES
 from ich_node.geometry import part_mm
-from ich_node.records import ModelIdentity, Prediction, Refusal, SourceSlices
+from ich_node.records import ModelIdentity, Prediction, Refusal, SourceSlices, Superseded
 from ich_node.report.identity import PRODUCT
 from ich_node.report.measure import percent_text, volume_text
 
@@ -112,9 +112,13 @@ def model_parameters(model: ModelIdentity) -> list[str]:
     ]
 
 
-def superseded_text(revision: int) -> str:
+def superseded_text(before: Superseded) -> str:
     """Return what is said of the report whose place another one takes."""
+    if before.same_images:
+        why = "by other software, model, device or settings, of the same images"
+    else:
+        why = "before all of its images had come"
     return (
-        f"This report supersedes that of revision {revision} of the series, which was made before "
-        "all of its images had come."
+        f"This report supersedes that of revision {before.revision} of the series, which was made "
+        f"{why}."
     )

@@ -1,10 +1,12 @@
 """A built object is kept: the same work finds it, a crash leaves nothing half-built."""
 
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from pydicom.uid import Comprehensive3DSRStorage
 
 from ich_node.errors import Reason
 from ich_node.pipeline.kept import (
@@ -16,11 +18,15 @@ from ich_node.pipeline.kept import (
     result_key,
 )
 from ich_node.records import Edition, ModelIdentity, Refusal, Superseded, Wanted
-from ich_node.store import results, revisions, works
+from ich_node.selftest.series import save
+from ich_node.states import SeriesEvent
+from ich_node.store import instances, results, revisions, works
 from ich_node.store.engine import Engine, writing
 from ich_node.store.jobs import Jobs
 from ich_node.store.results import KeptResult
+from tests.support.peers import small_object
 from tests.unit.pipeline.conftest import KEY
+from tests.unit.store.conftest import FIRST
 
 MODEL = ModelIdentity("m", "1", "a" * 64, "cpu", "bf16")
 
@@ -103,6 +109,31 @@ def test_an_edition_is_fixed_once(engine: Engine, jobs: Jobs, tmp_path: Path) ->
     assert works.begin(engine, "2.25.8", takes_place) == takes_place
     assert works.begin(engine, "2.25.8", first) == takes_place, "of two processes one fixes it"
     assert works.find(engine, "2.25.8") == takes_place
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["same images", "a late image"])
+def test_an_edition_knows_whether_the_report_before_was_of_the_same_images(
+    engine: Engine, jobs: Jobs, tmp_path: Path, late: bool
+) -> None:
+    """Read again by another model it was not made before all images had come."""
+    report = tmp_path / "2.25.7" / "sr.dcm"
+    report.parent.mkdir()
+    save(small_object(101, sop_class=Comprehensive3DSRStorage), report)
+    with writing(engine) as connection:
+        results.keep(connection, KEY, [KeptResult("sr", "1.2.3.101", report, "0" * 64)])
+        for event in (SeriesEvent.ASSEMBLED, SeriesEvent.INFERRED, SeriesEvent.REPORTED):
+            revisions.apply(connection, KEY, event, "done")
+        if not late:
+            second = revisions.reopen(connection, jobs, "1.2.3", "asked for")
+    if late:
+        image = replace(FIRST, sop_instance_uid="1.2.3.2", path=tmp_path / "2.dcm")
+        instances.add(engine, image, priority=5, quiet_seconds=1.0)
+        [found] = revisions.receiving(engine)
+        second = revisions.open_revision(engine, jobs, found, "late")
+    before = edition(engine, revisions.load(engine, second), tmp_path / "2.25.8").supersedes
+    assert before is not None
+    assert (before.revision, before.same_images) == (1, not late)
+    assert works.find(engine, "2.25.8").supersedes == before
 
 
 def test_the_key_names_the_work_and_nothing_else() -> None:

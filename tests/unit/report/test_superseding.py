@@ -1,5 +1,6 @@
 """A report that takes another's place says so: to people, and to machines."""
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -49,6 +50,21 @@ def test_a_refusal_names_it_too(tmp_path: Path) -> None:
     results = build_not_analysed(series, refusal, tmp_path, SECOND)
     check(pydicom.dcmread(results.sr))
     assert dciodvfy_errors(results.sr) == []
+
+
+@pytest.mark.parametrize(
+    ("same", "why", "not_why"),
+    [
+        (False, "before all of its images had come", "other software"),
+        (True, "by other software, model, device or settings", "images had come"),
+    ],
+)
+def test_the_report_says_why_the_other_does_not_stand(tmp_path: Path, same, why, not_why) -> None:
+    _series, volume, prediction = make_case()
+    edition = Edition(NOW, replace(FIRST, same_images=same))
+    said = texts(pydicom.dcmread(build_results(volume, prediction, tmp_path, edition).sr))
+    assert why in said
+    assert not_why not in said
 
 
 @pytest.mark.parametrize("number", [12, 123, 1234])
