@@ -7,7 +7,7 @@ from slice to slice. Only where images share a place does it say which belong to
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,29 @@ def one_image_a_place(
         ],
     }
     return [place[0] for place in places], facts
+
+
+def left_out_text(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each acquisition of which images were left out.
+
+    Parameters
+    ----------
+    left_out
+        ``acquisitions_left_out`` of the facts that `one_image_a_place` gives.
+    """
+    return [
+        f"images of {_called(each['acquisition_number'])} that were not read: {each['slices']}; at "
+        "their places another acquisition of the series was read"
+        for each in left_out
+    ]
+
+
+def _called(name: str) -> str:
+    return f"acquisition {name}" if _is_number(name) else "an acquisition without number"
+
+
+def _is_number(name: str) -> bool:
+    return name.lstrip("-").isdigit()
 
 
 def _places(images: Sequence[SourceImage], orientation: Sequence[float]) -> list[Place]:
@@ -126,6 +149,6 @@ def _by_cover(places: Sequence[Place]) -> list[str]:
             cover[_acquisition(image)] += 1
 
     def rank(name: str) -> tuple[int, float, str]:
-        return -cover[name], float(name) if name.lstrip("-").isdigit() else np.inf, name
+        return -cover[name], float(name) if _is_number(name) else np.inf, name
 
     return sorted(cover, key=rank)

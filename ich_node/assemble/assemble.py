@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from ich_node.assemble import carrier, checks
-from ich_node.assemble.acquisitions import one_image_a_place
+from ich_node.assemble.acquisitions import left_out_text, one_image_a_place
 from ich_node.assemble.frames import as_slices
 from ich_node.assemble.grid import on_grid
 from ich_node.assemble.head import check_head
@@ -62,7 +62,9 @@ def assemble(paths: Sequence[Path], max_missing: int = MAX_MISSING) -> CtVolume:
     if not stack.regular:
         placed = {**placed, **on_grid(source, stack)}
     head = check_head(placed["hu"], placed["spacing_mm"])
-    facts = {**_facts(stack, source.plane_map, placed), **dropped, **left_out, **head}
+    done = [*_done(stack), *left_out_text(left_out["acquisitions_left_out"]), *_not_whole(stack)]
+    found = _facts(stack, source.plane_map, placed)
+    facts = {**found, "done": done, **dropped, **left_out, **head}
     return CtVolume(**placed, source=source, geometry=facts)
 
 
@@ -131,7 +133,6 @@ def _facts(
         "matrix": [int(first.Rows), int(first.Columns)],
         "steps": steps_text(stack.heights_mm),
         "resampled": not stack.regular,
-        "done": _done(stack),
         "planes_read": stack.planes,
         "spacing_mm": [round(part, 4) for part in placed["spacing_mm"]],
         "thickness_mm": float(np.median(known)) if known else None,
@@ -153,7 +154,7 @@ def _facts(
 
 
 def _done(stack: Stack) -> list[str]:
-    """What was done to read the stack as a regular grid, and what was not there, in sentences."""
+    """What was done to read the stack as a regular grid, in sentences."""
     done = []
     if not stack.straight:
         done.append(
@@ -169,10 +170,12 @@ def _done(stack: Stack) -> list[str]:
             f"steps of {steps_text(stack.heights_mm)}: read in even steps of {stack.step_mm:.2f} "
             "mm, interpolated between slices; the mask is given on the slices as sent"
         )
-    covered = part_mm(stack.extents_mm)
-    if covered is not None:
-        done.append(f"the images cover {covered:g} mm, not a whole head")
     return done
+
+
+def _not_whole(stack: Stack) -> list[str]:
+    covered = part_mm(stack.extents_mm)
+    return [] if covered is None else [f"the images cover {covered:g} mm, not a whole head"]
 
 
 def _interpolated(stack: Stack) -> list[float]:

@@ -34,8 +34,8 @@ def conclusion(
     ]
     what = "; ".join(found) or "no subtype reaches its threshold, so there is no mask"
     return (
-        f"Intracranial haemorrhage found{where}, {volume_text(volumes_ml['any'])} in all, probability "
-        f"{percent_text(anywhere.probability)}: {what}."
+        f"Intracranial haemorrhage found{where}, {volume_text(volumes_ml['any'])} in all, "
+        f"probability {percent_text(anywhere.probability)}: {what}."
     )
 
 

@@ -1,10 +1,12 @@
 """Where images share a place one is read, by a rule; elsewhere nothing is split."""
 
 import random
+from pathlib import Path
 
 import pytest
 
-from ich_node.assemble.acquisitions import one_image_a_place
+from ich_node.assemble.acquisitions import left_out_text, one_image_a_place
+from ich_node.assemble.assemble import assemble
 from ich_node.assemble.source import SourceImage
 from ich_node.errors import Reason, SeriesRefused
 from tests.support import mutations, series
@@ -39,6 +41,21 @@ def test_sections_that_meet_in_one_slice_make_one_stack() -> None:
     numbers, facts = kept(datasets[:7] + datasets[12:])
     assert numbers == [1] * 7 + [2] * 5
     assert facts["acquisitions_left_out"] == [{"acquisition_number": "2", "slices": 1}]
+
+
+def test_an_acquisition_that_was_not_read_is_told_of(tmp_path: Path) -> None:
+    """What is done reaches the report; the record alone reaches no radiologist."""
+    datasets = mutations.again(2)(series.head_series(slices=20))[4:]
+    done = assemble(series.write(datasets, tmp_path)).geometry["done"]
+    assert done == [
+        "images of acquisition 1 that were not read: 16; "
+        "at their places another acquisition of the series was read"
+    ]
+
+
+def test_an_acquisition_without_number_is_told_of_too() -> None:
+    [said] = left_out_text([{"acquisition_number": "none", "slices": 3}])
+    assert said.startswith("images of an acquisition without number that were not read: 3;")
 
 
 def test_acquisition_numbers_that_count_slices_split_nothing() -> None:
