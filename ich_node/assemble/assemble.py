@@ -51,10 +51,9 @@ def assemble(paths: Sequence[Path], max_missing: int = MAX_MISSING) -> CtVolume:
         The geometry found does not stand up to a second computation: an error of ours.
     """
     sent = read(paths)
-    images, frames = _accepted(sent)
+    images, frames, dropped = _accepted(sent)
     orientation = checks.common_orientation(images)
     checks.check_axial(orientation)
-    dropped = _dropped(sent, images)
     images, left_out = one_image_a_place(images, orientation)
     checks.check_enough(images)
     stack = stack_of(images, orientation, max_missing)
@@ -89,26 +88,25 @@ def _source(stack: Stack, frames: Mapping[str, FrameName]) -> tuple[SourceSlices
     return source, placed
 
 
-def _accepted(sent: Sequence[SourceImage]) -> tuple[list[SourceImage], dict[str, FrameName]]:
-    """Return the distinct CT slices, checked to belong together, and the names of frames."""
+def _accepted(
+    sent: Sequence[SourceImage],
+) -> tuple[list[SourceImage], dict[str, FrameName], dict[str, int]]:
+    """Return the distinct CT slices, checked to belong together, the names of frames, and facts."""
     checks.check_each_is_ct(sent)
     checks.check_names_are_uids(sent)
     checks.check_one_series(sent)
-    distinct, frames = as_slices(checks.without_copies(sent))
-    images = checks.without_localizers(distinct)
+    distinct = checks.without_copies(sent)
+    slices, frames = as_slices(distinct)
+    images = checks.without_localizers(slices)
     checks.check_enough(images)
     checks.check_pixels_are_there(images)
     checks.check_geometry_is_there(images)
     checks.check_one_grid(images)
-    return images, frames
-
-
-def _dropped(sent: Sequence[SourceImage], images: Sequence[SourceImage]) -> dict[str, int]:
-    distinct = {source.uid for source in sent}
-    return {
+    dropped = {
         "duplicates_dropped": len(sent) - len(distinct),
-        "localizers_dropped": len(distinct) - len(images),
+        "localizers_dropped": len(slices) - len(images),
     }
+    return images, frames, dropped
 
 
 def _header(source: SourceImage) -> Dataset:

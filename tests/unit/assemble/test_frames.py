@@ -40,6 +40,17 @@ def damaged(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+def test_frames_are_no_localizers_that_were_left_out(
+    damaged: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Files that are left out are counted as files, slices as slices."""
+    path = damaged(lambda dataset: None)
+    again = tmp_path / "again.dcm"
+    again.write_bytes(path.read_bytes())
+    facts = assemble([path, again]).geometry
+    assert (facts["duplicates_dropped"], facts["localizers_dropped"]) == (1, 0)
+
+
 def whole(dataset: Dataset) -> Dataset:
     return dataset
 
