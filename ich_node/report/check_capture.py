@@ -65,7 +65,7 @@ def check_captures(
     shown = [_shown(capture) for capture in overlays]
     if shown != images:
         raise CheckFailed("SC: the overlay has not one image for each slice, from below")
-    _check_pages(pages, images, prediction.labels)
+    _check_pages(pages, images, prediction)
     for index, capture in enumerate(overlays):
         _check_picture(capture, source, prediction.labels[index], index)
 
@@ -104,17 +104,24 @@ def _check_form(capture: Dataset, subject: Mapping[str, str], images: Sequence[s
         raise CheckFailed("SC: does not say that text is burned in, or what it is not for")
 
 
-def _check_pages(
-    pages: Sequence[str], images: Sequence[str], labels: npt.NDArray[np.uint8]
-) -> None:
-    """The summary has a page of the largest slice of each mask, and refers to that slice."""
+def _check_pages(pages: Sequence[str], images: Sequence[str], prediction: Prediction) -> None:
+    """The summary has a page of the largest slice of each mask, and refers to that slice.
+
+    Of a haemorrhage found without a mask it has one of the most suspicious slice, as the SR.
+    """
     if not pages:
         raise CheckFailed("SC: there is no summary")
-    for value, name in enumerate(SUBTYPES, start=1):
-        areas = np.count_nonzero(labels == value, axis=(1, 2))
-        largest = {images[int(index)] for index in np.flatnonzero(areas == areas.max())}
-        if areas.any() and not largest & set(pages):
-            raise CheckFailed(f"SC: the summary does not show {min(largest)}, the most of {name}")
+    labels = prediction.labels
+    weights = {
+        name: np.count_nonzero(labels == value, axis=(1, 2))
+        for value, name in enumerate(SUBTYPES, start=1)
+    }
+    if prediction.scores["any"].present and not labels.any():
+        weights = {"the probability": np.array(prediction.slice_probabilities)}
+    for name, weight in weights.items():
+        most = {images[int(index)] for index in np.flatnonzero(weight == weight.max())}
+        if weight.any() and not most & set(pages):
+            raise CheckFailed(f"SC: the summary does not show {min(most)}, the most of {name}")
 
 
 def _shown(capture: Dataset) -> str:

@@ -59,9 +59,9 @@ def draw_pages(
     """Draw the result as pages of one size, each of one slice.
 
     Two panels show the slice in the brain window, the second with the outline of each class in the
-    colour of its segment; without a mask one panel shows the middle slice. The patient's right is
-    on the left. The first page is of the slice with the largest bleed, those after it of the
-    largest slice of each class that is not shown yet.
+    colour of its segment; without a mask one panel shows the most suspicious slice of a haemorrhage
+    found, else the middle one. The patient's right is on the left. The first page is of the slice
+    with the largest bleed, those after it of the largest slice of each class that is not shown yet.
 
     Parameters
     ----------
@@ -101,6 +101,9 @@ def draw_refusal(refusal: Refusal, when: str = "") -> Image.Image:
 def _slices_to_show(prediction: Prediction) -> list[tuple[int, str]]:
     """Index and name of the slices to show, that with the largest bleed first."""
     areas = np.count_nonzero(prediction.labels, axis=(1, 2))
+    if not areas.any() and prediction.scores["any"].present:
+        probabilities = prediction.slice_probabilities
+        return [(probabilities.index(max(probabilities)), "the highest probability")]
     if not areas.any():
         return [(len(areas) // 2, "the middle slice")]
     shown = {int(areas.argmax()): "the largest area of haemorrhage"}

@@ -15,6 +15,7 @@ from ich_node.geometry import PlaneMap
 from ich_node.records import FrameName, Prediction, Refusal, Results, Wanted
 from ich_node.report.build import build_not_analysed, build_results
 from ich_node.report.check import check_refusal_others, check_results
+from ich_node.report.decode import key_images
 from ich_node.report.drawing import colour
 from ich_node.report.identity import RESEARCH_USE
 from ich_node.report.overlay import draw_overlay
@@ -196,6 +197,18 @@ def test_the_check_fails_on_an_altered_capture(tmp_path: Path, number: int, tamp
             tamper(capture)
             capture.save_as(path)
     with pytest.raises(CheckFailed):
+        check_results(volume, prediction, results)
+
+
+def test_without_a_mask_the_summary_shows_the_key_image_of_the_report(tmp_path: Path):
+    _, volume, prediction, results = built(tmp_path, NO_MASK)
+    [page], _ = read(results)
+    [shown] = page.SourceImageSequence
+    assert key_images(pydicom.dcmread(results.sr)) == {shown.ReferencedSOPInstanceUID}
+    middle = volume.source.headers[len(prediction.labels) // 2].SOPInstanceUID
+    page.SourceImageSequence[0].ReferencedSOPInstanceUID = middle
+    page.save_as(results.others["sc"][0])
+    with pytest.raises(CheckFailed, match="the most of the probability"):
         check_results(volume, prediction, results)
 
 

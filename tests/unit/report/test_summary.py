@@ -140,6 +140,9 @@ def test_a_class_present_without_a_mask_still_counts_as_found(tmp_path, monkeypa
     draw_summary(volume, prediction, tmp_path / "s.png")
     assert "Intracranial haemorrhage found in the 50 mm that were read" in said
     assert "0 mL, no segment" in said
+    most = int(np.argmax(prediction.slice_probabilities))
+    assert most != len(prediction.labels) // 2
+    assert f"Slice {most + 1} of 10, counted from below: the highest probability" in said
 
 
 @given(
