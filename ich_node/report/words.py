@@ -24,7 +24,7 @@ def conclusion(
     if not anywhere.present:
         return (
             f"No intracranial haemorrhage found{where} "
-            f"(probability {percent_text(anywhere.probability)})."
+            f"(probability of haemorrhage {percent_text(anywhere.probability)})."
         )
     found = [
         f"{OF_CLASS[name].name.lower()} {size_text(volumes_ml[name])}, "
@@ -90,7 +90,7 @@ def scores_text(prediction: Prediction) -> str:
         for name in CLASSES
         for score in [prediction.scores[name]]
     )
-    return f"Probability (threshold): {', '.join(each)}."
+    return f"Probability of haemorrhage (threshold): {', '.join(each)}."
 
 
 def left_out_text(name: str, given: int, left_out: int) -> str:

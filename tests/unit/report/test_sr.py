@@ -294,6 +294,13 @@ def test_a_negative_report_says_absent_of_every_class(build):
     assert "No intracranial haemorrhage found" in texts(sr)
 
 
+def test_a_negative_report_says_what_its_probability_is_of(build):
+    """Beside "not found" a bare one reads as that of the absence."""
+    said = texts(build(**negative()).sr)
+    assert "that were read (probability of haemorrhage 3.7 %)." in said
+    assert "Probability of haemorrhage (threshold): any 3.7 % (50.0 %)" in said
+
+
 PART = "haemorrhage found in the 50 mm that were read"
 
 
