@@ -44,7 +44,7 @@ def analysed(
             "probability": round(prediction.scores[name].probability, 6),
             "threshold": round(prediction.scores[name].threshold, 6),
             "present": prediction.scores[name].present,
-            "volume_ml": round(volumes_ml[name], 3),
+            "volume_ml": volumes_ml[name],
         }
         for name in CLASSES
     }

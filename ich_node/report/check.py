@@ -315,8 +315,8 @@ def _check_volumes(
         pixels = int(frame.mask.sum())
         found[frame.subtype] += pixels * area * extents[frame.source_uid] / 1000
     for name, ml in found.items():
-        if not math.isclose(ml, volumes[name], rel_tol=_VOLUME_RELATIVE, abs_tol=0.001):
-            raise CheckFailed(f"SEG: {name} has {ml:.3f} mL, told are {volumes[name]:.3f} mL")
+        if not math.isclose(ml, volumes[name], rel_tol=_VOLUME_RELATIVE):
+            raise CheckFailed(f"SEG: {name} has {ml:g} mL, told are {volumes[name]:g} mL")
 
 
 def _by_image(frames: Sequence[Frame]) -> dict[str, dict[str, Mask]]:

@@ -142,7 +142,7 @@ def _check_numbers(
         if abs(percent - 100 * score.probability) > _TENTH or (ml is None) != (expected is None):
             raise CheckFailed(f"SC: tells of {name} {percent} %, {ml} mL; the prediction differs")
         if ml is not None and expected is not None and abs(ml - expected) > _TENTH:
-            raise CheckFailed(f"SC: {name} has {ml} mL, told are {expected:.3f} mL")
+            raise CheckFailed(f"SC: {name} has {ml} mL, told are {expected:g} mL")
 
 
 def _check_picture(

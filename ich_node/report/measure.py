@@ -7,8 +7,9 @@ import numpy.typing as npt
 
 from ich_node.codes import CLASSES, SUBTYPES
 
-# Volumes are rounded to a microlitre: less than any voxel of a head CT counts.
-DECIMALS = 3
+# Volumes are rounded to so many digits, not decimals: a voxel, however small, is never 0 mL, and
+# 0 mL says that there is none. As decimal strings they have 12 of 16 characters at most.
+DIGITS = 6
 
 
 def voxels(labels: npt.NDArray[np.uint8]) -> dict[str, int]:
@@ -36,6 +37,8 @@ def volumes_ml(
 ) -> dict[str, float]:
     """Return the volume of each of `codes.CLASSES`, mL; `any` is the union.
 
+    It is 0 only where a class has no voxel.
+
     Parameters
     ----------
     labels
@@ -45,7 +48,7 @@ def volumes_ml(
     """
     counts = [voxels(plane) for plane in labels]
     return {
-        name: round(float(np.dot([count[name] for count in counts], voxels_ml)), DECIMALS)
+        name: float(f"{np.dot([count[name] for count in counts], voxels_ml):.{DIGITS}g}")
         for name in CLASSES
     }
 

@@ -23,6 +23,15 @@ def test_a_voxel_counts_for_what_its_slice_stands_for():
     assert volumes_ml(labels, np.array([0.25, 1.0, 7.0]))["epidural"] == 2.25
 
 
+@pytest.mark.parametrize("side_mm", [0.1, 0.35, 0.45])
+def test_a_voxel_however_small_has_a_volume(side_mm: float):
+    labels = np.array([[[2, 0]]], dtype=np.uint8)
+    found = volumes_ml(labels, np.array([side_mm**3 / 1000]))
+    assert found["subdural"] == found["any"] == pytest.approx(side_mm**3 / 1000, rel=1e-5)
+    assert found["epidural"] == 0
+    assert len(repr(found["any"])) <= 16
+
+
 def test_a_label_without_a_subtype_is_refused():
     with pytest.raises(ValueError, match="label 6"):
         voxels(np.array([6], dtype=np.uint8))

@@ -222,7 +222,9 @@ def test_regions_without_outline_are_told_of_and_counted_in_the_volume(build):
         built.sr
     )
     (volume,) = {value(group, "Volume") for group in groups(built.sr)}
-    assert volume == round((built.prediction.labels == 2).sum() * np.prod(SPACING_MM) / 1000, 3)
+    assert volume == pytest.approx(
+        (built.prediction.labels == 2).sum() * np.prod(SPACING_MM) / 1000
+    )
 
 
 def test_a_mask_of_crumbs_has_one_outline_and_a_small_report(build):
@@ -269,6 +271,21 @@ def test_a_class_present_without_a_mask_is_told_with_0_ml_and_no_segment(build):
     assert value(item, "Volume") == 0.0
     assert "0 mL, no segment" in texts(built.sr)
     assert len(built.seg.SegmentSequence) == len(groups(built.sr)) == 1
+
+
+def test_three_voxels_of_thin_slices_are_told_with_their_volume_and_segment(build, tmp_path):
+    """0.38 microlitres: little, but there."""
+    case = {"shape": (12, 48, 40), "spacing_mm": (0.625, 0.45, 0.45)}
+    labels = np.zeros(case["shape"], dtype=np.uint8)
+    labels[5, 20, 10:13] = 2
+    built = build(prediction=make_prediction(labels), **case)
+    (group,) = groups(built.sr)
+    assert value(group, "Volume") == value(evaluation(built.sr, "any"), "Volume")
+    assert value(group, "Volume") == pytest.approx(0.0003796875, rel=1e-5)
+    assert "no segment" not in texts(built.sr)
+    assert "subdural haemorrhage < 0.1 mL" in texts(built.sr)
+    assert dciodvfy_errors(built.results.sr) == []
+    assert hd.seg.segread(built.results.seg).number_of_segments == 1
 
 
 def test_any_is_an_evaluation_with_the_volume_of_the_union(build):
