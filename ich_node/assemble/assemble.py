@@ -17,7 +17,7 @@ from ich_node.assemble.grid import on_grid
 from ich_node.assemble.head import check_head
 from ich_node.assemble.pixels import hounsfield
 from ich_node.assemble.source import SourceImage, number, read, text
-from ich_node.assemble.stack import MAX_MISSING, Stack, gaps_text, stack_of, steps_text
+from ich_node.assemble.stack import MAX_MISSING, Stack, apart_mm, gaps_text, stack_of, steps_text
 from ich_node.geometry import PlaneMap, part_mm, plane_map_of
 from ich_node.records import CtVolume, FrameName, SourceSlices
 
@@ -168,6 +168,9 @@ def _done(stack: Stack) -> list[str]:
             f"steps of {steps_text(stack.heights_mm)}: read in even steps of {stack.step_mm:.2f} "
             "mm, interpolated between slices; the mask is given on the slices as sent"
         )
+    apart = apart_mm(stack)
+    if apart is not None:
+        done.append("{:.3g} mm between slices of {:.3g} mm were not imaged".format(*apart))
     return done
 
 

@@ -102,6 +102,25 @@ class Stack:
         return np.asarray((around[:-1] + around[1:]) / 2)
 
 
+def apart_mm(stack: Stack) -> tuple[float, float] | None:
+    """Return how much of the patient no slice shows, and how thick slices are, mm, a step.
+
+    Only where that is so from the first slice to the last; None elsewhere, and where slices do not
+    say how thick they are.
+    """
+    thick = np.array([_thickness_mm(image) for image in stack.images])
+    steps, between = np.diff(stack.heights_mm), np.maximum(thick[1:], thick[:-1])
+    if (steps <= GAP_RATIO * between).any():
+        return None
+    return float(np.median(steps - between)), float(np.median(between))
+
+
+def _thickness_mm(image: SourceImage) -> float:
+    """Slice Thickness (0018,0050); without one a slice may be as thick as any step."""
+    said = number(image.dataset, "SliceThickness")
+    return said if said is not None and said > 0 else math.inf
+
+
 def stack_of(
     images: Sequence[SourceImage], orientation: Sequence[float], max_missing: int = MAX_MISSING
 ) -> Stack:
@@ -225,7 +244,7 @@ def _missing_steps(heights: Vector, images: Sequence[SourceImage]) -> tuple[tupl
     """
     steps = np.diff(heights)
     dense = float(np.percentile(steps, 25, method="lower"))
-    thick = [number(image.dataset, "SliceThickness") or math.inf for image in images]
+    thick = [_thickness_mm(image) for image in images]
     found = []
     for index, step in enumerate(steps):
         around = np.delete(steps[max(0, index - 3) : index + 4], min(index, 3))

@@ -195,6 +195,21 @@ def test_a_part_of_a_head_is_told_of(slices: int, told: list[str], tmp_path: Pat
     assert done == [f"the images cover {height}, not a whole head" for height in told]
 
 
+@pytest.mark.parametrize(
+    ("thickness", "told"),
+    [("5", ["5 mm between slices of 5 mm were not imaged"]), ("7", []), ("-5", []), (None, [])],
+    ids=["every second missing", "thick", "no thickness", "unknown"],
+)
+def test_what_lies_unseen_between_evenly_spaced_slices_is_told_of(
+    thickness: str | None, told: list[str], tmp_path: Path
+) -> None:
+    datasets = series.set_each(SliceThickness=thickness)(series.head_series(slices=24)[::2])
+    volume = assemble(series.write(datasets, tmp_path))
+    assert volume.geometry["done"] == told
+    assert volume.geometry["spacing_mm"][0] == 10.0
+    assert not volume.geometry["resampled"]
+
+
 def test_no_missing_slice_is_bridged_where_none_may_be() -> None:
     with (
         written(series.without(5)(series.head_series())) as paths,
