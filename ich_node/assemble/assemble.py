@@ -17,7 +17,15 @@ from ich_node.assemble.grid import on_grid
 from ich_node.assemble.head import check_head
 from ich_node.assemble.pixels import hounsfield
 from ich_node.assemble.source import SourceImage, number, read, text
-from ich_node.assemble.stack import MAX_MISSING, Stack, apart_mm, gaps_text, stack_of, steps_text
+from ich_node.assemble.stack import (
+    LEAST_TILT_DEG,
+    MAX_MISSING,
+    Stack,
+    apart_mm,
+    gaps_text,
+    stack_of,
+    steps_text,
+)
 from ich_node.geometry import PlaneMap, part_mm, plane_map_of
 from ich_node.records import CtVolume, FrameName, SourceSlices
 
@@ -155,9 +163,15 @@ def _done(stack: Stack) -> list[str]:
     """What was done to read the stack as a regular grid, in sentences."""
     done = []
     if not stack.straight:
+        tilted = abs(stack.tilt_deg) >= LEAST_TILT_DEG
+        what = (
+            f"gantry tilt of {stack.tilt_deg:+.1f} degrees"
+            if tilted
+            else (f"slices lie up to {stack.sideways_mm:.2f} mm sideways of the lowest")
+        )
         done.append(
-            f"gantry tilt of {stack.tilt_deg:+.1f} degrees: every slice moved within its plane so "
-            "that they lie over one another; the mask is given on the slices as sent"
+            f"{what}: every slice moved within its plane so that they lie over one another; the "
+            "mask is given on the slices as sent"
         )
     if stack.missing:
         count = sum(number for _, number in stack.missing)

@@ -30,7 +30,8 @@ STRAIGHT_OF_PIXEL = 0.25
 OWN_PLANE_OF_SPACING = 0.25
 # How far a slice may lie off the line from the first to the last: a pixel is about this large.
 SIDEWAYS_TOLERANCE_MM = 0.5
-# No gantry tips farther.
+# Gantries tip by half degrees at least, and no farther than this.
+LEAST_TILT_DEG = 0.5
 MAX_TILT_DEG = 35.0
 # What lies between slices farther apart is not seen: a bleed of 1.5 mL has room there.
 MAX_STEP_MM = 15.0
@@ -91,6 +92,13 @@ class Stack:
     def regular(self) -> bool:
         """Whether the images lie on a regular right-angled grid as they are."""
         return self.even and self.straight
+
+    @property
+    def sideways_mm(self) -> float:
+        """How far sideways of the first image the farthest lies, mm."""
+        way = self.positions_mm - self.positions_mm[0]
+        off = way - np.outer(self.heights_mm, self.superior)
+        return float(np.linalg.norm(off, axis=1).max())
 
     @property
     def extents_mm(self) -> Vector:

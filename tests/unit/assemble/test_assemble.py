@@ -17,7 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
-from ich_node.assemble.assemble import assemble
+from ich_node.assemble.assemble import _done, assemble
+from ich_node.assemble.source import read
+from ich_node.assemble.stack import stack_of
 from ich_node.errors import Reason, SeriesRefused
 from ich_node.geometry import PlaneMap
 from ich_node.records import CtVolume
@@ -240,6 +242,21 @@ def test_any_tilt_from_one_degree_is_taken_out_and_said(degrees: float) -> None:
     assert said is not None
     # Positions are written to a thousandth of a mm, the angle to a tenth of a degree.
     assert float(said.group(1)) == pytest.approx(degrees, abs=0.051)
+
+
+def test_slices_a_little_sideways_of_one_another_are_called_no_tilt() -> None:
+    """Positions that jitter within a pixel are no gantry's doing."""
+    datasets = series.head_series()
+    for dataset in datasets:
+        dataset.PixelSpacing = [0.5, 0.5]
+    where = series.positions(datasets)
+    where[5, 0] += 0.4
+    with written(series.place(datasets, where)) as paths:
+        stack = stack_of(read(paths), (1, 0, 0, 0, 1, 0))
+    [said] = _done(stack)
+    assert not stack.straight
+    assert said.startswith("slices lie up to 0.40 mm sideways of the lowest: every slice moved")
+    assert "tilt" not in said
 
 
 @pytest.mark.parametrize("degrees", [-25, 10, 30])
