@@ -38,6 +38,10 @@ _PHOTOMETRIC = (
 )
 
 
+# What is to be done.
+_AS_MADE = "send the images as the scanner made them"
+_APART = "send what belongs together as a series of its own"
+
 _NAMES = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 
 
@@ -134,7 +138,7 @@ def check_geometry_is_there(images: Sequence[SourceImage]) -> None:
             if numbers(image.dataset, keyword, count) is None:
                 raise SeriesRefused(
                     Reason.NO_POSITION,
-                    f"file {image.name}: {what} is absent or has not {count} numbers",
+                    f"file {image.name}: {what} is absent or has not {count} numbers; {_AS_MADE}",
                 )
     for image in images:
         spacing = numbers(image.dataset, "PixelSpacing", 2) or (0.0, 0.0)
@@ -142,7 +146,7 @@ def check_geometry_is_there(images: Sequence[SourceImage]) -> None:
             raise SeriesRefused(
                 Reason.NO_POSITION,
                 f"file {image.name}: Pixel Spacing (0028,0030) is {spacing[0]:g}\\{spacing[1]:g}, "
-                "expected two lengths above 0 mm",
+                f"expected two lengths above 0 mm; {_AS_MADE}",
             )
 
 
@@ -184,7 +188,7 @@ def check_axial(orientation: Sequence[float]) -> None:
         raise SeriesRefused(
             Reason.NO_POSITION,
             f"Image Orientation (Patient) (0020,0037) is {shown}: "
-            "not two unit vectors at right angles (PS3.3 C.7.6.2.1.1)",
+            f"not two unit vectors at right angles (PS3.3 C.7.6.2.1.1); {_AS_MADE}",
         )
     along_row, _, normal = plane_axes(orientation)
     off_axis = math.degrees(math.acos(min(1.0, abs(float(normal[2])))))
@@ -193,13 +197,14 @@ def check_axial(orientation: Sequence[float]) -> None:
         raise SeriesRefused(
             Reason.NOT_AXIAL,
             f"the slices are not axial: their normal is {off_axis:.1f} degrees off the patient's "
-            f"long axis, at most {AXIAL_TOLERANCE_DEG:g} are read",
+            f"long axis, at most {AXIAL_TOLERANCE_DEG:g} are read; send axial images",
         )
     if turned > AXIAL_TOLERANCE_DEG:
         raise SeriesRefused(
             Reason.NOT_AXIAL,
             f"the rows are turned {turned:.1f} degrees off the patient's right-left and "
-            f"front-back axes, at most {AXIAL_TOLERANCE_DEG:g} are read",
+            f"front-back axes, at most {AXIAL_TOLERANCE_DEG:g} are read; send axial images that "
+            "are not turned",
         )
 
 
@@ -208,7 +213,7 @@ def check_enough(images: Sequence[SourceImage]) -> None:
     if len(images) < MIN_SLICES:
         raise SeriesRefused(
             Reason.TOO_FEW_SLICES,
-            f"{len(images)} CT slices; at least {MIN_SLICES} are needed",
+            f"{len(images)} CT slices; at least {MIN_SLICES} are needed: send the whole series",
         )
 
 
@@ -278,7 +283,7 @@ def _check_same(
     raise SeriesRefused(
         reason,
         f"the series has {len(found)} different values of {what}{values}; "
-        f"file {other.name} is one that differs",
+        f"file {other.name} is one that differs: {_APART}",
     )
 
 
@@ -297,5 +302,6 @@ def _check_close(
         raise SeriesRefused(
             reason,
             f"{what} differs between slices: {shown} in file {images[worst].name} is "
-            f"{off[worst]:.3g}{unit} off the others, at most {tolerance:g}{unit} is allowed",
+            f"{off[worst]:.3g}{unit} off the others, at most {tolerance:g}{unit} is allowed: "
+            f"{_APART}",
         )

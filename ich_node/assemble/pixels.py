@@ -165,7 +165,7 @@ def _check_high_bit(image: SourceImage) -> None:
         raise SeriesRefused(
             Reason.UNREADABLE,
             f"file {image.name}: High Bit (0028,0102) is {high:g} with {used:g} Bits Stored "
-            f"(0028,0101), expected {used - 1:g}",
+            f"(0028,0101), expected {used - 1:g}; send the images as the scanner made them",
         )
 
 

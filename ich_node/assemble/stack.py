@@ -161,7 +161,7 @@ def stack_of(
     tilt = _tilt_deg(positions, superior, posterior * math.copysign(1.0, posterior[1]))
     sideways = _check_in_line(images, positions, superior, tilt)
     missing = _missing_steps(heights, images)
-    _check_gaps(heights, missing, max_missing)
+    _check_gaps(images, heights - heights[0], missing, max_missing)
     step, planes = _grid(heights)
     off = float(np.abs(heights - heights[0] - step * np.arange(len(images))).max())
     pixel = min(numbers(images[0].dataset, "PixelSpacing", 2) or (0.0,))
@@ -264,34 +264,46 @@ def _missing_steps(heights: Vector, images: Sequence[SourceImage]) -> tuple[tupl
     return tuple(found)
 
 
-def _check_gaps(heights: Vector, missing: Sequence[tuple[int, int]], max_missing: int) -> None:
-    """Nothing larger than may be bridged lies between slices."""
+def _check_gaps(
+    images: Sequence[SourceImage],
+    heights: Vector,
+    missing: Sequence[tuple[int, int]],
+    max_missing: int,
+) -> None:
+    """Nothing larger than may be bridged lies between slices; heights are above the lowest."""
     steps = np.diff(heights)
+
+    def named(index: int) -> str:
+        below, above = (f"{heights[i]:.2f} mm (file {images[i].name})" for i in (index, index + 1))
+        return f"between {below} and {above}"
+
     count = sum(slices for _, slices in missing)
     if count > max_missing:
         raise SeriesRefused(
             Reason.MISSING_SLICES,
-            f"missing slices: {count}, {gaps_text(heights, missing)} along the normal, where "
-            f"neighbours are {np.median(steps):.2f} mm apart; at most {max_missing} is bridged: "
-            "send the missing images",
+            f"missing slices: {count}, {_listed([named(index) for index, _ in missing])} above the "
+            f"lowest slice, where neighbours are {np.median(steps):.2f} mm apart; at most "
+            f"{max_missing} is bridged: send the missing images",
         )
     widest = int(steps.argmax())
     if steps[widest] > MAX_STEP_MM:
         raise SeriesRefused(
             Reason.MISSING_SLICES,
-            f"between {heights[widest]:.2f} and {heights[widest + 1]:.2f} mm along the normal "
-            f"nothing was sent; slices may be {MAX_STEP_MM:g} mm apart: send the missing images",
+            f"{named(widest)} above the lowest slice nothing was sent; slices may be "
+            f"{MAX_STEP_MM:g} mm apart: send the missing images",
         )
 
 
 def gaps_text(heights: Vector, missing: Sequence[tuple[int, int]]) -> str:
     """Return where slices are missing, as 'between 5.00 and 15.00 mm'."""
-    shown = [
-        f"between {heights[index]:.2f} and {heights[index + 1]:.2f} mm"
-        for index, _ in missing[:_RUNS_SHOWN]
-    ]
-    more = f" and in {len(missing) - _RUNS_SHOWN} more gaps" if len(missing) > _RUNS_SHOWN else ""
-    return ", ".join(shown) + more
+    return _listed(
+        [f"between {heights[index]:.2f} and {heights[index + 1]:.2f} mm" for index, _ in missing]
+    )
+
+
+def _listed(gaps: Sequence[str]) -> str:
+    more = f" and in {len(gaps) - _RUNS_SHOWN} more gaps" if len(gaps) > _RUNS_SHOWN else ""
+    return ", ".join(gaps[:_RUNS_SHOWN]) + more
 
 
 def steps_text(heights: Vector) -> str:

@@ -248,7 +248,8 @@ def _too_few(facts: SeriesFacts, _rules: Selection) -> Refusal | None:
     if facts.slices >= MIN_SLICES:
         return None
     return Refusal(
-        Reason.TOO_FEW_SLICES, f"{facts.slices} CT slices; at least {MIN_SLICES} are needed"
+        Reason.TOO_FEW_SLICES,
+        f"{facts.slices} CT slices; at least {MIN_SLICES} are needed: send the whole series",
     )
 
 

@@ -75,6 +75,42 @@ def test_broken_series_is_refused_for_its_reason(name: str) -> None:
     assert refused.reason == reason, refused.text
 
 
+TO_BE_SENT = {
+    *(Reason.MIXED_PATIENTS, Reason.MIXED_SERIES, Reason.MIXED_FRAME_OF_REFERENCE),
+    *(Reason.MIXED_MATRIX, Reason.MIXED_ORIENTATION, Reason.NO_POSITION, Reason.NOT_AXIAL),
+    *(Reason.TOO_FEW_SLICES, Reason.MISSING_SLICES),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (reason, _) in mutations.BROKEN.items() if reason in TO_BE_SENT]
+)
+def test_a_refusal_says_what_to_send_instead(name: str) -> None:
+    text = refusal_of(mutations.BROKEN[name][1](series.head_series())).text
+    assert "send " in text, text
+
+
+def test_missing_slices_are_told_by_the_files_beside_them(tmp_path: Path) -> None:
+    """Heights alone say nothing in a list of images; they are counted from the lowest slice."""
+    datasets = series.head_series()
+    paths = series.write(datasets[:4] + datasets[6:], tmp_path)
+    assert refusal(paths).text == (
+        "missing slices: 2, between 15.00 mm (file 003.dcm) and 30.00 mm (file 004.dcm) above the "
+        "lowest slice, where neighbours are 5.00 mm apart; at most 1 is bridged: send the missing "
+        "images"
+    )
+
+
+def test_a_wide_step_is_told_by_the_files_beside_it(tmp_path: Path) -> None:
+    datasets = mutations.moved((0, 0, 11.0), slice(6, None))(series.head_series())
+    with pytest.raises(SeriesRefused) as raised:
+        assemble(series.write(datasets, tmp_path), max_missing=9)
+    assert raised.value.text == (
+        "between 25.00 mm (file 005.dcm) and 41.00 mm (file 006.dcm) above the lowest slice "
+        "nothing was sent; slices may be 15 mm apart: send the missing images"
+    )
+
+
 @pytest.mark.parametrize("name", mutations.BROKEN)
 def test_no_refusal_tells_who_the_patient_is(name: str) -> None:
     datasets = mutations.BROKEN[name][1](series.head_series())

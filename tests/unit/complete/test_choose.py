@@ -124,7 +124,7 @@ def test_localizers_do_not_count_as_slices() -> None:
     refusal = refuse(facts_of(found, RULES), RULES)
     assert refusal is not None
     assert refusal.reason == Reason.TOO_FEW_SLICES
-    assert refusal.text == "7 CT slices; at least 8 are needed"
+    assert refusal.text == "7 CT slices; at least 8 are needed: send the whole series"
 
 
 def test_copies_of_an_instance_do_not_count_as_slices() -> None:
