@@ -205,5 +205,6 @@ ANSWERED = (
     AnnouncementState.DECLINED,
 )
 DUE = _DUE
+TO_SEND = _TO_SEND
 # Each destination has answered every C-STORE with success.
 ARRIVED = (_D.AWAITING, _D.DELIVERED, _D.CONFIRMED)

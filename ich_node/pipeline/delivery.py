@@ -87,6 +87,8 @@ def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> Non
             ended = proof.attempt(
                 deliverer.engine, destination, deliverer.calling_ae, key, row, deliverer.tls
             )
+        elif waits := _waits(deliverer.engine, key, name, row):
+            ended = waits
         else:
             settled = row.stored.union(verdict.sop_instance_uid for verdict in row.refused)
             verdicts = _send(deliverer, key, destination, settled)
@@ -98,6 +100,20 @@ def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> Non
     state = deliveries.record(deliverer.engine, deliverer.jobs, key, name, attempt, ended)
     faults.point("deliver.committed", key)
     _log.info("delivery", revision=key, destination=name, state=str(state), text=ended.text)
+
+
+def _waits(engine: Engine, key: str, name: str, row: DeliveryRow) -> Ended | None:
+    """Let an earlier revision of the series go first: a report must not come after its successor.
+
+    Not for ever: attempts at the earlier one may end their process again and again.
+    """
+    tries = row.tries + 1
+    first = deliveries.earlier_to_send(engine, key, name) if tries < _MAX_ATTEMPTS else None
+    if first is None:
+        return None
+    pause = pause_s(tries)
+    text = f"revision {first} of the series goes first; next attempt in {pause:.0f} s"
+    return Ended(DeliveryEvent.POSTPONED, text, next_in_s=pause)
 
 
 def _unread(row: DeliveryRow, error: Exception) -> Ended:

@@ -15,6 +15,7 @@ from ich_node.states import (
     ARRIVED,
     DELIVERIES,
     DUE,
+    TO_SEND,
     DeliveryEvent,
     DeliveryState,
     SeriesEvent,
@@ -25,7 +26,7 @@ from ich_node.store import destinations, proofs, revisions
 from ich_node.store.engine import Connection, Engine, reading, writing
 from ich_node.store.events import Facts
 from ich_node.store.jobs import Jobs, enqueue_delivery
-from ich_node.store.tables import delivery
+from ich_node.store.tables import delivery, revision
 
 BEGUN = "delivery_begun"
 
@@ -139,6 +140,23 @@ def find(engine: Engine, key: str, destination: str) -> DeliveryRow | None:
     return DeliveryRow(
         state, row["attempt"], row["tries"], stored, row["stored_at"], row["lost"], refused
     )
+
+
+def earlier_to_send(engine: Engine, key: str, destination: str) -> int | None:
+    """Return the first revision of the same series before this one that has yet to go there."""
+    this, other = revision.alias(), revision.alias()
+    query = (
+        sa.select(other.c.number)
+        .join(this, this.c.series_instance_uid == other.c.series_instance_uid)
+        .join(delivery, delivery.c.revision_key == other.c.key)
+        .where(this.c.key == key, other.c.number < this.c.number)
+        .where(delivery.c.destination == destination, delivery.c.state.in_(TO_SEND))
+        .order_by(other.c.number)
+        .limit(1)
+    )
+    with reading(engine) as connection:
+        number: int | None = connection.execute(query).scalar()
+    return number
 
 
 def begin(engine: Engine, key: str, destination: str, facts: Facts) -> None:

@@ -4,16 +4,19 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.errors import InvalidDicomError
 
 from ich_node.errors import CheckFailed
 from ich_node.pipeline import delivery, proof
+from ich_node.pipeline.delivery import Deliverer, make_attempt
 from ich_node.states import DeliveryEvent, DeliveryState
-from ich_node.store import deliveries, proofs
-from ich_node.store.deliveries import Ended
-from tests.support.delivering import KEY, Site, site
+from ich_node.store import deliveries, overview, proofs, revisions
+from ich_node.store.deliveries import DeliveryRow, Ended
+from ich_node.store.engine import writing
+from tests.support.delivering import KEY, STUDY, Site, site
 from tests.unit.store.test_proofs import report
 
 PASSING = [errno.EIO, errno.ENOSPC, errno.EMFILE, errno.EACCES, errno.ESTALE]
@@ -24,6 +27,10 @@ def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     with site(tmp_path, monkeypatch, ("sr",)) as made:
         made.due(1)
         yield made
+
+
+def events(ours: Site) -> list[dict[str, Any]]:
+    return list(overview.show(ours.engine, STUDY)["events"])
 
 
 def raising(error: Exception):
@@ -56,6 +63,57 @@ def test_a_fault_of_the_system_is_tried_again(
         assert ours.step() is DeliveryState.AWAITING
     assert ours.step() is DeliveryState.AWAITING, "it is stored, whatever is read afterwards"
     assert ours.row()["next_at"] > ours.clock.now
+
+
+def second_revision(ours: Site) -> str:
+    """Another report of the series is due at the same destination."""
+    with writing(ours.engine) as connection:
+        key = revisions.reopen(connection, ours.jobs, "1.2.3", "asked for")
+        deliveries.open_deliveries(connection, ours.jobs, key, ["pacs"])
+    return key
+
+
+def attempt(ours: Site, key: str) -> DeliveryRow:
+    """Make the attempt of a revision that is due; return what stands then."""
+    deliverer = Deliverer(ours.engine, ours.jobs, "ICH_NODE", ours.destinations)
+    make_attempt(deliverer, key, "pacs", found(ours, key).attempt)
+    return found(ours, key)
+
+
+def found(ours: Site, key: str) -> DeliveryRow:
+    row = deliveries.find(ours.engine, key, "pacs")
+    assert row is not None
+    return row
+
+
+def test_a_later_revision_waits_for_an_earlier_one_that_is_still_to_be_sent(
+    ours: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage no superseded report comes after the one that takes its place."""
+    monkeypatch.setattr(delivery, "send", raising(OSError(errno.EIO, "Input/output error")))
+    assert attempt(ours, KEY).state is DeliveryState.RETRYING
+    monkeypatch.setattr(delivery, "send", lambda *_, **__: [])
+    later = second_revision(ours)
+    assert attempt(ours, later).state is DeliveryState.RETRYING
+    [said] = [e["text"] for e in events(ours) if "goes first" in e["text"]]
+    assert said == "pacs: revision 1 of the series goes first; next attempt in 5 s"
+    assert attempt(ours, KEY).state is DeliveryState.AWAITING
+    assert attempt(ours, later).state is DeliveryState.AWAITING
+
+
+@pytest.mark.parametrize("ends", ["refused", "never"])
+def test_a_later_revision_does_not_wait_for_ever(
+    ours: Site, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    later = second_revision(ours)
+    monkeypatch.setattr(delivery, "_MAX_ATTEMPTS", 3)
+    if ends == "refused":
+        monkeypatch.setattr(delivery, "send", raising(CheckFailed("altered")))
+        assert attempt(ours, KEY).state is DeliveryState.FAILED
+    else:
+        assert [attempt(ours, later).state for _ in range(2)] == [DeliveryState.RETRYING] * 2
+    monkeypatch.setattr(delivery, "send", lambda *_, **__: [])
+    assert attempt(ours, later).state is DeliveryState.AWAITING
 
 
 @pytest.mark.parametrize(
