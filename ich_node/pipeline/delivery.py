@@ -38,6 +38,8 @@ _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 1800.0
 # With pauses that double from 5 s to half an hour, this many attempts last about three days.
 _MAX_ATTEMPTS = 150
+# So often it lets an earlier revision of its series go first: some minutes.
+_LETS_FIRST = 6
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,11 @@ def make_attempt(deliverer: Deliverer, key: str, name: str, attempt: int) -> Non
 def _waits(engine: Engine, key: str, name: str, row: DeliveryRow) -> Ended | None:
     """Let an earlier revision of the series go first: a report must not come after its successor.
 
-    Not for ever: attempts at the earlier one may end their process again and again.
+    Not for long: where the destination takes other objects, but the earlier ones of this series not
+    for now, the fuller report is not to wait for days.
     """
     tries = row.tries + 1
-    first = deliveries.earlier_to_send(engine, key, name) if tries < _MAX_ATTEMPTS else None
+    first = deliveries.earlier_to_send(engine, key, name) if tries <= _LETS_FIRST else None
     if first is None:
         return None
     pause = pause_s(tries)

@@ -106,7 +106,7 @@ def test_a_later_revision_does_not_wait_for_ever(
     ours: Site, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
     later = second_revision(ours)
-    monkeypatch.setattr(delivery, "_MAX_ATTEMPTS", 3)
+    monkeypatch.setattr(delivery, "_LETS_FIRST", 2)
     if ends == "refused":
         monkeypatch.setattr(delivery, "send", raising(CheckFailed("altered")))
         assert attempt(ours, KEY).state is DeliveryState.FAILED
