@@ -27,6 +27,7 @@ from ich_node.pipeline.completion import Completion
 from ich_node.pipeline.counting import askers
 from ich_node.pipeline.duties import Duty, in_background
 from ich_node.pipeline.reconcile import Takeover
+from ich_node.records import Wanted
 from ich_node.settings import Settings
 from ich_node.store import begun, mending, trail, transfers
 from ich_node.store import jobs as job_port
@@ -332,5 +333,5 @@ def analyze(
         progress,
         settings.selection,
         settings.assembly.max_missing,
-        enhanced_sr=settings.wanted.enhanced_sr,
+        Wanted(enhanced_sr=settings.wanted.enhanced_sr),  # other kinds are for destinations
     )

@@ -23,6 +23,7 @@ _log = logs.get(__name__)
 
 _WRITTEN = ("seg.dcm", "sr.dcm", "summary.png", outcome.RESULT_JSON)
 _DEFAULTS = Selection()
+_USUAL = Wanted()
 
 Progress = Callable[[str], None]
 Refused = tuple[SeriesFacts, Refusal]
@@ -35,8 +36,7 @@ def analyze_folder(
     progress: Progress,
     rules: Selection = _DEFAULTS,
     max_missing: int = MAX_MISSING,
-    *,
-    enhanced_sr: bool = False,
+    wanted: Wanted = _USUAL,
 ) -> dict[str, Any]:
     """Choose the series of a folder, analyse it, write the objects and `result.json`.
 
@@ -57,8 +57,8 @@ def analyze_folder(
         Which series are read.
     max_missing
         How many missing slices may be bridged.
-    enhanced_sr
-        The SR is an Enhanced SR instead of a Comprehensive 3D SR.
+    wanted
+        The form of the SR, and what to build besides.
 
     Returns
     -------
@@ -68,7 +68,6 @@ def analyze_folder(
     out.mkdir(parents=True, exist_ok=True)
     for name in _WRITTEN:
         (out / name).unlink(missing_ok=True)
-    wanted = Wanted(enhanced_sr=enhanced_sr)
     progress("read headers")
     began = time.monotonic()
     series, passed_over = series_of(folder)

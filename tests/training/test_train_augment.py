@@ -38,7 +38,10 @@ def test_mask_moves_with_its_slice(seed, flip):
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_finer_slices_have_the_pose_of_their_labels(seed):
-    """Brought to the labels' size as the node does it, the slice lies under its mask."""
+    """Brought to the labels' size as the node does it, the slice lies under its mask.
+
+    Within a quarter of a pixel: labels go to the nearest one.
+    """
     hu, labels = _square()
     fine, kept = pose_and_scan(np.random.default_rng(seed), Data(), hu, labels, 192, None)
     assert fine.shape == (2, 384, 384)
@@ -46,7 +49,7 @@ def test_finer_slices_have_the_pose_of_their_labels(seed):
         bright, marked = plane > 0.5, mask > 0
         assert 2 * (bright & marked).sum() >= 0.96 * (bright.sum() + marked.sum())
         places = (np.argwhere(one).mean(0) for one in (bright, marked))
-        np.testing.assert_allclose(*places, atol=0.2)
+        np.testing.assert_allclose(*places, atol=0.25)
 
 
 def test_bone_leaves_grey_edges_as_a_finer_matrix_does():

@@ -9,15 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import pydicom
-from pytest import MonkeyPatch
 
 from ich_node.codes import OWN_SCHEME
-from ich_node.pipeline import stages
 from ich_node.pipeline.folder import analyze_folder
 from ich_node.records import Wanted
 from ich_node.settings import Destination
@@ -76,10 +73,8 @@ def build(study: Study, folder: Path, seed: int = 0) -> Built:
     study.save(folder / "in", seed)
     out = folder / "out"
     wanted = Wanted(KINDS, enhanced_sr=study.enhanced_sr)
-    with MonkeyPatch.context() as patch:  # as a daemon whose destinations want everything
-        for name in ("build_analysed", "build_refused"):
-            patch.setattr(stages, name, partial(getattr(stages, name), wanted=wanted))
-        told = analyze_folder(folder / "in", out, study.network, lambda _stage: None)
+    network, silent = study.network, lambda _stage: None
+    told = analyze_folder(folder / "in", out, network, silent, wanted=wanted)
     came = outcome_of(told)
     paths = sorted(out.rglob("*.dcm"))
     return Built(

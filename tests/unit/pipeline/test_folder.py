@@ -15,7 +15,7 @@ from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.errors import CheckFailed, Reason
 from ich_node.pipeline import stages
 from ich_node.pipeline.folder import analyze_folder
-from ich_node.records import ClassScore, CtVolume, ModelIdentity, Prediction
+from ich_node.records import ClassScore, CtVolume, ModelIdentity, Prediction, Wanted
 from tests.support import bombs
 from tests.support.mutations import BROKEN, PLACED, SOUND
 from tests.support.series import head_series, set_each, write
@@ -43,8 +43,9 @@ def predict_nothing(volume: CtVolume) -> Prediction:
     return Prediction(scores, (0.1,) * len(labels), labels, model)
 
 
-def analyze(tmp_path: Path, how=predict, **wanted: bool) -> dict:
-    told = analyze_folder(tmp_path / "in", tmp_path / "out", how, lambda _stage: None, **wanted)
+def analyze(tmp_path: Path, how=predict, *, enhanced_sr: bool = False) -> dict:
+    form = Wanted(enhanced_sr=enhanced_sr)
+    told = analyze_folder(tmp_path / "in", tmp_path / "out", how, lambda _stage: None, wanted=form)
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == told
     return told
 
