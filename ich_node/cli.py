@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import time
 from pathlib import Path
@@ -138,22 +139,22 @@ def check(config: Path | None, as_json: bool) -> None:
     sys.exit(0 if all(item.ok for item in found) else 1)
 
 
+def _in_states(
+    option: str, name: str, states: Iterable[str], what: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(
+        option,
+        name,
+        type=click.Choice([str(state) for state in states]),
+        multiple=True,
+        help=f"Only studies with a {what} in this state; may be given again.",
+    )
+
+
 @main.command()
 @config_option
-@click.option(
-    "--state",
-    "states",
-    type=click.Choice([str(state) for state in SeriesState]),
-    multiple=True,
-    help="Only studies with a series in this state; may be given again.",
-)
-@click.option(
-    "--delivery",
-    "deliveries",
-    type=click.Choice([str(state) for state in DeliveryState]),
-    multiple=True,
-    help="Only studies with a delivery in this state; may be given again.",
-)
+@_in_states("--state", "states", SeriesState, "series")
+@_in_states("--delivery", "deliveries", DeliveryState, "delivery")
 @click.option(
     "--since", metavar="DATE", callback=moment(time.min), help="First image not before; UTC."
 )

@@ -22,8 +22,6 @@ from ich_node.records import Wanted
 
 ENV_PREFIX = "ICH_NODE_"
 CONFIG_VARIABLE = "ICH_NODE_CONFIG"
-# What stands before the path of a file in the URL of its database.
-_SQLITE_FILE = "sqlite:///"
 DATABASE_NAME = "ich-node.sqlite"
 
 # AE: at most 16 characters, no backslash, spaces only inside (PS3.5 6.2).
@@ -366,10 +364,9 @@ def _anchored(loaded: Settings, base: Path) -> Settings:
     values["tls"] = loaded.tls.model_copy(update=anchored)
     if loaded.audit.file:
         values["audit"] = loaded.audit.model_copy(update={"file": str(base / loaded.audit.file)})
-    url = loaded.database.url
-    if (relative := url.removeprefix(_SQLITE_FILE)) != url and relative[:1] not in ("", "/", ":"):
-        there = {"url": f"{_SQLITE_FILE}{base / relative}"}
-        values["database"] = loaded.database.model_copy(update=there)
+    sqlite, _, file = loaded.database.url.partition(":///")
+    if file and file[0] not in "/:":  # absolute, or :memory:
+        values["database"] = Database(url=f"{sqlite}:///{base / file}")
     bundle = loaded.model.bundle
     if "/" in bundle:
         values["model"] = loaded.model.model_copy(update={"bundle": str(base / bundle)})

@@ -164,11 +164,9 @@ def _done(stack: Stack) -> list[str]:
     done = []
     if not stack.straight:
         tilted = abs(stack.tilt_deg) >= LEAST_TILT_DEG
-        what = (
-            f"gantry tilt of {stack.tilt_deg:+.1f} degrees"
-            if tilted
-            else (f"slices lie up to {stack.sideways_mm:.2f} mm sideways of the lowest")
-        )
+        tilt = f"gantry tilt of {stack.tilt_deg:+.1f} degrees"
+        jitter = f"slices lie up to {stack.sideways_mm:.2f} mm sideways of the lowest"
+        what = tilt if tilted else jitter
         done.append(
             f"{what}: every slice moved within its plane so that they lie over one another; the "
             "mask is given on the slices as sent"
