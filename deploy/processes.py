@@ -66,17 +66,18 @@ def second_half(done: Sequence[int]) -> int:
 def growth(done: Sequence[int], figures: Sequence[float]) -> float:
     """Return how much a figure grows with each 100 that are done, by a straight line.
 
-    Through the least in each twentieth of the work: what is at hand goes again with its study, and
-    what stays is what grows.
+    Through the least in each twentieth of the work, or the most where that grows less: what is at
+    hand comes and goes with its study, seen or not, and what leaks lifts both.
     """
     if len(set(done)) < 2:
         return 0.0
     parts = np.minimum(20 * (np.array(done) - done[0]) // (done[-1] - done[0]), 19)
+    looks = [np.flatnonzero(parts == part) for part in set(parts)]
     values = np.array(figures)
-    least = [
-        int(np.flatnonzero(parts == part)[values[parts == part].argmin()]) for part in set(parts)
-    ]
-    return 100 * float(np.polyfit(np.array(done)[least], values[least], 1)[0])
+    least = [found[values[found].argmin()] for found in looks]
+    most = [found[values[found].argmax()] for found in looks]
+    slopes = [np.polyfit(np.array(done)[ends], values[ends], 1)[0] for ends in (least, most)]
+    return 100 * float(min(slopes))
 
 
 def _status(pid: int, key: str) -> int:

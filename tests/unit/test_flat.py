@@ -35,6 +35,14 @@ def test_what_is_at_hand_and_goes_again_is_no_growth() -> None:
     assert abs(judged(leak) - 5.0) < 0.01
 
 
+def test_looks_that_meet_no_volume_at_first_tell_no_growth() -> None:
+    """Whether a look falls between two volumes is chance; a leak is seen with them as without."""
+    held = [700.0 + 33 * (done > 650 or done % 40 > 0) for done in DONE]
+    assert abs(judged(held)) < 0.01
+    leak = [figure + done / 20 for figure, done in zip(held, DONE, strict=True)]
+    assert abs(judged(leak) - 5.0) < 0.2
+
+
 def test_where_nothing_is_done_nothing_is_judged() -> None:
     assert second_half([0, 0, 0]) == 0
     assert growth([0, 0, 0], [1.0, 50.0, 100.0]) == 0.0
