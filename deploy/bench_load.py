@@ -7,7 +7,8 @@ through the whole node (with a tiny, untrained model) to a stand-in PACS: whethe
 and threads of its processes stay flat.
 
 The senders are threads of this program on the same machine, and the times are those that they see.
-`make bench-day` sends 1,000 studies, a day of a large hospital: it says more of memory than 200.
+`make bench-day` sends 1,000 studies, a day of a large hospital: it says more of memory than 200, of
+which the second half is hardly more than a step of an allocator.
 """
 
 from __future__ import annotations
@@ -56,8 +57,10 @@ from training.tiny import write_tiny_bundle
 ASSOCIATIONS = 64
 SENDERS = ("SENDER", "SENDER-2", "SENDER-3", "SENDER-4")
 MOST_P99_S, MOST_MB = 1.0, 500.0
-# Of the processes of the node while studies go through; a day of 1,000 may cost 20 MB.
+# Of the processes of the node while studies go through; a day of 1,000 may cost 20 MB. An allocator
+# takes 2 to 5 MB at once, which in the second half of 200 studies is no slope.
 MOST_MB_PER_100, MOST_MORE_HANDLES, MOST_THREADS = 2.0, 32, 48
+MOST_MB_AT_ONCE = 8.0
 PROCESSES = ("receive", "work", "deliver")
 _FULL_SIZE = (1, 512, 512)
 _LARGE_BYTES = 12_000_000
@@ -275,9 +278,9 @@ def _hold_flat(name: str, samples: Sequence[Sample], verdict: Verdict) -> None:
     slope = growth([sample.done for sample in warm], [each.resident_mb for each in found])
     handles = found[-1].handles - found[0].handles
     threads = max(each.threads for each in found)
+    most = max(MOST_MB_PER_100, 100 * MOST_MB_AT_ONCE / max(1, warm[-1].done - warm[0].done))
     now = f"{slope:+.1f} (now {found[-1].resident_mb:.0f})"
-    bar = f"< {MOST_MB_PER_100:g}"
-    verdict.hold(f"{name}, MB per 100", now, bar, well=slope < MOST_MB_PER_100)
+    verdict.hold(f"{name}, MB per 100", now, f"< {most:.1f}", well=slope < most)
     flat = handles <= MOST_MORE_HANDLES
     verdict.hold(f"{name}, handles", f"{handles:+d}", f"<= +{MOST_MORE_HANDLES}", well=flat)
     few = threads <= MOST_THREADS
