@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ich_node.errors import StoreError
 from ich_node.states import ARRIVED, DUE, DeliveryState, SeriesState
-from ich_node.store import commitments, destinations, transfers
+from ich_node.store import destinations, transfers
 from ich_node.store.engine import Connection, Engine, reading
 from ich_node.store.tables import delivery, event, instance, result, revision, series, study
 
@@ -182,6 +182,8 @@ def show(engine: Engine, study_instance_uid: str) -> dict[str, Any]:
     StoreError
         No such study has come.
     """
+    from ich_node.store import commitments  # its data sets need pydicom; `studies` has none
+
     with reading(engine) as connection:
         asked = sa.select(study).where(study.c.study_instance_uid == study_instance_uid)
         head = connection.execute(asked).mappings().first()
