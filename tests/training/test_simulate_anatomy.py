@@ -12,7 +12,7 @@ from training.simulate import head as heads
 from training.simulate.anatomy import Grid, make_anatomy
 from training.simulate.atlas import load_atlas
 from training.simulate.bleeds import Plan, paint_bleed, plan_bleed
-from training.simulate.tissue import AIR
+from training.simulate.tissue import AIR, paint_brain, tent_height, tent_region
 
 # 2 mm; the lowest slice shows the pons, the highest the vertex.
 GRID = Grid((72, 100, 100), (2.0, 2.0, 2.0))
@@ -378,3 +378,30 @@ def test_what_the_seed_draws_holds_every_mimic(head, monkeypatch):
     assert min(counts.values()) >= 1
     assert counts.pop("_calcium") == 250
     assert max(counts.values()) < 100
+
+
+def test_the_tentorium_is_no_sheet_of_blood_where_it_lies_flat(atlas):
+    """A leaf of 2 mm at most shares a slice of 6 mm with brain: two thirds are brain's."""
+    grid = Grid((24, 100, 100), (6.0, 2.0, 2.0))
+    head = make_anatomy(np.random.default_rng(5), atlas, grid, SPAN_MM, ())
+    leaf = tent_region(head) & (np.abs(head.z - tent_height(head)) < 3.0)
+    leaf &= (np.abs(head.x) > 8) & (head.depth_mm > 10)  # beside the sinuses
+    brightest = [paint_brain(np.random.default_rng(seed), head)[leaf].max() for seed in range(12)]
+    assert leaf.sum() > 100
+    assert max(brightest) < 58
+
+
+def test_an_epidural_bleed_is_a_lens_and_a_subdural_one_along_the_skull_a_layer(atlas, head):
+    """Shape tells them apart at any size: volume over the cube of the thickness."""
+    lenses, layers = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        lenses.append(_spread(plan_bleed(rng, atlas, "epidural").draw(rng, head)))
+        layers.append(_spread(bleeds._along_convexity(rng).draw(rng, head)))
+    assert max(lenses) < 11
+    assert np.quantile(layers, 0.1) > 12  # one may be thick where falx and skull meet
+
+
+def _spread(mask):
+    thickness = 2 * ndimage.distance_transform_edt(mask, GRID.spacing_mm).max()
+    return mask.sum() * np.prod(GRID.spacing_mm) / thickness**3

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.simulate.seen import LEAST_MM2, THICK_MM, seen
+from training.simulate.seen import LEAST_MM2, REACH_MM, THICK_MM, seen
 
 BRAIN, BONE = 36.0, 900.0
 
@@ -30,9 +30,9 @@ def _labelled(hu_of_blood, place, subtype="intraparenchymal", without=BRAIN):
 INSIDE = (slice(40, 50), slice(40, 50))
 
 
-@pytest.mark.parametrize(("hu", "share"), [(70, 1), (50, 1), (46, 0), (40, 0), (28, 0), (20, 1)])
-def test_blood_is_labelled_where_it_differs_from_brain(hu, share):
-    """Brighter or darker than brain by enough: all of it; else none."""
+@pytest.mark.parametrize(("hu", "share"), [(70, 1), (51, 1), (48, 0), (40, 0), (28, 0), (20, 0)])
+def test_blood_is_labelled_where_it_is_brighter_than_brain(hu, share):
+    """Brighter by enough: all of it; else none, since what is darker may be fluid."""
     assert _labelled(hu, INSIDE) == share
 
 
@@ -66,12 +66,23 @@ def test_each_piece_stands_for_itself():
     assert not found[:, 70:72, 70:72].any()
 
 
+def test_a_piece_is_labelled_as_far_as_it_reaches_from_what_is_seen():
+    """Its faint end fades into brain: nobody could say where it ends."""
+    blood, clean, bloody = _head(70, (slice(40, 50), slice(30, 70)))
+    bloody[:, 40:50, 44:70] = BRAIN + 8
+    found = seen("subarachnoid", blood, blood, clean, bloody, 1.0)
+    assert found[:, 40:50, 30:44].all()
+    reach = round(REACH_MM)
+    assert found[:, 45, 44 : 44 + reach].all()
+    assert not found[:, :, 45 + reach :].any()
+
+
 ALONG_BONE = slice(20, 76)
 
 
 def test_a_layer_in_what_bone_brightens_is_not_labelled():
-    """Two pixels along the inner table are bone's blur to every reader."""
-    assert _labelled(70, (slice(8, 10), ALONG_BONE), "subdural") == 0
+    """Three pixels along the inner table are bone's blur to every reader."""
+    assert _labelled(70, (slice(8, 11), ALONG_BONE), "subdural") == 0
 
 
 def test_a_layer_that_leaves_bone_is_labelled_whole():
@@ -85,6 +96,21 @@ def test_only_a_thick_layer_along_the_skull_is_seen_by_what_it_moves(subtype, sh
     thick = slice(8, 8 + int(THICK_MM) + 2)
     found = _labelled(BRAIN, (thick, ALONG_BONE), subtype, without=8.0)
     assert found == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("hu", [20, 28])
+def test_a_layer_darker_than_brain_is_seen_where_it_is_thick(hu):
+    """Old subdural blood; thin, it looks like the fluid about the brain."""
+    thick = slice(8, 8 + int(THICK_MM) + 2)
+    thin = slice(8, 8 + int(THICK_MM) - 3)
+    assert _labelled(hu, (thick, ALONG_BONE), "subdural") == pytest.approx(1, abs=0.02)
+    assert _labelled(hu, (thin, ALONG_BONE), "subdural") == 0
+
+
+def test_a_thick_layer_in_what_bone_brightens_is_not_labelled():
+    """Where a slice runs through the vertex, bone shines through blood as through brain."""
+    thick = slice(8, 8 + int(THICK_MM) + 2)
+    assert _labelled(80, (thick, ALONG_BONE), "subdural", without=60.0) == 0
 
 
 def test_a_thin_layer_as_dense_as_brain_is_not_labelled():

@@ -113,7 +113,7 @@ def _epidural(rng: np.random.Generator, atlas: Atlas) -> Plan:
     """A lens between inner table and dura: short, thick, with a smooth inner edge."""
     unit, _ = _towards(rng, -0.45, 0.75)
     thick = float(rng.uniform(4, 32))
-    reach = float(rng.uniform(9, 18) + rng.uniform(0.8, 1.4) * thick)
+    reach = float(rng.uniform(6, 12) + rng.uniform(0.8, 1.4) * thick)
     place = _surface(atlas, unit)
     push = Push(place, tuple(-0.7 * thick * part for part in unit), 42.0)  # type: ignore[arg-type]
 
@@ -137,13 +137,13 @@ def _subdural(rng: np.random.Generator, _: Atlas) -> Plan:
 
 def _along_convexity(rng: np.random.Generator) -> Plan:
     unit, side = _towards(rng, -0.1, 0.6)
-    thick = float(np.exp(rng.uniform(np.log(2.8), np.log(15.0))))
-    shortest = max(0.2, thick / 30)  # rad: a layer, not a lump
-    half = float(np.exp(rng.uniform(np.log(shortest), np.log(1.3))))
+    thick = float(4.0 * (13.0 / 4.0) ** rng.random() ** 1.8)
+    shortest = max(0.36, thick / 16)  # rad: a layer, not a lens
+    half = float(shortest * (1.3 / shortest) ** rng.random() ** 1.8)
     place = _at(unit, 60.0)
     shift = float(min(14.0, thick * rng.uniform(0.1, 0.9)))
     push = Push(place, (0.0, 0.0, -side * shift), float(rng.uniform(50, 75)))
-    power = float(rng.uniform(2.0, 6.0))
+    power = float(rng.uniform(3.0, 8.0))  # as thick over most of its length, pointed at its ends
 
     def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
         uneven = 1 + rng.uniform(0.05, 0.3) * head.grid.noise(rng, 30.0)
@@ -158,7 +158,7 @@ def _along_convexity(rng: np.random.Generator) -> Plan:
 
 def _beside_falx(rng: np.random.Generator) -> Plan:
     side = float(rng.choice([-1, 1]))
-    thick = float(rng.uniform(1.8, 9.0))
+    thick = float(rng.uniform(2.5, 9.0))
     middle, long_ = rng.uniform(-50, 80), rng.uniform(20, 60)
     reach = rng.uniform(14, 40)
     place = (40.0, float(middle), 4.0 * side)
@@ -176,7 +176,7 @@ def _beside_falx(rng: np.random.Generator) -> Plan:
 
 def _on_tentorium(rng: np.random.Generator) -> Plan:
     side = float(rng.choice([-1, 1]))
-    thick = float(rng.uniform(1.8, 7.0))
+    thick = float(rng.uniform(2.5, 7.0))
     inner, outer = rng.uniform(4, 16), rng.uniform(35, 62)
     place = (-2.0, 55.0, 25.0 * side)
 
@@ -204,10 +204,10 @@ def _subarachnoid(rng: np.random.Generator, _: Atlas) -> Plan:
     def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
         near = _away(head, place) < reach * (1 + 0.25 * head.grid.noise(rng, 20.0))
         furrow = (head.grey + head.white < fluid) & (head.ventricle_mm > 1.5)
-        if not basal:
-            furrow &= head.depth_mm < 26
+        if not basal:  # a filled layer over the convexity would look like a subdural bleed
+            furrow &= (head.depth_mm < 26) & (head.brain_depth_mm > 1.0)
         patchy = head.grid.noise(rng, 10.0) > lower - 0.8
-        return furrow & near & patchy & head.inside & (head.depth_mm > 0.4)
+        return furrow & near & patchy & head.inside & (head.depth_mm > 2.5)
 
     return Plan("subarachnoid", place, reach, draw)
 
@@ -373,8 +373,8 @@ def _density(rng: np.random.Generator, subtype: str) -> float:
         return float(rng.uniform(42, 52))  # bleeding into softened brain: faint, patchy
     if subtype == "subdural" and age < 0.12:
         return float(rng.uniform(34, 46))  # subacute, down to isodense
-    if subtype == "subdural" and age < 0.34:
-        return float(rng.uniform(14, 32))  # chronic: darker than brain, brighter than fluid
+    if subtype == "subdural" and age < 0.22:
+        return float(rng.uniform(22, 32))  # chronic: darker than brain, brighter than fluid
     if rng.random() < 0.25:
         return float(rng.uniform(45, 56))
     return float(rng.uniform(54, 84))

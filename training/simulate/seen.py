@@ -1,7 +1,8 @@
 """Labels of blood that a reader could point at; what nobody can tell from its surroundings is none.
 
 Real slices are labelled by people who look at them. Blood as dense as the brain beside it, or in
-what bone makes bright, stays in the picture and has no label.
+what bone makes bright, stays in the picture and has no label; nor has thin blood darker than brain,
+which looks like fluid.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import numpy.typing as npt
 
 from training.simulate.atlas import Mask, Volume
 
-# Blood changes a voxel by more than this, and is no brighter than this, where it is labelled.
+# Where it is labelled blood changes a voxel by more than this, and leaves it no brighter than this;
+# nor may the voxel be so bright without it that bone must be in it.
 CHANGED_HU = 6.0
 BRIGHTEST_HU = 105.0
-# So much of a piece, in one slice, has to differ so much from the brain around it, away from bone
-# and from what is bright without blood, for the whole piece to be seen.
-CONTRAST_HU = 12.0
+_MIXED_HU = 80.0
+# So much of a piece, in one slice, has to be so much denser than the brain around, away from bone
+# and from what is bright without blood, for the piece to be seen, as far as it reaches from there.
+CONTRAST_HU = 14.0
 LEAST_MM2 = 30.0
-_BRIGHT_HU, _BONE_HU, _BESIDE_BONE_MM = 50.0, 100.0, 2.0
+REACH_MM = 6.0
+_BRIGHT_HU, _BONE_HU, _BESIDE_BONE_MM = 50.0, 100.0, 3.0
 # Brain, with its oedema and without its fluid, within about this, mm.
 _AROUND_MM = 8.0
 _BRAIN_HU = (15.0, 48.0)
@@ -45,15 +49,18 @@ def seen(
         Width of a pixel, mm.
     """
     changed = (np.abs(bloody - clean) > CHANGED_HU) & (bloody < BRIGHTEST_HU) & (bloody > 0)
+    changed &= clean < _MIXED_HU
     found = np.zeros(blood.shape, bool)
     for index in np.flatnonzero((blood & changed).any((1, 2))):
         piece = blood[index] & changed[index]
         around = _around(bloody[index], any_blood[index], pixel_mm)
-        told = piece & (np.abs(bloody[index] - around) >= CONTRAST_HU)
-        told &= (clean[index] < _BRIGHT_HU) & ~_beside_bone(clean[index], pixel_mm)
+        told = piece & (bloody[index] - around >= CONTRAST_HU)
+        dull = clean[index] < _BRIGHT_HU
+        told &= dull & ~_beside_bone(clean[index], pixel_mm)
         if subtype in _LAYERS:
-            told |= _thick(piece, pixel_mm)
-        found[index] = _pieces_with(piece, told, LEAST_MM2 / pixel_mm**2)
+            told |= _thick(piece & dull, pixel_mm)
+        whole = _pieces_with(piece, told, LEAST_MM2 / pixel_mm**2)
+        found[index] = whole & _within(told & whole, REACH_MM, pixel_mm)
     return found
 
 
@@ -72,9 +79,14 @@ def _around(
 
 def _beside_bone(clean: npt.NDArray[np.float32], pixel_mm: float) -> npt.NDArray[np.bool_]:
     """Return where bone shines in."""
-    across = 2 * round(_BESIDE_BONE_MM / pixel_mm) + 1
+    return _within(clean > _BONE_HU, _BESIDE_BONE_MM, pixel_mm)
+
+
+def _within(mask: npt.NDArray[np.bool_], reach_mm: float, pixel_mm: float) -> npt.NDArray[np.bool_]:
+    """Return what lies no further than this from a mask."""
+    across = 2 * round(reach_mm / pixel_mm) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
-    return np.asarray(cv2.dilate((clean > _BONE_HU).astype(np.uint8), disc) > 0)
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), disc) > 0)
 
 
 def _thick(piece: npt.NDArray[np.bool_], pixel_mm: float) -> npt.NDArray[np.bool_]:

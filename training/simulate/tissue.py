@@ -61,8 +61,10 @@ def _falx_and_sinuses(rng: np.random.Generator, head: Anatomy, hu: Volume) -> No
     near = np.abs(head.z - slope)
     transverse = (head.depth_mm < size) & (near < size * 0.7) & (head.y > 45) & head.inside
     hu[transverse] = venous
-    thin = (near < rng.uniform(0.4, 1.0)) & tent_region(head)
-    hu[thin] = dense
+    # A leaf thinner than what is drawn shares its voxels: where it lies flat it is a grey haze.
+    leaf, slice_mm = rng.uniform(0.8, 2.0), head.grid.spacing_mm[0]
+    shared = np.clip((leaf + slice_mm) / 2 - near, 0, min(leaf, slice_mm)) / slice_mm
+    hu += np.float32(shared * tent_region(head)) * (np.float32(dense) - hu)
     straight = (np.abs(wobble) < 1.6) & (near < 2.5) & (head.y > 45) & head.inside
     hu[straight] = venous
 
