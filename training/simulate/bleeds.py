@@ -79,6 +79,11 @@ def _towards(rng: np.random.Generator, lowest: float, highest: float) -> tuple[P
     return unit, side
 
 
+def _rather_small(rng: np.random.Generator, least: float, most: float) -> float:
+    """Draw between two sizes, more often one near the lesser."""
+    return float(least * (most / least) ** rng.random() ** 1.8)
+
+
 def _angle_from(head: Anatomy, unit: Point) -> Volume:
     """Angle between each voxel and a direction as seen from the centre, radians."""
     z, y, x = head.z - _CENTRE[0], head.y - _CENTRE[1], head.x - _CENTRE[2]
@@ -137,9 +142,8 @@ def _subdural(rng: np.random.Generator, _: Atlas) -> Plan:
 
 def _along_convexity(rng: np.random.Generator) -> Plan:
     unit, side = _towards(rng, -0.1, 0.6)
-    thick = float(4.0 * (13.0 / 4.0) ** rng.random() ** 1.8)
-    shortest = max(0.36, thick / 16)  # rad: a layer, not a lens
-    half = float(shortest * (1.3 / shortest) ** rng.random() ** 1.8)
+    thick = _rather_small(rng, 4.0, 13.0)
+    half = _rather_small(rng, max(0.36, thick / 16), 1.3)  # rad: a layer, not a lens
     place = _at(unit, 60.0)
     shift = float(min(14.0, thick * rng.uniform(0.1, 0.9)))
     push = Push(place, (0.0, 0.0, -side * shift), float(rng.uniform(50, 75)))
