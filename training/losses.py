@@ -18,6 +18,7 @@ from torch.nn.functional import (
     l1_loss,
     max_pool2d,
     mse_loss,
+    softplus,
 )
 
 from ich_node.codes import SUBTYPES
@@ -78,8 +79,16 @@ def subtype_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return cross_entropy(chosen, targets[:, 1:].movedim(1, -1)[bleeds].argmax(1))
 
 
+def missed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """BCE of the voxels that are each class's own, averaged over the classes that there are."""
+    axes = [axis for axis in range(logits.ndim) if axis != 1]
+    count = targets.sum(axes)
+    means = (softplus(-logits) * targets).sum(axes) / count.clamp(min=1)
+    return means.sum() / (count > 0).sum().clamp(min=1)
+
+
 def mask_loss(logits: Tensor, labels: Tensor, how: Losses) -> Tensor:
-    """Dice and BCE, 1:1, as published, and our cross entropy of the subtypes.
+    """Dice and BCE, 1:1, as published, and what we add: see `recipe.Losses`.
 
     Parameters
     ----------
@@ -101,6 +110,8 @@ def mask_loss(logits: Tensor, labels: Tensor, how: Losses) -> Tensor:
     loss = dice(seen, targets) + how.bce * spread
     if how.subtypes:
         loss = loss + how.subtypes * subtype_loss(logits, targets)
+    if how.missed:
+        loss = loss + how.missed * missed_loss(logits, targets)
     return loss
 
 

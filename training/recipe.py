@@ -67,8 +67,10 @@ class Losses(_Part):
     of those that the batch holds. ``bce``: weight of the masks' BCE beside their Dice. ``follows``:
     published pulls class and mean of the mask's 16x16 tiles together; with ours the class follows
     the strongest pixels of its mask, which is not moved. ``subtypes``: cross entropy that tells the
-    subtypes apart where there is a bleed. ``reconstruct_every``: the reconstruction takes a third
-    of a step's time; it is learned every n-th step at n times its weight.
+    subtypes apart where there is a bleed. ``missed``: BCE of each class's own voxels, averaged
+    over the classes that the batch holds; without it one that is said nowhere has hardly a gradient
+    and stays so. ``reconstruct_every``: the reconstruction takes a third of a step's time; it is
+    learned every n-th step at n times its weight.
     """
 
     classes: Annotated[float, Field(ge=0)] = 1.0
@@ -79,6 +81,7 @@ class Losses(_Part):
     follows: Kind = "ours"
     bce: Annotated[float, Field(ge=0)] = 3.0
     subtypes: Annotated[float, Field(ge=0)] = 1.0
+    missed: Annotated[float, Field(ge=0)] = 0.0
     reconstruct_every: Annotated[int, Field(ge=1)] = 3
 
     @property

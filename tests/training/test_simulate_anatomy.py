@@ -127,14 +127,33 @@ def test_a_subdural_bleed_of_the_convexity_is_a_layer_on_one_side(head):
         assert (head.x[mask] * np.sign(plan.place[2])).min() > 0
 
 
-def test_subdural_bleeds_are_thin_and_short_more_often_than_large(atlas, head):
-    """About a third hold 2 to 15 mL, as those that readers label; fewer hold more than 60 mL."""
+def test_fresh_subdural_bleeds_are_thin_and_short_more_often_than_large(atlas, head):
+    """More than a quarter hold 2 to 15 mL, as those that readers label; fewer more than 60 mL."""
     volumes = [
         float(mask.sum() * np.prod(GRID.spacing_mm)) / 1000
-        for _, mask in _drawn(atlas, head, "subdural", range(60))
+        for plan, mask in _drawn(atlas, head, "subdural", range(70))
+        if not plan.old
     ]
-    assert np.mean([2 <= ml < 15 for ml in volumes]) > 0.3
+    assert np.mean([2 <= ml < 15 for ml in volumes]) > 0.25
     assert 0 < np.mean([ml > 60 for ml in volumes]) < 0.3
+
+
+def test_an_old_subdural_bleed_is_thick_and_dark_between_its_membranes(head):
+    """Darker than brain and brighter than its fluid; walls of most as bright as fresh blood."""
+    walled = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        plan = bleeds._along_convexity(rng)
+        if not plan.old:
+            continue
+        mask, hu = plan.draw(rng, head), _flat(head)
+        paint_bleed(rng, head, plan, mask, hu)
+        inside = ndimage.binary_erosion(mask, iterations=1)
+        assert 8 < np.median(hu[inside]) < 50
+        assert 2 * ndimage.distance_transform_edt(mask, GRID.spacing_mm).max() > 8
+        walled.append(np.quantile(hu[mask & ~inside], 0.9) > np.quantile(hu[inside], 0.25) + 8)
+    assert 6 <= len(walled) <= 20
+    assert 0.4 < np.mean(walled) < 1
 
 
 def test_no_bleed_is_larger_than_a_head_can_hold(atlas, monkeypatch):

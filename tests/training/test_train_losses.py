@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ich_node.codes import CLASSES
+from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.infer.network import Upstream
 from training.batches import NO_MASK
 from training.data import UNTYPED
@@ -21,7 +21,7 @@ from training.losses import (
 )
 from training.recipe import Losses
 
-KINDS = [Losses(), Losses(dice="published", bce=1, subtypes=0)]
+KINDS = [Losses(missed=0.2), Losses(dice="published", bce=1, subtypes=0)]
 
 
 def _gradient(labels, how, logits=None):
@@ -116,6 +116,24 @@ def test_subtypes_weigh_what_tells_them_apart():
     ]
     assert costs[1] - costs[0] == pytest.approx(10, abs=0.1)
     assert costs[2] - costs[1] == pytest.approx(10, abs=0.1)
+
+
+def test_a_class_that_is_said_nowhere_is_learned_again():
+    """A few voxels at a logit of -12: nothing else moves them, and the other voxels stay alone."""
+    labels = torch.zeros(1, 64, 64, dtype=torch.int64)
+    labels[0, 10:12, 10:20] = 1 + SUBTYPES.index("subarachnoid")
+    own = CLASSES.index("subarachnoid")
+
+    def pull(missed):
+        said_nowhere = torch.full((1, 6, 64, 64), -12.0)
+        return -_gradient(labels, Losses(subtypes=0, missed=missed), said_nowhere)
+
+    without, with_it = pull(0), pull(0.2)
+    gained = float((with_it - without)[0, own].sum())
+    assert gained == pytest.approx(0.2 / 2, rel=1e-3)  # of two classes
+    assert float(without[0, own].sum()) < 0.05 * gained
+    clear = labels == 0
+    torch.testing.assert_close(with_it[0, :, clear[0]], without[0, :, clear[0]])
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0, float("nan")]), min_size=6, max_size=6))

@@ -42,6 +42,8 @@ class Plan:
         What it does to the brain.
     draw
         Gives the mask in a head.
+    old
+        Weeks after: fluid between membranes, darker than brain.
     """
 
     subtype: str
@@ -49,6 +51,7 @@ class Plan:
     size_mm: float
     draw: Callable[[np.random.Generator, Anatomy], Mask]
     pushes: tuple[Push, ...] = field(default=())
+    old: bool = False
 
 
 def plan_bleed(rng: np.random.Generator, atlas: Atlas, subtype: str) -> Plan:
@@ -142,8 +145,10 @@ def _subdural(rng: np.random.Generator, _: Atlas) -> Plan:
 
 def _along_convexity(rng: np.random.Generator) -> Plan:
     unit, side = _towards(rng, -0.1, 0.6)
-    thick = _rather_small(rng, 4.0, 13.0)
-    half = _rather_small(rng, max(0.36, thick / 16), 1.3)  # rad: a layer, not a lens
+    old = rng.random() < 0.18
+    # An old one is told by what it pushes away.
+    thick = float(rng.uniform(9, 16)) if old else _rather_small(rng, 4.0, 13.0)
+    half = _rather_small(rng, max(0.36, thick / 18), 1.3)  # rad: a layer, not a lens
     place = _at(unit, 60.0)
     shift = float(min(14.0, thick * rng.uniform(0.1, 0.9)))
     push = Push(place, (0.0, 0.0, -side * shift), float(rng.uniform(50, 75)))
@@ -157,7 +162,7 @@ def _along_convexity(rng: np.random.Generator) -> Plan:
         own &= (head.z > tent_height(head)) | ~tent_region(head)
         return np.asarray(own, bool)
 
-    return Plan("subdural", place, thick, draw, (push,))
+    return Plan("subdural", place, thick, draw, (push,), old)
 
 
 def _beside_falx(rng: np.random.Generator) -> Plan:
@@ -349,10 +354,12 @@ def paint_bleed(
     grid = head.grid
     if plan.subtype == "intraparenchymal" and rng.random() < 0.75:
         _oedema(rng, head, plan, mask, hu)
-    density = _density(rng, plan.subtype)
+    density = float(rng.uniform(14, 34)) if plan.old else _density(rng, plan.subtype)
     clot = density + rng.uniform(0.5, 4.0) * grid.noise(rng, rng.uniform(4, 14))
     kind = rng.random()
-    if kind < 0.12 and plan.size_mm > 8:  # mixed: still bleeding
+    if plan.old:
+        clot = _in_membranes(rng, head, mask, clot)
+    elif kind < 0.12 and plan.size_mm > 8:  # mixed: still bleeding
         clot -= rng.uniform(6, 22) * smoothstep(grid.noise(rng, 12.0), 0.2, 0.9)
     elif kind < 0.18 and plan.size_mm > 8:  # settled: plasma above, cells below
         level = _level(grid, mask, rng.uniform(0.2, 0.8))
@@ -362,6 +369,25 @@ def paint_bleed(
         clot = share * clot + (1 - share) * hu
     part = _soft(rng, grid, mask) if plan.subtype != "epidural" else mask.astype(np.float32)
     hu += part * (clot - hu)
+
+
+def _in_membranes(rng: np.random.Generator, head: Anatomy, mask: Mask, fluid: Volume) -> Volume:
+    """Lay settled cells or fresh blood into an old bleed, and walls around and through it."""
+    grid = head.grid
+    kind = rng.random()
+    if kind < 0.3:
+        level = _level(grid, mask, rng.uniform(0.3, 0.8))
+        fluid = fluid + rng.uniform(8, 30) * (grid.down_mm > level)
+    elif kind < 0.5:
+        fluid = fluid + rng.uniform(10, 35) * smoothstep(grid.noise(rng, 12.0), 0.3, 1.0)
+    if rng.random() < 0.3:
+        return np.asarray(fluid, np.float32)
+    walls = np.abs(grid.noise(rng, rng.uniform(14, 30))) < rng.uniform(0.0, 0.12)
+    thin = max(1, round(1.5 / grid.spacing_mm[1]))
+    inner = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thin + 1, 2 * thin + 1))
+    walls |= np.stack([cv2.erode(plane, inner) == 0 for plane in mask.astype(np.uint8)])
+    bright = rng.uniform(0.3, 1.0) * (rng.uniform(45, 65) - fluid)
+    return np.asarray(np.where(walls, fluid + np.maximum(bright, 0), fluid), np.float32)
 
 
 def _soft(rng: np.random.Generator, grid: Grid, mask: Mask) -> Volume:
@@ -377,8 +403,6 @@ def _density(rng: np.random.Generator, subtype: str) -> float:
         return float(rng.uniform(42, 52))  # bleeding into softened brain: faint, patchy
     if subtype == "subdural" and age < 0.12:
         return float(rng.uniform(34, 46))  # subacute, down to isodense
-    if subtype == "subdural" and age < 0.22:
-        return float(rng.uniform(22, 32))  # chronic: darker than brain, brighter than fluid
     if rng.random() < 0.25:
         return float(rng.uniform(45, 56))
     return float(rng.uniform(54, 84))
