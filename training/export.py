@@ -14,18 +14,16 @@ import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import safetensors
 import torch
 from PIL import Image
 from rich.progress import track
 from safetensors.torch import load_file, save_file
-from scipy.optimize import minimize
 from scipy.special import expit
 from torch import Tensor, nn
 
@@ -35,23 +33,16 @@ from ich_node.infer.network import SmartNet
 from ich_node.infer.predictor import Predictor, load_predictor
 from ich_node.infer.preprocess import PUBLISHED, WINDOW_HU, Preprocessing, value_range
 from ich_node.infer.weights import FOLDER, SUFFIX, sha256_of
+from training.calibrate import NEUTRAL, Array, Calibration, Scored, balanced, calibrate, platt
 from training.data import head_classes, head_files, known_classes, load
 from training.downstream import WEIGHTS as NETWORK
 from training.recipe import Recipe
 from training.seeds import VALIDATION, SeedError
 from training.simulate.scanner import expose
 
-Calibration = dict[str, tuple[float, float]]
-
-NEUTRAL: Calibration = dict.fromkeys(CLASSES, (1.0, 0.0))
 _NORMAL = "normal"
-_SPECIFICITY = 0.95
-# A mask is shown only for subtypes that are present: rather found too often than too seldom.
-_SUBTYPE_SPECIFICITY = 0.85
 _SHARD_BYTES = 15 * 2**20 - 2**17  # less what the header may take
 _LICENSE = Path("LICENSE")
-
-Array = npt.NDArray[np.float64]
 
 
 def write_bundle(
@@ -204,55 +195,6 @@ def _monai_part(name: str, version: str, about: str, how: Preprocessing) -> dict
     }
 
 
-def platt(logits: Array, truth: Array) -> tuple[float, float]:
-    """Fit slope and offset of a logit by maximum likelihood with Platt's smoothed targets."""
-    positive, negative = truth.sum(), (1 - truth).sum()
-    smooth = np.where(truth > 0, (positive + 1) / (positive + 2), 1 / (negative + 2))
-
-    def loss(parameters: Array) -> float:
-        z = parameters[0] * logits + parameters[1]
-        return float(np.mean(np.logaddexp(0, z) - smooth * z))
-
-    slope, offset = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
-    return float(slope), float(offset)
-
-
-def threshold(
-    probabilities: Array, truth: Array, clean: npt.NDArray[np.bool_], specificity: float
-) -> float:
-    """Choose where sensitivity and specificity together are best, of enough specificity.
-
-    Of equals the middle between two neighbours: room on both sides.
-
-    Parameters
-    ----------
-    probabilities, truth
-        Of each case.
-    clean
-        Cases that the specificity is of.
-    specificity
-        The least that is allowed, 0..1.
-    """
-    steps = np.unique(np.concatenate([[0.0], probabilities, [1.0]]))
-    cuts = (steps[1:] + steps[:-1]) / 2
-
-    def worth(cut: float) -> tuple[bool, float]:
-        found = probabilities >= cut
-        specific = float((~found[clean]).mean()) if clean.any() else 1.0
-        sensitive = float(found[truth > 0].mean()) if (truth > 0).any() else 0.0
-        return specific >= specificity, specific + sensitive
-
-    return round(float(np.clip(max(cuts, key=worth), 0.02, 0.98)), 4)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Logits and truth of cases, both (case, 6)."""
-
-    logits: Array
-    truth: Array
-
-
 def validate(predictor: Predictor, folder: Path) -> tuple[Scored, Scored]:
     """Run the validation heads of a folder; return what came of volumes and of their slices.
 
@@ -300,30 +242,6 @@ def real_slices(predictor: Predictor, folder: Path) -> Scored:
             held = [name != _NORMAL, *(name == subtype for subtype in SUBTYPES)]
             truth.append(np.array(held, np.float64))
     return Scored(np.stack(logits), np.stack(truth))
-
-
-def calibrate(scored: Scored, specificity: float) -> tuple[Calibration, dict[str, float]]:
-    """Return slope and offset and the threshold of each class.
-
-    `specificity` is asked of `any`; a subtype is called in 15 % of the cases without it.
-    """
-    calibration: Calibration = {}
-    thresholds: dict[str, float] = {}
-    for index, name in enumerate(CLASSES):
-        logits, truth = scored.logits[:, index], scored.truth[:, index]
-        known = ~np.isnan(truth)
-        if not 0 < truth[known].sum() < known.sum():
-            calibration[name], thresholds[name] = (1.0, 0.0), 0.5
-            continue
-        slope, offset = calibration[name] = platt(logits[known], truth[known])
-        probability = expit(slope * logits[known] + offset)
-        if name == "any":
-            clean = truth[known] == 0
-            thresholds[name] = threshold(probability, truth[known], clean, specificity)
-        else:
-            without = probability[truth[known] == 0]
-            thresholds[name] = round(float(np.quantile(without, _SUBTYPE_SPECIFICITY)), 4)
-    return calibration, thresholds
 
 
 def main() -> None:
@@ -375,12 +293,13 @@ def _export(given: argparse.Namespace) -> None:
     write_bundle(given.out, network, recipe.backbone, thresholds=flat, **written)
     predictor = load_predictor(given.out, "cpu")
     volumes, slices = validate(predictor, given.validation)
-    calibration, thresholds = calibrate(volumes, _SPECIFICITY)
-    slice_calibration, slice_thresholds = calibrate(slices, _SPECIFICITY)
+    calibration, thresholds = calibrate(volumes)
+    slice_calibration, slice_thresholds = calibrate(slices)
     if given.slices:
-        real_calibration, real_thresholds = calibrate(real_slices(predictor, given.slices), 0.9)
-        slice_calibration["any"] = real_calibration["any"]
-        slice_thresholds["any"] = real_thresholds["any"]
+        real = real_slices(predictor, given.slices)
+        logits, truth = real.logits[:, 0], real.truth[:, 0]
+        slope, offset = slice_calibration["any"] = platt(logits, truth)
+        slice_thresholds["any"] = balanced(expit(slope * logits + offset), truth)
     write_bundle(
         given.out,
         network,

@@ -19,10 +19,11 @@ from ich_node.infer.predictor import load_predictor
 from ich_node.infer.weights import files_of, load_weights
 from tests.training.phantom import phantom
 from training import export
+from training.calibrate import NEUTRAL, calibrate
 from training.data import UNTYPED, example, save
 from training.evaluate.heads import HeadRow, measure_head
 from training.evaluate.reading import volume_of_array
-from training.export import platt, threshold, write_bundle, write_weights
+from training.export import write_bundle, write_weights
 from training.recipe import Recipe, keep_recipe
 from training.seeds import EVALUATION, VALIDATION, file_name
 from training.simulate import simulate_head
@@ -82,42 +83,6 @@ def test_tiny_bundle_marks_a_simulated_head(tmp_path):
     assert prediction.labels.any()
 
 
-def test_platt_recovers_slope_and_offset():
-    """Logits that were stretched and shifted are brought back to probabilities."""
-    rng = np.random.default_rng(0)
-    true = rng.normal(0, 2, 4000)
-    truth = (rng.random(4000) < 1 / (1 + np.exp(-true))).astype(float)
-    slope, offset = platt(3 * true - 4, truth)
-    assert slope == pytest.approx(1 / 3, rel=0.15)
-    assert offset == pytest.approx(4 / 3, rel=0.15)
-
-
-def test_platt_stays_finite_where_the_classes_part():
-    """A class told perfectly does not drive the slope to infinity."""
-    slope, offset = platt(np.r_[np.full(20, -5.0), np.full(20, 5.0)], np.repeat([0.0, 1.0], 20))
-    assert 0 < slope < 10
-    assert abs(offset) < 10
-
-
-def test_threshold_keeps_clean_heads_clean():
-    """However well a lower cut would do, as many clean heads stay clean as was asked for."""
-    probabilities = np.array([0.1, 0.6, 0.5, 0.7, 0.9])
-    clean = np.array([True, True, False, False, False])
-    cut = threshold(probabilities, (~clean).astype(float), clean, 1.0)
-    assert probabilities[clean].max() < cut < 0.7
-    nearer = np.array([0.1, 0.6, 0.5, 0.55, 0.9])
-    assert threshold(nearer, (~clean).astype(float), clean, 1.0) > 0.6
-    assert threshold(nearer, (~clean).astype(float), clean, 0.5) < 0.5
-
-
-def test_threshold_stands_in_the_gap():
-    """Where clean and bleeding heads part, the cut leaves room on both sides."""
-    probabilities = np.array([0.02, 0.05, 0.85, 0.95])
-    clean = np.array([True, True, False, False])
-    cut = threshold(probabilities, (~clean).astype(float), clean, 0.95)
-    assert 0.2 < cut < 0.7
-
-
 def test_only_the_even_half_of_real_slices_calibrates(tmp_path):
     """By sorted name in each class, whatever the order of writing; the odd half is never read."""
     greys = {"normal": (10, 20, 30), "intraparenchymal": (40, 50, 60, 70)}
@@ -133,14 +98,6 @@ def test_only_the_even_half_of_real_slices_calibrates(tmp_path):
     np.testing.assert_allclose(found.logits[:, 0], [40, 60, 10, 30], rtol=1e-5)
     bleeds = [1, 0, 0, 0, 1, 0]
     np.testing.assert_array_equal(found.truth, [bleeds, bleeds, [0] * 6, [0] * 6])
-
-
-def test_a_class_that_never_comes_is_left_alone():
-    """Without a case of it, or with nothing else, there is nothing to fit."""
-    scored = export.Scored(np.zeros((4, 6)), np.tile([1.0, 0, 0, 0, 0, np.nan], (4, 1)))
-    calibration, thresholds = export.calibrate(scored, 0.95)
-    assert set(calibration.values()) == {(1.0, 0.0)}
-    assert set(thresholds.values()) == {0.5}
 
 
 def test_heads_are_calibrated_by_what_training_is_told_of_them(tiny_bundle, tmp_path):
@@ -181,9 +138,9 @@ def test_heads_of_which_only_the_whole_is_known_are_calibrated_by(tiny_bundle, t
         whole = replace(head, labels=None, slice_classes=unknown, classes=known)
         save(whole, tmp_path / f"{number}.npz")
     volumes, slices = export.validate(load_predictor(tiny_bundle, "cpu"), tmp_path)
-    found = {name: slope for name, (slope, _) in export.calibrate(volumes, 0.95)[0].items()}
+    found = {name: slope for name, (slope, _) in calibrate(volumes)[0].items()}
     assert {name for name, slope in found.items() if slope != 1.0} == {"any", "subdural"}
-    assert export.calibrate(slices, 0.95) == (export.NEUTRAL, dict.fromkeys(CLASSES, 0.5))
+    assert calibrate(slices) == (NEUTRAL, dict.fromkeys(CLASSES, 0.5))
 
 
 def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch):
