@@ -18,9 +18,9 @@ Array = npt.NDArray[np.float64]
 NEUTRAL: Calibration = dict.fromkeys(CLASSES, (1.0, 0.0))
 # So much of the cases without a bleed is not called by `any` itself, and by no class at all.
 _SPECIFICITY, _TOGETHER = 0.95, 0.9
-# A mask is shown only for subtypes that are present: rather found too often than too seldom. But
-# one of five is enough to call a case.
-_OF_SUBTYPES = np.arange(0.85, 1.0001, 0.005)
+# A mask is shown only for subtypes that are present: rather found too often than too seldom.
+_OF_SUBTYPE = 0.85
+_SHARES = np.arange(_OF_SUBTYPE, 1.0001, 0.005)
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def _best(
 def calibrate(scored: Scored) -> tuple[Calibration, dict[str, float]]:
     """Return slope and offset and the threshold of each class.
 
-    A subtype is called in at most 15 % of the cases without it, and in so few that all classes
-    together leave 90 % of the cases without a bleed alone, or as many as `any` by itself does.
+    A subtype is called in at most 15 % of the cases without it, and in so few of those without a
+    bleed that all classes together leave 90 % of them alone, or as many as `any` by itself does.
     """
     calibration, thresholds = dict(NEUTRAL), dict.fromkeys(CLASSES, 0.5)
     fitted = []
@@ -107,11 +107,14 @@ def calibrate(scored: Scored) -> tuple[Calibration, dict[str, float]]:
     clean = Scored(*(part[scored.truth[:, 0] == 0] for part in (scored.logits, scored.truth)))
     of_any = [name for name in fitted if name == "any"]
     least = min(_TOGETHER, 1 - _called(clean, calibration, thresholds, of_any))
-    for share in _OF_SUBTYPES:
+    for share in _SHARES:
         for name in subtypes:
             logits, truth = _known(scored, name)
-            without = np.quantile(_probability(calibration[name], logits[truth == 0]), share)
-            thresholds[name] = min(1.0, float(np.floor(without * 1e4 + 1) / 1e4))  # above it
+            cut = np.quantile(_probability(calibration[name], logits[truth == 0]), _OF_SUBTYPE)
+            if len(clean.logits):
+                of_clean = clean.logits[:, CLASSES.index(name)]
+                cut = max(cut, np.quantile(_probability(calibration[name], of_clean), share))
+            thresholds[name] = min(1.0, float(np.floor(cut * 1e4 + 1) / 1e4))  # above it
         if 1 - _called(clean, calibration, thresholds, fitted) >= least:
             break
     return calibration, thresholds

@@ -104,3 +104,16 @@ def test_subtypes_are_called_rather_too_often_where_that_costs_no_clean_case():
         slope, offset = calibration[name]
         called = expit(slope * scored.logits[others, index] + offset) >= thresholds[name]
         assert called.mean() == pytest.approx(0.15, abs=0.02)
+
+
+def test_two_subtypes_that_are_taken_for_each_other_are_still_called():
+    """What is told from no bleed at all is not left uncalled for being told badly from another."""
+    scored = _cases(4, apart=0)
+    bleeding = scored.truth[:, 0] == 1
+    scored.logits[bleeding] += 4
+    calibration, thresholds = calibrate(scored)
+    slope, offset = calibration["subdural"]
+    subdural = CLASSES.index("subdural")
+    called = expit(slope * scored.logits[:, subdural] + offset) >= thresholds["subdural"]
+    assert called[bleeding].mean() > 0.1
+    assert called[~bleeding].mean() == 0
