@@ -196,7 +196,7 @@ def test_connections_that_begin_no_tls_make_way_for_who_does(
     monkeypatch.setattr(scp, "_MOST_WAITING", 4)
     where = ("127.0.0.1", secure.receiver.port)
     with ExitStack() as opened:
-        silent = [opened.enter_context(socket.create_connection(where, 10)) for _ in range(12)]
+        silent = [opened.enter_context(socket.create_connection(where, 30)) for _ in range(12)]
         for one in silent[:8]:
             assert one.recv(1) == b""
         assert converse(secure, Peer(calling="NOBODY", shows="ours")) == CALLING
