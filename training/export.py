@@ -14,11 +14,12 @@ import argparse
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import safetensors
 import torch
 from PIL import Image
@@ -30,8 +31,8 @@ from torch import Tensor, nn
 from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.infer.bundle import METADATA
 from ich_node.infer.network import SmartNet
-from ich_node.infer.predictor import Predictor, load_predictor
-from ich_node.infer.preprocess import PUBLISHED, WINDOW_HU, Preprocessing, value_range
+from ich_node.infer.predictor import Predictor, Raw, load_predictor
+from ich_node.infer.preprocess import PUBLISHED, WINDOW_HU, Preprocessing, resize, value_range
 from ich_node.infer.weights import FOLDER, SUFFIX, sha256_of
 from training.calibrate import NEUTRAL, Array, Calibration, Scored, balanced, calibrate, platt
 from training.data import head_classes, head_files, known_classes, load
@@ -40,6 +41,8 @@ from training.recipe import Recipe
 from training.seeds import VALIDATION, SeedError
 from training.simulate.scanner import expose
 
+# Where the mask of `any` may be cut.
+CUTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _NORMAL = "normal"
 _SHARD_BYTES = 15 * 2**20 - 2**17  # less what the header may take
 _LICENSE = Path("LICENSE")
@@ -195,8 +198,31 @@ def _monai_part(name: str, version: str, about: str, how: Preprocessing) -> dict
     }
 
 
-def validate(predictor: Predictor, folder: Path) -> tuple[Scored, Scored]:
-    """Run the validation heads of a folder; return what came of volumes and of their slices.
+@dataclass(frozen=True)
+class Validated:
+    """What came of the validation heads.
+
+    Parameters
+    ----------
+    volumes, slices
+        Of the heads, and of all their slices.
+    dice
+        (head, cut): of the mask of `any` where its probability reaches each of `CUTS`, of the heads
+        that have a mask.
+    """
+
+    volumes: Scored
+    slices: Scored
+    dice: Array
+
+    @property
+    def mask_threshold(self) -> float:
+        """Where a voxel is said to bleed: the mean of Dice is best; 0.5 without masks."""
+        return CUTS[int(self.dice.mean(0).argmax())] if len(self.dice) else 0.5
+
+
+def validate(predictor: Predictor, folder: Path) -> Validated:
+    """Run the validation heads of a folder.
 
     What they hold is what training is told of them: NaN where it is not known.
 
@@ -209,6 +235,7 @@ def validate(predictor: Predictor, folder: Path) -> tuple[Scored, Scored]:
     """
     volumes: list[tuple[Array, Array]] = []
     slices: list[tuple[Array, Array]] = []
+    dice: list[Array] = []
     for number, path in enumerate(track(head_files(folder, VALIDATION), "validation heads")):
         head = load(path)
         rng = np.random.default_rng((number, 7))
@@ -217,13 +244,27 @@ def validate(predictor: Predictor, folder: Path) -> tuple[Scored, Scored]:
             hu = expose(rng, hu, head.spacing_mm)
         with torch.inference_mode():
             raw = predictor.run(hu)
+            if head.labels is not None and head.labels.any():
+                dice.append(_dice_by_cut(predictor, raw, head.labels > 0))
         known = known_classes(head.labels, head.slice_classes)
         whole = head_classes(known, head.classes)
         volumes.append((raw.class_logits[None], whole[None].astype(np.float64)))
         slices.append((raw.slice_logits, known.astype(np.float64)))
-    return tuple(  # type: ignore[return-value]
-        Scored(*(np.concatenate(one) for one in zip(*pairs, strict=True)))
-        for pairs in (volumes, slices)
+    return Validated(_joined(volumes), _joined(slices), np.array(dice))
+
+
+def _joined(pairs: Sequence[tuple[Array, Array]]) -> Scored:
+    logits, truth = (np.concatenate(one) for one in zip(*pairs, strict=True))
+    return Scored(logits, truth)
+
+
+def _dice_by_cut(predictor: Predictor, raw: Raw, true: npt.NDArray[np.bool_]) -> Array:
+    """Return Dice of the mask of `any` at each of `CUTS`; ``true`` (slice, row, column)."""
+    how, size = predictor.bundle.preprocessing, (true.shape[1], true.shape[2])
+    logits = torch.cat([resize(some[:, :1], size, how) for some in predictor.mask_logits(raw.maps)])
+    found = expit(logits[:, 0].numpy())
+    return np.array(
+        [2 * (true & (found >= cut)).sum() / (true.sum() + (found >= cut).sum()) for cut in CUTS]
     )
 
 
@@ -285,16 +326,17 @@ def _export(given: argparse.Namespace) -> None:
         "copyright": given.copyright,
         "license_file": given.license,
         "about": given.about.read_text(encoding="utf-8") if given.about else "",
-        "mask_threshold": 0.5,
         "preprocessing": recipe.reads,
         "recipe": recipe,
         "backgrounds": given.background,
     }
-    write_bundle(given.out, network, recipe.backbone, thresholds=flat, **written)
+    write_bundle(
+        given.out, network, recipe.backbone, thresholds=flat, mask_threshold=0.5, **written
+    )
     predictor = load_predictor(given.out, "cpu")
-    volumes, slices = validate(predictor, given.validation)
-    calibration, thresholds = calibrate(volumes)
-    slice_calibration, slice_thresholds = calibrate(slices)
+    found = validate(predictor, given.validation)
+    calibration, thresholds = calibrate(found.volumes)
+    slice_calibration, slice_thresholds = calibrate(found.slices)
     if given.slices:
         real = real_slices(predictor, given.slices)
         logits, truth = real.logits[:, 0], real.truth[:, 0]
@@ -308,8 +350,10 @@ def _export(given: argparse.Namespace) -> None:
         thresholds=thresholds,
         slice_calibration=slice_calibration,
         slice_thresholds=slice_thresholds,
+        mask_threshold=found.mask_threshold,
         **written,
     )
+    print(json.dumps({"mask_threshold": found.mask_threshold}))
     print(json.dumps({"calibration": calibration, "thresholds": thresholds}, indent=2))
     print(json.dumps({"slices": slice_calibration, "slice_thresholds": slice_thresholds}, indent=2))
 

@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from scipy import ndimage
+from scipy.special import logit
 
 from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.infer.bundle import load_network, read_bundle
@@ -118,7 +120,8 @@ def test_heads_are_calibrated_by_what_training_is_told_of_them(tiny_bundle, tmp_
     ]
     for number, head in enumerate(told):
         save(head, tmp_path / f"{number}.npz")
-    volumes, slices = export.validate(load_predictor(tiny_bundle, "cpu"), tmp_path)
+    validated = export.validate(load_predictor(tiny_bundle, "cpu"), tmp_path)
+    volumes, slices = validated.volumes, validated.slices
     nan = np.nan
     expected = [[1, *[nan] * 5], [1, 0, 1, 0, 0, 0], [1, 0, 1, 0, nan, 0]]
     np.testing.assert_array_equal(volumes.truth, expected)
@@ -137,10 +140,39 @@ def test_heads_of_which_only_the_whole_is_known_are_calibrated_by(tiny_bundle, t
         known = np.array([number % 2, 0, number % 2, 0, 0, 0], np.float32)
         whole = replace(head, labels=None, slice_classes=unknown, classes=known)
         save(whole, tmp_path / f"{number}.npz")
-    volumes, slices = export.validate(load_predictor(tiny_bundle, "cpu"), tmp_path)
-    found = {name: slope for name, (slope, _) in calibrate(volumes)[0].items()}
+    validated = export.validate(load_predictor(tiny_bundle, "cpu"), tmp_path)
+    found = {name: slope for name, (slope, _) in calibrate(validated.volumes)[0].items()}
     assert {name for name, slope in found.items() if slope != 1.0} == {"any", "subdural"}
-    assert calibrate(slices) == (NEUTRAL, dict.fromkeys(CLASSES, 0.5))
+    assert validated.mask_threshold == 0.5
+    assert calibrate(validated.slices) == (NEUTRAL, dict.fromkeys(CLASSES, 0.5))
+
+
+def test_masks_are_cut_where_they_fit_best(tiny_bundle, tmp_path):
+    """Of a network that says too much, later; heads without a bleed have no say."""
+    heads = {
+        number: phantom(held, slices=4)
+        for number, held in enumerate([{2: ("subdural",)}, {}, {1: ("epidural",)}])
+    }
+    for number, head in heads.items():
+        save(head, tmp_path / f"{number}.npz")
+    predictor = load_predictor(tiny_bundle, "cpu")
+    for sure, expected in ((0.85, 0.8), (0.45, 0.4)):
+        logits = iter([_said(heads[0], sure), _said(heads[2], sure)])
+        eager = SimpleNamespace(
+            bundle=predictor.bundle,
+            run=predictor.run,
+            mask_logits=lambda _, logits=logits: [next(logits)],
+        )
+        validated = export.validate(eager, tmp_path)
+        assert validated.dice.shape == (2, len(export.CUTS))
+        assert validated.mask_threshold == expected
+
+
+def _said(head, sure):
+    """Logits (slice, 6, row, column): of the bleed as sure, around it a little less."""
+    near = ndimage.binary_dilation(head.labels > 0, np.ones((1, 9, 9)))
+    said = np.where(head.labels > 0, sure, np.where(near, sure - 0.1, 0.01))
+    return torch.from_numpy(logit(said)[:, None].repeat(6, 1)).float()
 
 
 def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch):
