@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,12 @@ def batches(recipe: Recipe, folder: Path, first: int, *, pinned: bool = False) -
         pin_memory=pinned,
         generator=torch.Generator(),  # its own, or taking up a run would change what dropout draws
     )
-    return iter(loader)
+    # Ctrl-C goes to all processes of a run; the workers, which inherit this, leave it to the run.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def joined(parts: Sequence[Batch]) -> Batch:

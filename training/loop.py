@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from training.recipe import Stage
 
+_STOP = (signal.SIGTERM, signal.SIGINT)
 _KEEP_S = 120.0
 _SAY_S = 30.0
 # As published the rate stays for a tenth of the run.
@@ -226,8 +227,11 @@ class Run:
 
     @contextmanager
     def shown(self) -> Iterator[Progress | None]:
-        """Save at the end and when told to stop; show a bar on a terminal, else lines."""
-        before = signal.signal(signal.SIGTERM, self._stop)
+        """Save at the end and when told to stop; show a bar on a terminal, else lines.
+
+        SIGTERM and SIGINT (Ctrl-C) stop it after the step at hand, a second SIGINT at once.
+        """
+        before = {number: signal.signal(number, self._stop) for number in _STOP}
         try:
             if sys.stdout.isatty():
                 columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -239,7 +243,8 @@ class Run:
         finally:
             self.save()
             self.board.close()
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def show(self, bar: Progress | None) -> None:
         """Say where the stage stands."""
@@ -257,3 +262,4 @@ class Run:
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._told_to_stop = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,6 +1,8 @@
 """Runs stop when told to, and go on as if they never had."""
 
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -90,6 +92,36 @@ def test_slices_resumed_are_slices_never_stopped(heads, tmp_path, monkeypatch):
     assert torch.load(tmp_path / "parts" / "slices.pt", weights_only=True)["step"] == 3
     assert _same(train_slices(SHORT, heads, None, tmp_path / "parts", CPU).state_dict(), whole)
     assert _same(load_file(tmp_path / "parts" / "slices.safetensors"), whole)
+
+
+def test_ctrl_c_stops_a_run_so_that_it_can_go_on(heads, tmp_path):
+    """A terminal sends it to all its processes: no error, and the step at hand is whole."""
+    (tmp_path / "recipe.toml").write_text('backbone = "tiny"\n[data]\nworkers = 2\n')
+    out = tmp_path / "run"
+    talkative = (
+        "from training import loop, upstream\nloop._SAY_S = 0.0\n"
+        "if __name__ == '__main__': upstream.main()"
+    )
+    told = ["--recipe", tmp_path / "recipe.toml", "--heads", heads, "--out", out]
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", talkative, *told],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            while "step" not in (line := process.stdout.readline()):
+                assert line, "it ended by itself"
+            os.killpg(process.pid, signal.SIGINT)
+            said, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0, said
+    assert "goes on" in said
+    assert "Traceback" not in said
+    assert torch.load(out / "slices.pt", weights_only=True)["step"] > 0
 
 
 def test_volumes_resumed_are_volumes_never_stopped(heads, tmp_path, monkeypatch):
