@@ -42,7 +42,7 @@ from training.seeds import VALIDATION, SeedError
 from training.simulate.scanner import expose
 
 # Where the mask of `any` may be cut.
-CUTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+CUTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 _NORMAL = "normal"
 _SHARD_BYTES = 15 * 2**20 - 2**17  # less what the header may take
 _LICENSE = Path("LICENSE")
