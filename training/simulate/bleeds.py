@@ -145,7 +145,7 @@ def _subdural(rng: np.random.Generator, _: Atlas) -> Plan:
 
 def _along_convexity(rng: np.random.Generator) -> Plan:
     unit, side = _towards(rng, -0.1, 0.6)
-    old = rng.random() < 0.18
+    old = rng.random() < 0.33
     # An old one is told by what it pushes away.
     thick = float(rng.uniform(9, 16)) if old else _rather_small(rng, 4.0, 13.0)
     half = _rather_small(rng, max(0.36, thick / 18), 1.3)  # rad: a layer, not a lens
