@@ -131,7 +131,7 @@ def test_fresh_subdural_bleeds_are_thin_and_short_more_often_than_large(atlas, h
     """More than a quarter hold 2 to 15 mL, as those that readers label; fewer more than 60 mL."""
     volumes = [
         float(mask.sum() * np.prod(GRID.spacing_mm)) / 1000
-        for plan, mask in _drawn(atlas, head, "subdural", range(90))
+        for plan, mask in _drawn(atlas, head, "subdural", range(200))
         if not plan.old
     ]
     assert np.mean([2 <= ml < 15 for ml in volumes]) > 0.25
@@ -150,7 +150,7 @@ def test_an_old_subdural_bleed_is_thick_and_dark_between_its_membranes(head):
         paint_bleed(rng, head, plan, mask, hu)
         inside = ndimage.binary_erosion(mask, iterations=1)
         assert 8 < np.median(hu[inside]) < 50
-        assert 2 * ndimage.distance_transform_edt(mask, GRID.spacing_mm).max() > 8
+        assert 2 * ndimage.distance_transform_edt(mask, GRID.spacing_mm).max() >= 8
         walled.append(np.quantile(hu[mask & ~inside], 0.9) > np.quantile(hu[inside], 0.25) + 8)
     assert 12 <= len(walled) <= 28
     assert 0.4 < np.mean(walled) < 1
