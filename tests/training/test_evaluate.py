@@ -3,6 +3,7 @@
 import io
 import json
 import plistlib
+import shutil
 import tarfile
 from dataclasses import replace
 
@@ -64,6 +65,25 @@ def test_report_is_made_again_from_its_rows(measured):
     (folder / "report.md").unlink()
     main(["report", "--out", str(folder)])
     assert (folder / "report.md").read_text() == first
+
+
+def test_figures_stand_in_the_card_of_what_was_measured(measured, tiny_bundle, tmp_path, capsys):
+    """Below what people wrote there, once however often; never in the card of other weights."""
+    folder, _ = measured
+    bundle = tmp_path / "tiny"
+    shutil.copytree(tiny_bundle, bundle)
+    card = bundle / "docs" / "README.md"
+    before = card.read_text()
+    for _ in range(2):
+        assert main(["card", "--bundle", str(bundle), str(folder)]) == 0
+    text = card.read_text()
+    assert text.startswith(before.rstrip())
+    assert text.count("\n## Measured: simulated heads\n") == 1
+    assert text.count("\n### Dice by true volume\n") == 1
+    assert "| volume AUC, any | >= 0.98 |" in text
+    assert ".png" not in text
+    assert main(["card", "--bundle", "smartnet-ich", str(folder)]) == 2
+    assert "measured with weights of SHA-256" in capsys.readouterr().err
 
 
 def test_runs_stand_side_by_side(measured, tmp_path, capsys):

@@ -5,10 +5,11 @@
     python -m training.evaluate heads --folder out/site/test --out out/site/report
     python -m training.evaluate report --out out/report
     python -m training.evaluate compare out/one out/other
+    python -m training.evaluate card --bundle out/bundle out/report out/real
 
 `heads` measures a site's own scans, as `python -m training.real export` writes them, and holds them
 against no bar; `report` makes the page anew from the rows; `compare` puts folders of `simulated` or
-`heads` side by side.
+`heads` side by side; `card` writes their figures to the end of the bundle's card.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from rich.table import Table
 
 from ich_node.errors import IchNodeError
 from training.evaluate import bars
+from training.evaluate.card import write_card
 from training.evaluate.report import make_report, read_heads
 from training.evaluate.run import run_folder, run_real, run_simulated
 from training.evaluate.simulated_bars import side_by_side
@@ -48,6 +50,9 @@ def _run(given: argparse.Namespace) -> int:
     if given.command == "compare":
         lines = side_by_side({str(folder): read_heads(folder) for folder in given.folders})
         _print_table("Runs", lines)
+        return 0
+    if given.command == "card":
+        print(f"wrote {write_card(given.bundle, given.folders)}")
         return 0
     if given.command == "simulated":
         run_simulated(given.bundle, given.heads, given.processes, given.templates, given.out)
@@ -85,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     own.add_argument("--folder", type=Path, required=True)
     own.add_argument("--out", type=Path, default=Path("out/heads-report"))
-    for command in (heads, slices, own):
+    card = commands.add_parser("card", help="the figures of folders into the bundle's card")
+    card.add_argument("folders", type=Path, nargs="+")
+    for command in (heads, slices, own, card):
         command.add_argument("--bundle", default="smartnet-ich", help="name or folder")
     report = commands.add_parser("report", help="the page anew, from the rows of a folder")
     report.add_argument("--out", type=Path, default=Path("out/report"))

@@ -152,6 +152,11 @@ def _cuts(folder: Path) -> dict[str, float]:
     return cuts
 
 
+def measured_sha256(folder: Path) -> str:
+    """Return the SHA-256 of the weights that a folder of rows was measured with."""
+    return str(_model(folder)["sha256"])
+
+
 def _model(folder: Path) -> dict[str, Any]:
     """Return what `write_model` wrote.
 
@@ -178,15 +183,20 @@ def _about(folder: Path) -> str:
 
 def markdown(page: Page) -> str:
     """Return the page as Markdown."""
-    lines = [[one.what, one.expected, one.found, one.verdict] for one in page.bars]
-    parts = [f"# {page.title}", page.about]
-    if lines:
-        parts += ["## Bars", _table([["bar", "expected", "found", ""], *lines])]
-    for title, table in page.tables.items():
-        parts += [f"## {title}", _table(table)]
-    parts.append("## Pictures")
+    parts = [f"# {page.title}", *figures(page, "##"), "## Pictures"]
     parts += [f"![{shows}]({name})\n\n{shows}." for name, shows in page.pictures]
     return "\n\n".join(parts) + "\n"
+
+
+def figures(page: Page, level: str) -> list[str]:
+    """Return the Markdown of what a page says of what, its bars and its tables, with headings."""
+    lines = [[one.what, one.expected, one.found, one.verdict] for one in page.bars]
+    parts = [page.about]
+    if lines:
+        parts += [f"{level} Bars", _table([["bar", "expected", "found", ""], *lines])]
+    for title, table in page.tables.items():
+        parts += [f"{level} {title}", _table(table)]
+    return parts
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:
