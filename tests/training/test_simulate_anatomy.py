@@ -121,7 +121,7 @@ def test_a_subdural_bleed_of_the_convexity_is_a_layer_on_one_side(head):
         mask = plan.draw(rng, head)
         places = np.argwhere(mask) * GRID.spacing_mm
         thick = np.quantile(head.depth_mm[mask], 0.98)
-        assert np.linalg.norm(np.ptp(places, axis=0)) > 2.5 * thick
+        assert np.linalg.norm(np.ptp(places, axis=0)) > (1.5 if plan.old else 2.5) * thick
         assert thick < 2 * plan.size_mm
         assert head.depth_mm[mask].min() < 2.5
         assert (head.x[mask] * np.sign(plan.place[2])).min() > 0
@@ -149,7 +149,7 @@ def test_an_old_subdural_bleed_is_thick_and_dark_between_its_membranes(head):
         mask, hu = plan.draw(rng, head), _flat(head)
         paint_bleed(rng, head, plan, mask, hu)
         inside = ndimage.binary_erosion(mask, iterations=1)
-        assert 8 < np.median(hu[inside]) < 50
+        assert 5 < np.quantile(hu[inside], 0.25) < 45
         assert 2 * ndimage.distance_transform_edt(mask, GRID.spacing_mm).max() >= 8
         walled.append(np.quantile(hu[mask & ~inside], 0.9) > np.quantile(hu[inside], 0.25) + 8)
     assert 12 <= len(walled) <= 28
@@ -410,11 +410,12 @@ def test_the_tentorium_is_no_sheet_of_blood_where_it_lies_flat(atlas):
     assert max(brightest) < 58
 
 
-def test_an_epidural_bleed_is_a_lens_and_a_subdural_one_along_the_skull_a_layer(atlas, head):
+def test_an_epidural_bleed_is_a_lens_and_a_fresh_subdural_one_along_the_skull_a_layer(atlas, head):
     """Shape tells them apart at any size: volume over the cube of the thickness."""
     lenses = [_spread(mask) for _, mask in _drawn(atlas, head, "epidural", range(12))]
-    seeded = map(np.random.default_rng, range(12))
-    layers = [_spread(bleeds._along_convexity(rng).draw(rng, head)) for rng in seeded]
+    drawn = [(bleeds._along_convexity(rng), rng) for rng in map(np.random.default_rng, range(24))]
+    layers = [_spread(plan.draw(rng, head)) for plan, rng in drawn if not plan.old]
+    assert len(layers) > 8
     assert max(lenses) < 11
     assert min(layers) > 12
 

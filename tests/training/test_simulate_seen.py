@@ -117,3 +117,14 @@ def test_a_thin_layer_as_dense_as_brain_is_not_labelled():
     """Nothing is moved, nothing is bright."""
     thin = slice(8, 8 + int(THICK_MM) - 3)
     assert _labelled(BRAIN, (thin, ALONG_BONE), "subdural", without=8.0) == 0
+
+
+@pytest.mark.parametrize(("wide", "labelled"), [(3, True), (9, False)])
+def test_a_wall_as_dense_as_brain_is_labelled_with_the_old_bleed_around_it(wide, labelled):
+    """A reader outlines the whole; a gap wider than a wall is brain between two bleeds."""
+    thick = slice(8, 8 + 2 * round(THICK_MM))
+    blood, clean, bloody = _head(20, (slice(8, 68), thick))
+    bloody[:, 30 : 30 + wide, thick] = BRAIN
+    found = seen("subdural", blood, blood, clean, bloody, 1.0)
+    assert found[:, 10:30, thick].mean() > 0.98
+    assert (found[:, 30 : 30 + wide, thick].mean() > 0.6) == labelled

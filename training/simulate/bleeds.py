@@ -146,9 +146,12 @@ def _subdural(rng: np.random.Generator, _: Atlas) -> Plan:
 def _along_convexity(rng: np.random.Generator) -> Plan:
     unit, side = _towards(rng, -0.1, 0.6)
     old = rng.random() < 0.33
-    # An old one is told by what it pushes away.
-    thick = float(rng.uniform(9, 16)) if old else _rather_small(rng, 4.0, 13.0)
-    half = _rather_small(rng, max(0.36, thick / 18), 1.3)  # rad: a layer, not a lens
+    if old:  # swollen by fluid: thick, and a lens as often as a layer
+        thick = float(rng.uniform(9, 30))
+        half = _rather_small(rng, max(0.36, thick / 34), 1.0)  # rad
+    else:
+        thick = _rather_small(rng, 4.0, 13.0)
+        half = _rather_small(rng, max(0.36, thick / 16), 1.3)  # a layer, not a lens
     place = _at(unit, 60.0)
     shift = float(min(14.0, thick * rng.uniform(0.1, 0.9)))
     push = Push(place, (0.0, 0.0, -side * shift), float(rng.uniform(50, 75)))
@@ -372,7 +375,7 @@ def paint_bleed(
 
 
 def _in_membranes(rng: np.random.Generator, head: Anatomy, mask: Mask, fluid: Volume) -> Volume:
-    """Lay settled cells or fresh blood into an old bleed, and walls around and through it."""
+    """Lay settled cells or fresh blood into an old bleed, walls around it and between its parts."""
     grid = head.grid
     kind = rng.random()
     if kind < 0.3:
@@ -382,7 +385,9 @@ def _in_membranes(rng: np.random.Generator, head: Anatomy, mask: Mask, fluid: Vo
         fluid = fluid + rng.uniform(10, 35) * smoothstep(grid.noise(rng, 12.0), 0.3, 1.0)
     if rng.random() < 0.3:
         return np.asarray(fluid, np.float32)
-    walls = np.abs(grid.noise(rng, rng.uniform(14, 30))) < rng.uniform(0.0, 0.12)
+    parts = grid.noise(rng, rng.uniform(14, 30))
+    fluid = fluid + rng.uniform(-8, 8) * (parts > 0)  # each part of another age
+    walls = np.abs(parts) < rng.uniform(0.0, 0.12)
     thin = max(1, round(1.5 / grid.spacing_mm[1]))
     inner = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thin + 1, 2 * thin + 1))
     walls |= np.stack([cv2.erode(plane, inner) == 0 for plane in mask.astype(np.uint8)])

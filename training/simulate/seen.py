@@ -30,6 +30,8 @@ _BRAIN_HU = (15.0, 48.0)
 # A layer along the skull as thick as this is seen by what it pushes away, whatever its density.
 THICK_MM = 8.0
 _LAYERS = ("epidural", "subdural")
+# Walls through it that are as dense as brain are a part of it.
+_WALL_MM = 4.0
 
 
 def seen(
@@ -48,11 +50,13 @@ def seen(
     pixel_mm
         Width of a pixel, mm.
     """
-    changed = (np.abs(bloody - clean) > CHANGED_HU) & (bloody < BRIGHTEST_HU) & (bloody > 0)
-    changed &= clean < _MIXED_HU
+    free = blood & (bloody < BRIGHTEST_HU) & (bloody > 0) & (clean < _MIXED_HU)
+    changed = free & (np.abs(bloody - clean) > CHANGED_HU)
     found = np.zeros(blood.shape, bool)
-    for index in np.flatnonzero((blood & changed).any((1, 2))):
-        piece = blood[index] & changed[index]
+    for index in np.flatnonzero(changed.any((1, 2))):
+        piece = changed[index]
+        if subtype in _LAYERS:
+            piece = _closed(piece, pixel_mm) & free[index]
         around = _around(bloody[index], any_blood[index], pixel_mm)
         told = piece & (bloody[index] - around >= CONTRAST_HU)
         dull = clean[index] < _BRIGHT_HU
@@ -87,6 +91,13 @@ def _within(mask: npt.NDArray[np.bool_], reach_mm: float, pixel_mm: float) -> np
     across = 2 * round(reach_mm / pixel_mm) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
     return np.asarray(cv2.dilate(mask.astype(np.uint8), disc) > 0)
+
+
+def _closed(piece: npt.NDArray[np.bool_], pixel_mm: float) -> npt.NDArray[np.bool_]:
+    """Return a piece without the gaps that are narrow."""
+    across = 2 * round(_WALL_MM / 2 / pixel_mm) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
+    return np.asarray(cv2.morphologyEx(piece.astype(np.uint8), cv2.MORPH_CLOSE, disc) > 0)
 
 
 def _thick(piece: npt.NDArray[np.bool_], pixel_mm: float) -> npt.NDArray[np.bool_]:
