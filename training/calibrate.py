@@ -20,12 +20,12 @@ NEUTRAL: Calibration = dict.fromkeys(CLASSES, (1.0, 0.0))
 _SPECIFICITY, _TOGETHER = 0.95, 0.9
 # A mask is shown only for subtypes that are present: rather found too often than too seldom.
 _OF_SUBTYPE = 0.85
-_SHARES = np.arange(_OF_SUBTYPE, 1.0001, 0.005)
+_SHARES = np.linspace(_OF_SUBTYPE, 1.0, 31)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Logits and truth of cases, both (case, 6)."""
+    """Logits and truth of cases, both (case, 6); truth 1, 0, or NaN where it is not known."""
 
     logits: Array
     truth: Array
@@ -88,10 +88,11 @@ def _best(
 
 
 def calibrate(scored: Scored) -> tuple[Calibration, dict[str, float]]:
-    """Return slope and offset and the threshold of each class.
+    """Return slope and offset of each class's logit, and the probability from which it is called.
 
-    A subtype is called in at most 15 % of the cases without it, and in so few of those without a
-    bleed that all classes together leave 90 % of them alone, or as many as `any` by itself does.
+    A class without a case, or with nothing else, keeps (1, 0) and 0.5. A subtype is called in at
+    most 15 % of the cases without it, and in so few of those without a bleed that all classes
+    together leave 90 % of them alone, or as many as `any` by itself does.
     """
     calibration, thresholds = dict(NEUTRAL), dict.fromkeys(CLASSES, 0.5)
     fitted = []

@@ -88,23 +88,25 @@ def _beside_bone(clean: npt.NDArray[np.float32], pixel_mm: float) -> npt.NDArray
 
 def _within(mask: npt.NDArray[np.bool_], reach_mm: float, pixel_mm: float) -> npt.NDArray[np.bool_]:
     """Return what lies no further than this from a mask."""
-    across = 2 * round(reach_mm / pixel_mm) + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
+    disc = _disc(2 * round(reach_mm / pixel_mm) + 1)
     return np.asarray(cv2.dilate(mask.astype(np.uint8), disc) > 0)
 
 
 def _closed(piece: npt.NDArray[np.bool_], pixel_mm: float) -> npt.NDArray[np.bool_]:
     """Return a piece without the gaps that are narrow."""
-    across = 2 * round(_WALL_MM / 2 / pixel_mm) + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
+    disc = _disc(2 * round(_WALL_MM / 2 / pixel_mm) + 1)
     return np.asarray(cv2.morphologyEx(piece.astype(np.uint8), cv2.MORPH_CLOSE, disc) > 0)
 
 
 def _thick(piece: npt.NDArray[np.bool_], pixel_mm: float) -> npt.NDArray[np.bool_]:
     """Return where a layer is thick."""
-    across = max(3, round(THICK_MM / pixel_mm))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
+    disc = _disc(max(3, round(THICK_MM / pixel_mm)))
     return np.asarray(cv2.morphologyEx(piece.astype(np.uint8), cv2.MORPH_OPEN, disc) > 0)
+
+
+def _disc(across: int) -> npt.NDArray[np.uint8]:
+    """Return a disc so many pixels wide."""
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across)), np.uint8)
 
 
 def _pieces_with(
