@@ -11,7 +11,8 @@ from training.simulate import bleeds, mimics
 from training.simulate import head as heads
 from training.simulate.anatomy import Grid, make_anatomy
 from training.simulate.atlas import load_atlas
-from training.simulate.bleeds import Plan, paint_bleed, plan_bleed
+from training.simulate.bleeds import Plan, plan_bleed
+from training.simulate.blood import paint_bleed
 from training.simulate.tissue import AIR, paint_brain, tent_height, tent_region
 
 # 2 mm; the lowest slice shows the pons, the highest the vertex.

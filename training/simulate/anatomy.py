@@ -33,6 +33,14 @@ class Grid:
         """Return a smooth field of zero mean and unit variance."""
         return smooth_noise(rng, self.shape, self.spacing_mm, length_mm)
 
+    def level_mm(self, mask: Mask, share: float) -> float:
+        """Return the height, towards the table, below which a part of what a mask spans lies."""
+        rows = np.repeat(np.arange(mask.shape[1]), mask.sum((0, 2)))
+        if not len(rows):
+            return 0.0
+        high, low = np.quantile(rows, (0.01, 0.99)) * self.spacing_mm[1]
+        return float(high + share * (low - high))
+
 
 @dataclass(frozen=True)
 class Push:
@@ -88,6 +96,11 @@ class Anatomy:
     def brain(self) -> Mask:
         """Grey and white matter."""
         return (self.grey + self.white > 0.5) & self.inside & (self.ventricle_mm > 0)
+
+    def away_mm(self, place: Point) -> Volume:
+        """Return the distance of each voxel from a place in the average head, mm."""
+        z, y, x = self.z - place[0], self.y - place[1], self.x - place[2]
+        return np.asarray(np.sqrt(z * z + y * y + x * x), np.float32)
 
 
 def make_anatomy(

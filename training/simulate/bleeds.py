@@ -1,16 +1,15 @@
-"""Bleeds of the five subtypes: planned before the head, since they move the brain; drawn in it."""
+"""Where bleeds of the five subtypes lie: planned before the head, since they move the brain."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
-from training.simulate.anatomy import Anatomy, Grid, Push
+from training.simulate.anatomy import Anatomy, Push
 from training.simulate.atlas import Atlas, Mask, Point, Volume
-from training.simulate.tissue import smoothstep, tent_height, tent_region
+from training.simulate.tissue import tent_height, tent_region
 
 _DRAWS = 12
 _APART_MM = 60.0
@@ -95,12 +94,6 @@ def _angle_from(head: Anatomy, unit: Point) -> Volume:
     return np.asarray(np.arccos(np.clip(along, -1, 1)), np.float32)
 
 
-def _away(head: Anatomy, place: Point) -> Volume:
-    """Distance of each voxel from a place, mm."""
-    z, y, x = head.z - place[0], head.y - place[1], head.x - place[2]
-    return np.asarray(np.sqrt(z * z + y * y + x * x), np.float32)
-
-
 def _surface(atlas: Atlas, unit: Point) -> Point:
     """Return where a ray from the centre meets the inner table."""
     along = np.arange(30, 120, 1.0, dtype=np.float32)
@@ -126,7 +119,7 @@ def _epidural(rng: np.random.Generator, atlas: Atlas) -> Plan:
     push = Push(place, tuple(-0.7 * thick * part for part in unit), 42.0)  # type: ignore[arg-type]
 
     def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
-        off = _away(head, place) / reach
+        off = head.away_mm(place) / reach
         profile = thick * (1 - off * off) + 0.6 * head.grid.noise(rng, 25.0)
         return head.inside & (head.depth_mm < profile) & (off < 1)
 
@@ -214,7 +207,7 @@ def _subarachnoid(rng: np.random.Generator, _: Atlas) -> Plan:
     lower = float(rng.uniform(-0.9, 0.6))
 
     def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
-        near = _away(head, place) < reach * (1 + 0.25 * head.grid.noise(rng, 20.0))
+        near = head.away_mm(place) < reach * (1 + 0.25 * head.grid.noise(rng, 20.0))
         furrow = (head.grey + head.white < fluid) & (head.ventricle_mm > 1.5)
         if not basal:  # a filled layer over the convexity would look like a subdural bleed
             furrow &= (head.depth_mm < 26) & (head.brain_depth_mm > 1.0)
@@ -278,7 +271,7 @@ def _contusion(rng: np.random.Generator, atlas: Atlas) -> Plan:
     push = Push(place, tuple(-0.1 * reach * part for part in unit), 2 * reach)  # type: ignore[arg-type]
 
     def draw(rng: np.random.Generator, head: Anatomy) -> Mask:
-        near = _away(head, place) < reach * (1 + 0.3 * head.grid.noise(rng, 12.0))
+        near = head.away_mm(place) < reach * (1 + 0.3 * head.grid.noise(rng, 12.0))
         patches = head.grid.noise(rng, grain) > sparse
         brain = head.inside & (head.brain_depth_mm > 0.3) & (head.grey + head.white > 0.25)
         return near & patches & brain & (head.depth_mm < 26) & (head.ventricle_mm > 0.3)
@@ -327,18 +320,9 @@ def _intraventricular(rng: np.random.Generator, _: Atlas) -> Plan:
             clot = head.grid.noise(rng, 14.0) > -1.2 + inward
             return wet & of_side & clot
         wobble = 0.5 * head.grid.noise(rng, 20.0)
-        return wet & of_side & (head.grid.down_mm + wobble > _level(head.grid, wet, empty))
+        return wet & of_side & (head.grid.down_mm + wobble > head.grid.level_mm(wet, empty))
 
     return Plan("intraventricular", (8.0, 30.0, 0.0), 10.0, draw)
-
-
-def _level(grid: Grid, mask: Mask, share: float) -> float:
-    """Return the height, towards the table, below which a part of what a mask spans lies, mm."""
-    rows = np.repeat(np.arange(mask.shape[1]), mask.sum((0, 2)))
-    if not len(rows):
-        return 0.0
-    high, low = np.quantile(rows, (0.01, 0.99)) * grid.spacing_mm[1]
-    return float(high + share * (low - high))
 
 
 _PLANS: dict[str, Callable[[np.random.Generator, Atlas], Plan]] = {
@@ -348,77 +332,3 @@ _PLANS: dict[str, Callable[[np.random.Generator, Atlas], Plan]] = {
     "intraparenchymal": _intraparenchymal,
     "intraventricular": _intraventricular,
 }
-
-
-def paint_bleed(
-    rng: np.random.Generator, head: Anatomy, plan: Plan, mask: Mask, hu: Volume
-) -> None:
-    """Give a bleed its HU: acute, subacute or mixed, with a level, and oedema around it."""
-    grid = head.grid
-    if plan.subtype == "intraparenchymal" and rng.random() < 0.75:
-        _oedema(rng, head, plan, mask, hu)
-    density = float(rng.uniform(14, 34)) if plan.old else _density(rng, plan.subtype)
-    clot = density + rng.uniform(0.5, 4.0) * grid.noise(rng, rng.uniform(4, 14))
-    kind = rng.random()
-    if plan.old:
-        clot = _in_membranes(rng, head, mask, clot)
-    elif kind < 0.12 and plan.size_mm > 8:  # mixed: still bleeding
-        clot -= rng.uniform(6, 22) * smoothstep(grid.noise(rng, 12.0), 0.2, 0.9)
-    elif kind < 0.18 and plan.size_mm > 8:  # settled: plasma above, cells below
-        level = _level(grid, mask, rng.uniform(0.2, 0.8))
-        clot -= rng.uniform(10, 25) * (grid.down_mm < level)
-    if plan.subtype == "subarachnoid":
-        share = rng.uniform(0.65, 1.0)
-        clot = share * clot + (1 - share) * hu
-    part = _soft(rng, grid, mask) if plan.subtype != "epidural" else mask.astype(np.float32)
-    hu += part * (clot - hu)
-
-
-def _in_membranes(rng: np.random.Generator, head: Anatomy, mask: Mask, fluid: Volume) -> Volume:
-    """Lay settled cells or fresh blood into an old bleed, walls around it and between its parts."""
-    grid = head.grid
-    kind = rng.random()
-    if kind < 0.3:
-        level = _level(grid, mask, rng.uniform(0.3, 0.8))
-        fluid = fluid + rng.uniform(8, 30) * (grid.down_mm > level)
-    elif kind < 0.5:
-        fluid = fluid + rng.uniform(10, 35) * smoothstep(grid.noise(rng, 12.0), 0.3, 1.0)
-    if rng.random() < 0.3:
-        return np.asarray(fluid, np.float32)
-    parts = grid.noise(rng, rng.uniform(14, 30))
-    fluid = fluid + rng.uniform(-8, 8) * (parts > 0)  # each part of another age
-    walls = np.abs(parts) < rng.uniform(0.0, 0.12)
-    thin = max(1, round(1.5 / grid.spacing_mm[1]))
-    inner = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thin + 1, 2 * thin + 1))
-    walls |= np.stack([cv2.erode(plane, inner) == 0 for plane in mask.astype(np.uint8)])
-    bright = rng.uniform(0.3, 1.0) * (rng.uniform(45, 65) - fluid)
-    return np.asarray(np.where(walls, fluid + np.maximum(bright, 0), fluid), np.float32)
-
-
-def _soft(rng: np.random.Generator, grid: Grid, mask: Mask) -> Volume:
-    """Parts 0..1 of a mask whose edge is as sharp as the rng draws."""
-    blur = rng.uniform(0.2, 1.8) if rng.random() < 0.5 else 0.3
-    sigma = blur / grid.spacing_mm[1]
-    return np.stack([cv2.GaussianBlur(plane, (0, 0), sigma) for plane in mask.astype(np.float32)])
-
-
-def _density(rng: np.random.Generator, subtype: str) -> float:
-    age = rng.random()
-    if subtype == "intraparenchymal" and age < 0.2:
-        return float(rng.uniform(42, 52))  # bleeding into softened brain: faint, patchy
-    if subtype == "subdural" and age < 0.12:
-        return float(rng.uniform(34, 46))  # subacute, down to isodense
-    if rng.random() < 0.25:
-        return float(rng.uniform(45, 56))
-    return float(rng.uniform(54, 84))
-
-
-def _oedema(rng: np.random.Generator, head: Anatomy, plan: Plan, mask: Mask, hu: Volume) -> None:
-    """A darker ring that follows the white matter."""
-    wide = rng.uniform(0.15, 0.9) * plan.size_mm + rng.uniform(1, 5)
-    away = _away(head, plan.place)
-    uneven = plan.size_mm + wide * (1 + 0.45 * head.grid.noise(rng, 12.0))
-    ring = smoothstep(uneven - away, -1.5, 2.5) * (0.35 + 0.65 * (head.white > 0.35))
-    ring *= head.brain & ~mask
-    target = rng.uniform(14, 25)
-    hu += np.minimum(ring * (np.float32(target) - hu), 0)

@@ -14,7 +14,8 @@ from ich_node.codes import SUBTYPES
 from training.simulate.anatomy import Anatomy, Grid, make_anatomy
 from training.simulate.atlas import Atlas, Mask, Volume, load_atlas
 from training.simulate.background import bend_background, read_background
-from training.simulate.bleeds import Plan, paint_bleed, plan_bleeds
+from training.simulate.bleeds import Plan, plan_bleeds
+from training.simulate.blood import paint_bleed
 from training.simulate.mimics import paint_mimics, paint_surgery
 from training.simulate.scanner import expose
 from training.simulate.seen import BRIGHTEST_HU, seen

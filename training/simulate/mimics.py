@@ -22,27 +22,21 @@ def paint_mimics(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
         _mass(rng, head, hu)
 
 
-def _away(head: Anatomy, z: float, y: float, x: float) -> Volume:
-    return np.asarray(
-        np.sqrt((head.z - z) ** 2 + (head.y - y) ** 2 + (head.x - x) ** 2), np.float32
-    )
-
-
 def _calcium(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
     """Pineal gland, choroid plexus, basal ganglia, falx, vessels."""
     if rng.random() < 0.65:
-        spot = _away(head, rng.normal(0, 1.5), 28 + rng.normal(0, 2), rng.normal(0, 0.8))
+        spot = head.away_mm((rng.normal(0, 1.5), 28 + rng.normal(0, 2), rng.normal(0, 0.8)))
         hu[spot < rng.uniform(1.2, 3.8)] = rng.uniform(70, 350)
     for side in (-1, 1):
         if rng.random() < 0.75:
             at = (rng.normal(10, 4), rng.normal(40, 4), side * rng.normal(22, 3))
-            spot = _away(head, *at) + 0.8 * head.grid.noise(rng, 4.0)
+            spot = head.away_mm(at) + 0.8 * head.grid.noise(rng, 4.0)
             hu[(spot < rng.uniform(1.2, 5.5)) & (head.ventricle_mm < 4)] = rng.uniform(50, 300)
         if rng.random() < 0.08:
-            spot = _away(head, 2, 0, side * 20) + 2 * head.grid.noise(rng, 4.0)
+            spot = head.away_mm((2, 0, side * 20)) + 2 * head.grid.noise(rng, 4.0)
             hu[(spot < rng.uniform(2, 7)) & head.inside] = rng.uniform(55, 180)
         if rng.random() < 0.15:
-            spot = _away(head, -22, rng.normal(-4, 4), side * rng.uniform(8, 16))
+            spot = head.away_mm((-22, rng.normal(-4, 4), side * rng.uniform(8, 16)))
             hu[(spot < rng.uniform(1, 2.5)) & head.inside] = rng.uniform(100, 500)
     if rng.random() < 0.3:
         place = rng.uniform(-50, 80)
@@ -52,7 +46,7 @@ def _calcium(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
         hu[plate] = rng.uniform(70, 500)
     for _ in range(int(rng.integers(0, 3)) * (rng.random() < 0.2)):
         at = (rng.uniform(-30, 60), rng.uniform(-40, 70), rng.uniform(-50, 50))
-        hu[(_away(head, *at) < rng.uniform(1, 2.5)) & head.inside] = rng.uniform(110, 500)
+        hu[(head.away_mm(at) < rng.uniform(1, 2.5)) & head.inside] = rng.uniform(110, 500)
 
 
 def _infarct(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
@@ -60,7 +54,7 @@ def _infarct(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
     side = rng.choice([-1, 1])
     centre = (rng.uniform(-35, 55), rng.uniform(-50, 85), side * rng.uniform(8, 55))
     size = rng.uniform(4, 38)
-    spot = size * (1 + 0.3 * head.grid.noise(rng, 15.0)) - _away(head, *centre)
+    spot = size * (1 + 0.3 * head.grid.noise(rng, 15.0)) - head.away_mm(centre)
     part = smoothstep(spot, -2, 3) * head.inside * (head.x * side > -2)
     target = rng.uniform(5, 28)
     hu += np.minimum(part * (np.float32(target) - hu), 0)
@@ -89,7 +83,7 @@ def _mass(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
     """A tumour without blood: oedema, now and then a slightly denser core."""
     side = rng.choice([-1, 1])
     centre = (rng.uniform(-30, 50), rng.uniform(-45, 75), side * rng.uniform(10, 50))
-    away = _away(head, *centre) + 3 * head.grid.noise(rng, 12.0)
+    away = head.away_mm(centre) + 3 * head.grid.noise(rng, 12.0)
     size = rng.uniform(6, 22)
     ring = smoothstep(2 * size - away, -3, 6) * (head.white > 0.3) * head.inside
     hu += np.minimum(ring * (np.float32(rng.uniform(14, 24)) - hu), 0)
@@ -105,7 +99,7 @@ def paint_surgery(rng: np.random.Generator, head: Anatomy, hu: Volume, bone: Mas
     side = rng.choice([-1, 1])
     opened = rng.random()
     place = (rng.uniform(5, 60), rng.uniform(-50, 70), side * 62.0)
-    away = _away(head, *place)
+    away = head.away_mm(place)
     if opened < 0.05:
         bone = _no_flap(rng, head, hu, bone, away)
     elif opened < 0.12:
@@ -145,7 +139,7 @@ def _air(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
 
 def _clip(rng: np.random.Generator, head: Anatomy, hu: Volume) -> None:
     """Metal on a vessel."""
-    spot = _away(head, rng.uniform(-25, 20), rng.uniform(-30, 20), rng.uniform(-35, 35))
+    spot = head.away_mm((rng.uniform(-25, 20), rng.uniform(-30, 20), rng.uniform(-35, 35)))
     hu[spot < rng.uniform(1.5, 5)] = rng.uniform(2000, 3000)
 
 
