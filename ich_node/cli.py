@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from ich_node import __version__, acts, logs, views
+from ich_node import __version__, acts, views
 from ich_node.common import (
     clear_errors,
     config_option,
@@ -71,7 +71,7 @@ def init(directory: Path) -> None:
 @clear_errors
 def serve(config: Path | None) -> None:
     """Run the daemon: receiver, worker and deliverer. SIGTERM drains and stops."""
-    from ich_node import node
+    from ich_node import logs, node
 
     settings = load_settings(config)
     logs.configure("serve")
@@ -89,7 +89,7 @@ def _say(line: str) -> None:
 @clear_errors
 def receive(config: Path | None, parent: int | None) -> None:
     """Run the receiver alone."""
-    from ich_node import node
+    from ich_node import logs, node
 
     settings = load_settings(config)
     logs.configure("receive")
@@ -102,7 +102,7 @@ def receive(config: Path | None, parent: int | None) -> None:
 @clear_errors
 def work(config: Path | None, parent: int | None) -> None:
     """Run the worker alone."""
-    from ich_node import node
+    from ich_node import logs, node
 
     settings = load_settings(config)
     logs.configure("work")
@@ -115,7 +115,7 @@ def work(config: Path | None, parent: int | None) -> None:
 @clear_errors
 def deliver(config: Path | None, parent: int | None) -> None:
     """Run the deliverer alone."""
-    from ich_node import node
+    from ich_node import logs, node
 
     settings = load_settings(config)
     logs.configure("deliver")
@@ -283,7 +283,7 @@ def analyze(dicom_dir: Path, out: Path, config: Path | None, as_json: bool) -> N
     Writes seg.dcm (only where there is a bleed), sr.dcm, summary.png and result.json into OUT.
     Exit status 0 for analysed and for refused, 1 for failed.
     """
-    from ich_node import node
+    from ich_node import logs, node
 
     settings = load_settings(config)
     logs.configure("analyze")
@@ -305,6 +305,7 @@ def selftest(config: Path | None, as_json: bool) -> None:
     The node has the model and the AE title of the configuration, and a folder, ports and peers of
     its own. Exit status 0 only if every step passed.
     """
+    from ich_node import logs
     from ich_node.selftest import steps
 
     settings = load_settings(config)

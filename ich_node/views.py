@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
@@ -18,10 +18,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ich_node.pipeline.purge import Plan
-from ich_node.records import CheckItem
 from ich_node.selftest.report import Outcome, Report, Step
-from ich_node.store.trail import Entry
+
+if TYPE_CHECKING:
+    from ich_node.pipeline.purge import Plan
+    from ich_node.records import CheckItem
+    from ich_node.store.trail import Entry
 
 _out = Console()
 _err = Console(stderr=True)
