@@ -116,7 +116,7 @@ def good_rows():
     ]
     return real.RealRows(
         (*png, slice_row(real.SUBDURAL, True, 0.8, subdural=0.7)),
-        (real.BoxRow("a", "x", 5, 10, 6), real.BoxRow("a", "y", 0, 10, 6)),
+        (*(real.BoxRow(of, "x", 5, 10, 6) for of in "abcd"), real.BoxRow("a", "y", 0, 10, 6)),
         (real.ScanRow(real.TILTED, "t", "refused (gantry_tilt)", (), float("nan"), 0.0, 0, 0),),
     )
 
@@ -144,7 +144,7 @@ def test_rates_are_those_of_the_odd_half():
 
 def test_each_real_fault_is_told():
     good = good_rows()
-    missed = replace(good, boxes=(*good.boxes, real.BoxRow("b", "x", 0, 10, 6)))
+    missed = replace(good, boxes=(*good.boxes, real.BoxRow("e", "x", 0, 10, 6)))
     assert faults(missed) == ["boxed slices: the mask overlaps a box"]
     for outcome, present in (("analysed", ("any",)), ("failed (error)", ())):
         scan = replace(good.scans[0], outcome=outcome, present=present)
@@ -159,10 +159,10 @@ def test_a_scan_that_was_background_is_no_test():
     called = replace(good.scans[0], outcome="analysed", present=("any",))
     other = replace(called, group=real.PHANTOM)
     rows = replace(good, scans=(good.scans[0], called, other))
-    found = real_bars(rows, CUT, ("ge-head-tilt",))[-4:-1]
-    assert [bar.met for bar in found] == [None, None, False]
+    found = real_bars(rows, CUT, ("ge-head-tilt",))[-5:-1]
+    assert [bar.met for bar in found] == [None, None, None, False]
     assert {bar.verdict for bar in found[:2]} == {"background of its training: no test"}
-    assert [bar.met for bar in real_bars(rows, CUT, ())[-4:-1]] == [True, False, False]
+    assert [bar.met for bar in real_bars(rows, CUT, ())[-5:-1]] == [True, False, None, False]
 
 
 def test_a_report_knows_the_backgrounds_of_its_bundle(tmp_path):
@@ -197,6 +197,29 @@ def test_what_is_not_measured_is_neither_met_nor_short():
     without = replace(good_rows(), slices=good_rows().slices[:-1])
     assert real_bars(without, CUT)[-1].verdict == "not measured"
     assert bars.status(real_bars(without, CUT)) == 0
+    told = {bar.what: bar.verdict for bar in real_bars(good_rows(), CUT)}
+    assert told["cranium"] == told["phantom"] == "not measured"
+    fewer = replace(good_rows(), boxes=good_rows().boxes[:3])
+    assert {bar.what: bar.met for bar in real_bars(fewer, CUT)}[
+        "boxed slices: the mask overlaps a box"
+    ] is None
+
+
+def test_data_that_are_not_there_are_told_and_the_others_measured(tiny_bundle, tmp_path, capsys):
+    """Nothing but the slice of `pydicom-data`, which the environment has."""
+    status = main(
+        [
+            *("real", "--bundle", str(tiny_bundle), "--shared", str(tmp_path / "none")),
+            *("--cranium", str(tmp_path / "none"), "--out", str(tmp_path)),
+        ]
+    )
+    report = (tmp_path / "report.md").read_text()
+    assert status in (0, 1)
+    assert "| 8-bit slices: AUC | >= 0.95 | not measured | not measured |" in report
+    for group in ("tilted head", "cranium", "phantom"):
+        assert f"| {group} | no finding |  | not measured |" in report
+    assert "| subdural slice: any, and the likeliest subtype |" in report
+    assert "none" in capsys.readouterr().out
 
 
 def write_png(path, value):
@@ -302,7 +325,7 @@ def test_a_missing_folder_is_named(tmp_path, capsys):
 
 @pytest.mark.shared_data
 def test_real_data_are_measured_whole(tiny_bundle, tmp_path, shared_data):
-    """Every bar but the cranium's is there; a model that calls everything is short."""
+    """All but the cranium; a model that calls everything is short."""
     status = main(
         [
             "real",

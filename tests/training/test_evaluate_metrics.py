@@ -66,15 +66,6 @@ def test_sensitivity_and_specificity_count_their_own_cases():
     assert metrics.f1(truth, called) == pytest.approx(2 / 3)
 
 
-def test_balanced_cut_lifts_the_worse_rate():
-    """Between the scores, where neither rate is given up for the other."""
-    truth = booleans(0, 0, 0, 1, 0, 1, 1, 1)
-    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
-    cut = metrics.balanced_cut(truth, scores)
-    calls = scores >= cut
-    assert min(calls[truth].mean(), (~calls[~truth]).mean()) == 0.75
-
-
 def test_limits_of_agreement_are_two_deviations_wide():
     """Differences 1, 2, 3: mean 2, SD 1."""
     found = metrics.agreement(np.array([2.0, 4, 6]), np.array([1.0, 2, 3]))

@@ -98,18 +98,6 @@ def specificity(truth: Truth, called: Truth) -> Measured:
     return proportion(int((~called[~truth]).sum()), int((~truth).sum()))
 
 
-def balanced_cut(truth: Truth, scores: Values) -> float:
-    """Return the score from which on to call, so that the worse of the two rates is best.
-
-    Midway between the neighbouring scores.
-    """
-    levels = np.unique(scores)
-    cuts = np.r_[levels[0], (levels[1:] + levels[:-1]) / 2]
-    calls = scores[None] >= cuts[:, None]
-    worse = np.minimum(calls[:, truth].mean(1), (~calls[:, ~truth]).mean(1))
-    return float(cuts[int(worse.argmax())])
-
-
 def dice(found: Truth, true: Truth) -> float:
     """Return Dice; 1 where both are empty."""
     both, all_ = int((found & true).sum()), int(found.sum() + true.sum())

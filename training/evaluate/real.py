@@ -119,7 +119,7 @@ def measure(
     Parameters
     ----------
     shared
-        Folder with `rsna-slices`, `ge-head-tilt` and `philips-phantom`.
+        Folder with `rsna-slices`, `ge-head-tilt` and `philips-phantom`, or with some of them.
     cranium
         InVesalius' example `Cranium.inv3`.
     subdural
@@ -130,14 +130,20 @@ def measure(
     ValueError
         A file is not what it should be.
     """
-    slices = list(png_slices(predictor, shared / "rsna-slices" / "png"))
-    boxed, boxes = boxed_slices(predictor, shared / "rsna-slices")
-    slices += boxed
-    scans = [node_says(predictor, shared / FOLDERS[TILTED], TILTED)]
-    piled, of_pile = tilted_head(predictor, shared / FOLDERS[TILTED])
-    scans += [piled]
-    slices += of_pile
-    scans += [node_says(predictor, study, PHANTOM) for study in studies(shared / FOLDERS[PHANTOM])]
+    slices: list[SliceRow] = []
+    boxes: list[BoxRow] = []
+    scans: list[ScanRow] = []
+    if (pictures := shared / "rsna-slices" / "png").is_dir():
+        slices += png_slices(predictor, pictures)
+    if (shared / "rsna-slices" / "gt.csv").is_file():
+        boxed, boxes = boxed_slices(predictor, shared / "rsna-slices")
+        slices += boxed
+    if (tilted := shared / FOLDERS[TILTED]).is_dir():
+        scan, of_scan = tilted_head(predictor, tilted)
+        scans += [node_says(predictor, tilted, TILTED), scan]
+        slices += of_scan
+    if (phantoms := shared / FOLDERS[PHANTOM]).is_dir():
+        scans += [node_says(predictor, study, PHANTOM) for study in studies(phantoms)]
     if cranium is not None:
         scan, of_scan = scan_of(predictor, read_inv3(cranium), CRANIUM, "as a volume")
         scans.append(scan)

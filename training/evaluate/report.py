@@ -19,7 +19,7 @@ from ich_node.infer.predictor import Predictor
 from training.evaluate import plots
 from training.evaluate.bars import Bar
 from training.evaluate.heads import HeadRow, HeadSlice
-from training.evaluate.real import BoxRow, RealRows, ScanRow, SliceRow
+from training.evaluate.real import PNG, BoxRow, RealRows, ScanRow, SliceRow
 from training.evaluate.real_bars import png_scores, real_bars, real_tables
 from training.evaluate.rows import read_rows
 from training.evaluate.simulated_bars import (
@@ -90,21 +90,22 @@ def _real(folder: Path) -> Page:
     )
     cut = _cuts(folder)["any"]
     halves = {"both halves": "", "odd half": "odd", "even half": "even"}
-    curves = {name: png_scores(rows.slices, half) for name, half in halves.items()}
-    called = {name: (truth, scores, scores >= cut) for name, (truth, scores) in curves.items()}
-    plots.draw_roc({"8-bit slices": called}, folder / "roc.png")
-    plots.draw_reliability({"8-bit slices": curves["both halves"]}, folder / "reliability.png")
-    pictures = (
-        ("roc.png", "ROC of the 8-bit slices; marked is the shipped threshold"),
-        ("reliability.png", "Reliability on the 8-bit slices; the figures are cases"),
-        (LOOKS, "Slices, Grad-CAM of any and mean of the deepest map"),
-    )
+    pictures = [(LOOKS, "Slices, Grad-CAM of any and mean of the deepest map")]
+    if any(row.group == PNG for row in rows.slices):
+        curves = {name: png_scores(rows.slices, half) for name, half in halves.items()}
+        called = {name: (truth, scores, scores >= cut) for name, (truth, scores) in curves.items()}
+        plots.draw_roc({"8-bit slices": called}, folder / "roc.png")
+        plots.draw_reliability({"8-bit slices": curves["both halves"]}, folder / "reliability.png")
+        pictures += [
+            ("roc.png", "ROC of the 8-bit slices; marked is the shipped threshold"),
+            ("reliability.png", "Reliability on the 8-bit slices; the figures are cases"),
+        ]
     return Page(
         REAL,
         _about(folder),
         real_bars(rows, cut, _model(folder)["backgrounds"]),
         real_tables(rows, cut),
-        pictures,
+        tuple(pictures),
     )
 
 

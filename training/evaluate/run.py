@@ -39,7 +39,8 @@ def run_real(
 
 
 def _real_looks(predictor: Predictor, folder: Path, subdural: Path | None) -> Iterator[Look]:
-    boxes = read_boxes(folder / "gt.csv")
+    drawn = folder / "gt.csv"
+    boxes = read_boxes(drawn) if drawn.is_file() else {}
     for path in sorted(folder.glob("*.npy")):
         hu = read_npy(path)[0]
         marked = np.zeros(hu.shape, bool)

@@ -111,7 +111,7 @@ def simulated_tables(
         "Sensitivity by true volume": _by_band(heads),
         "Dice by true volume": _dice_table(heads),
         "Volume error": _volume_table(heads),
-        "Predictive values": _predictive_table(*volumes["any"]),
+        "Predictive values": predictive_table(volumes["any"][0], volumes["any"][2]),
         "Calibration": _calibration_table(volumes, single),
         "Reliability of any, volumes": _reliability_table(*volumes["any"][:2]),
     }
@@ -234,7 +234,8 @@ def _volume_table(heads: Sequence[HeadRow]) -> Table:
     return table
 
 
-def _predictive_table(truth: Truth, _: Values, called: Truth) -> Table:
+def predictive_table(truth: Truth, called: Truth) -> Table:
+    """Return what a call is worth where fewer, or more, bleed than among these."""
     sens = metrics.sensitivity(truth, called).value
     spec = metrics.specificity(truth, called).value
     table = [["prevalence of any", "PPV", "NPV"]]
