@@ -79,8 +79,10 @@ def _tell(seconds: dict[str, list[float]], results: dict[str, Prediction], own: 
         (ratio <= LARGEST_RATIO or own.device.type != "cpu")
         and median["node"] < LONGEST_S[own.device.type]
         and agreement >= SMALLEST_DICE
+        and marked > 0
     )
-    print("met" if met else f"short of the bar: {LARGEST_RATIO}, {LONGEST_S}, {SMALLEST_DICE}")
+    bars = f"{LARGEST_RATIO}, {LONGEST_S}, {SMALLEST_DICE}, and something marked"
+    print("met" if met else f"short of the bar: {bars}")
     return 0 if met else 1
 
 

@@ -18,8 +18,7 @@ import torch
 from training.data import require_apart
 from training.downstream import train_network
 from training.recipe import Recipe, RecipeError, keep_recipe, read_recipe
-from training.seeds import SeedError
-from training.upstream import device_of, train_slices
+from training.upstream import UNUSABLE, device_of, train_slices
 from training.validation import validate_slices, validate_volumes, validation_slices
 
 Figures = Mapping[str, float]
@@ -125,7 +124,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     try:
         print(_all(given))
-    except (RecipeError, SeedError, FileNotFoundError, FloatingPointError) as error:
+    except UNUSABLE as error:
         raise SystemExit(f"error: {error}") from error
 
 

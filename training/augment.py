@@ -20,22 +20,6 @@ _FINER = 2
 _COARSE, _COARSEST = 0.25, 0.7
 
 
-def move(
-    rng: np.random.Generator, data: Data, hu: Hu, labels: Labels, size: int
-) -> tuple[Hu, Labels]:
-    """Turn, scale, shift and mirror slices, all alike, onto a plane of another size.
-
-    Parameters
-    ----------
-    hu, labels
-        (slice, 256, 256).
-    size
-        Rows and columns of what is returned.
-    """
-    pose = _pose(rng, data)
-    return _hu_at(pose, hu, size), _labels_at(pose, labels, size)
-
-
 def _pose(rng: np.random.Generator, data: Data) -> Pose:
     """Draw where a point of the plane of 256x256 comes to lie on it: (2, 3), column before row."""
     middle = (SIZE - 1) / 2

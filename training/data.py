@@ -23,11 +23,8 @@ from rich.progress import track
 from ich_node.codes import SUBTYPES
 from ich_node.infer.preprocess import SIZE
 from training import seeds
-from training.real.records import classes_of_slices
+from training.real.records import classes_of_labels, classes_of_slices
 from training.simulate import SimulatedHead, simulate_head, simulate_on
-
-# A bleed of which it is not known of what subtype.
-UNTYPED = 255
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def example(head: SimulatedHead, *, scanned: bool) -> Example:
         np.rint(head.hu).astype(np.int16),
         head.spacing_mm,
         head.labels,
-        slice_classes(head.labels),
+        classes_of_labels(head.labels),
         scanned,
     )
 
@@ -161,18 +158,8 @@ def load(path: Path) -> Example:
         ) from error
     if known is None:
         unknown = np.full((len(hu), 1 + len(SUBTYPES)), np.nan, np.float32)
-        known = unknown if labels is None else slice_classes(labels)
+        known = unknown if labels is None else classes_of_labels(labels)
     return Example(hu, (slices, rows, columns), labels, known, scanned, classes)
-
-
-def slice_classes(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return (slice, 6): which of `codes.CLASSES` each slice holds; NaN where it is not known."""
-    flat = labels.reshape(len(labels), -1)
-    subtypes = np.stack([(flat == 1 + index).any(1) for index in range(len(SUBTYPES))], 1)
-    found = np.concatenate([np.any(flat, axis=1, keepdims=True), subtypes], 1).astype(np.float32)
-    untyped: npt.NDArray[np.bool_] = np.any(flat == UNTYPED, axis=1, keepdims=True)
-    found[untyped & (found == 0)] = np.nan
-    return found
 
 
 def known_classes(
@@ -181,7 +168,7 @@ def known_classes(
     """Return (slice, 6): what the labels of slices tell, and where they do not, what is stated."""
     if labels is None:
         return stated
-    seen = slice_classes(labels)
+    seen = classes_of_labels(labels)
     return np.where(np.isnan(seen), stated, seen)
 
 

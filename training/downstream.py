@@ -32,10 +32,10 @@ from training.data import (
 )
 from training.loop import Run, best_of
 from training.losses import class_loss, mask_loss
-from training.recipe import Downstream, Recipe, RecipeError, keep_recipe, read_recipe
-from training.seeds import TRAINING, SeedError
+from training.recipe import Downstream, Recipe, keep_recipe, read_recipe
+from training.seeds import TRAINING
+from training.upstream import UNUSABLE, common_arguments, device_of, keep_weights, say_end
 from training.upstream import WEIGHTS as SLICES
-from training.upstream import common_arguments, device_of, keep_weights, say_end
 from training.validation import require_volumes, validate_volumes, worth
 
 WEIGHTS = "network.safetensors"
@@ -324,7 +324,7 @@ def main() -> None:
         recipe = read_recipe(given.recipe)
         keep_recipe(recipe, given.out)
         net = train_network(recipe, given.heads, given.out, device, given.validation)
-    except (RecipeError, SeedError, FileNotFoundError, FloatingPointError) as error:
+    except UNUSABLE as error:
         raise SystemExit(f"error: {error}") from error
     say_end(recipe, net, given.out / WEIGHTS)
 

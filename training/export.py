@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import torch
-from PIL import Image
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy.special import expit
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ from ich_node.infer.weights import FOLDER, SUFFIX, sha256_of
 from training.calibrate import NEUTRAL, Array, Calibration, Scored, balanced, calibrate, platt
 from training.data import head_classes, head_files, known_classes, load
 from training.downstream import WEIGHTS as NETWORK
+from training.evaluate.reading import halved, read_png
 from training.recipe import Recipe
 from training.seeds import VALIDATION, SeedError
 from training.simulate.scanner import expose
@@ -79,13 +80,13 @@ def write_bundle(
     backgrounds
         Names of the real heads that bleeds were drawn on.
     about
-        What it was trained on and how well it did, for `docs/README.md` and the metadata.
+        What it was trained on and where it fails, for `docs/README.md`.
     """
     for part in (METADATA.parent, FOLDER, Path("docs")):
         (folder / part).mkdir(parents=True, exist_ok=True)
     write_weights(folder, network)
     stated = {
-        **_monai_part(name, version, about, preprocessing),
+        **_monai_part(name, version, preprocessing),
         "authors": authors,
         "copyright": copyright,
         "ich_node": {
@@ -155,7 +156,7 @@ def _channel(how: Preprocessing) -> str:
     return f"{said}, see ich_node.preprocessing; slices I to S"
 
 
-def _monai_part(name: str, version: str, about: str, how: Preprocessing) -> dict[str, Any]:
+def _monai_part(name: str, version: str, how: Preprocessing) -> dict[str, Any]:
     """Return what the metadata of every MONAI bundle states, but for whose it is."""
     plane = {"type": "image", "num_channels": 1, "spatial_shape": ["*", how.size, how.size]}
     outputs = {"type": "probabilities", "format": "segmentation", "is_patch_data": False}
@@ -169,7 +170,7 @@ def _monai_part(name: str, version: str, about: str, how: Preprocessing) -> dict
         "required_packages_version": {"safetensors": safetensors.__version__},
         "task": "Intracranial haemorrhage on non-contrast head CT: classes and masks",
         "description": "SMART-Net: a slice encoder, a BiLSTM over slices, 3D convolutions",
-        "data_source": about,
+        "data_source": "see docs/README.md",
         "data_type": "dicom",
         "intended_use": "Research use only. Not a medical device.",
         "network_data_format": {
@@ -271,17 +272,31 @@ def _dice_by_cut(predictor: Predictor, raw: Raw, true: npt.NDArray[np.bool_]) ->
 def real_slices(predictor: Predictor, folder: Path) -> Scored:
     """Run the even half of real slices (0..80 HU in 8 bit) in folders of their class.
 
-    Even by sorted file name in each folder; the odd half is left for the evaluation.
+    The odd half is left for the evaluation.
+
+    Raises
+    ------
+    ValueError
+        A folder is called otherwise, or holds no slices; there is none of one without a bleed, or
+        of one with a bleed.
     """
     logits, truth = [], []
     for name in sorted(part.name for part in folder.iterdir() if part.is_dir()):
-        for path in sorted((folder / name).glob("*.png"))[0::2]:
-            grey = np.asarray(Image.open(path).convert("L"), np.float32)
+        if name not in (_NORMAL, *SUBTYPES):
+            raise ValueError(
+                f"{folder / name}: not the name of a class; expected {_NORMAL} for slices without "
+                f"a bleed, or one of {', '.join(SUBTYPES)}"
+            )
+        held = [name != _NORMAL, *(name == subtype for subtype in SUBTYPES)]
+        for path, half in halved(folder / name):
+            if half == "odd":
+                continue
             with torch.inference_mode():
-                raw = predictor.run(grey[None] * np.float32(WINDOW_HU[1] / 255))
+                raw = predictor.run(read_png(path))
             logits.append(raw.slice_logits[0])
-            held = [name != _NORMAL, *(name == subtype for subtype in SUBTYPES)]
             truth.append(np.array(held, np.float64))
+    if len({one[0] for one in truth}) < 2:
+        raise ValueError(f"{folder}: expected slices with and without a bleed, each in its folder")
     return Scored(np.stack(logits), np.stack(truth))
 
 
@@ -309,7 +324,7 @@ def main() -> None:
     torch.set_num_threads(1)
     try:
         _export(given)
-    except (FileNotFoundError, SeedError) as error:
+    except (OSError, ValueError, RuntimeError, SeedError, SafetensorError) as error:
         raise SystemExit(f"error: {error}") from error
 
 

@@ -23,7 +23,7 @@ from torch.nn.functional import (
 
 from ich_node.codes import SUBTYPES
 from ich_node.infer.network import Upstream, strongest
-from training.data import UNTYPED
+from training.real.records import UNTYPED
 from training.recipe import Losses
 
 _EPS = 1e-7

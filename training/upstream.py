@@ -40,6 +40,8 @@ from training.validation import (
 )
 
 EFFICIENTNET = "efficientnet-lite0"
+# What ends a training with a line for people.
+UNUSABLE = (RecipeError, SeedError, CheckpointError, FileNotFoundError, FloatingPointError)
 WEIGHTS = "slices.safetensors"
 BEST = "slices-best.safetensors"
 
@@ -206,13 +208,7 @@ def main() -> None:
         recipe = read_recipe(given.recipe)
         keep_recipe(recipe, given.out)
         net = train_slices(recipe, given.heads, given.validation, given.out, device)
-    except (
-        RecipeError,
-        SeedError,
-        CheckpointError,
-        FileNotFoundError,
-        FloatingPointError,
-    ) as error:
+    except UNUSABLE as error:
         raise SystemExit(f"error: {error}") from error
     say_end(recipe, net, given.out / WEIGHTS)
 

@@ -8,6 +8,7 @@ import numpy as np
 from ich_node.codes import SUBTYPES
 from ich_node.infer.preprocess import SIZE
 from training import data
+from training.real.records import classes_of_labels
 from training.seeds import TRAINING, Purpose, file_name
 from training.simulate import SimulatedHead
 
@@ -29,7 +30,7 @@ def phantom(
             top, left = 50 + 30 * value, 90 + 10 * value
             labels[index, top : top + side, left : left + side] = value
     hu[labels > 0] = BLOOD_HU
-    return data.Example(hu, (5.0, 0.9, 0.9), labels, data.slice_classes(labels), scanned)
+    return data.Example(hu, (5.0, 0.9, 0.9), labels, classes_of_labels(labels), scanned)
 
 
 def write_phantoms(folder: Path, purpose: Purpose = TRAINING) -> Path:

@@ -9,6 +9,7 @@ from tests.training.phantom import phantom, write_phantoms
 from training import data
 from training.real import instance22, physionet
 from training.real.examples import export
+from training.real.records import UNTYPED, classes_of_labels
 from training.simulate import simulate_head
 
 
@@ -54,10 +55,10 @@ def test_slice_classes_say_what_each_slice_holds():
     """Order of `codes.CLASSES`: any, then the subtypes; an unknown subtype may be any of them."""
     labels = np.zeros((4, 4, 4), np.uint8)
     labels[1, 0, 0], labels[2, 1, 1], labels[2, 2, 2] = 1, 2, 5
-    labels[3, 0, 0], labels[3, 1, 1] = data.UNTYPED, 3
+    labels[3, 0, 0], labels[3, 1, 1] = UNTYPED, 3
     nan = np.nan
     np.testing.assert_array_equal(
-        data.slice_classes(labels),
+        classes_of_labels(labels),
         [
             [0, 0, 0, 0, 0, 0],
             [1, 1, 0, 0, 0, 0],
@@ -70,7 +71,7 @@ def test_slice_classes_say_what_each_slice_holds():
 def test_what_labels_do_not_tell_is_taken_from_what_is_stated():
     """And nothing else is: a mask that was seen is not talked out of."""
     labels = np.zeros((2, 4, 4), np.uint8)
-    labels[0, 0, 0] = data.UNTYPED
+    labels[0, 0, 0] = UNTYPED
     stated = np.array([[1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0]], np.float32)
     np.testing.assert_array_equal(
         data.known_classes(labels, stated), [[1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
@@ -93,7 +94,7 @@ def test_exported_heads_of_one_class_of_masks_keep_the_stated_subtypes(tmp_path)
     head = data.load(tmp_path / "out" / "train" / "physionet-049.npz")
     assert head.scanned
     assert head.hu.shape == head.labels.shape == (6, 256, 256)
-    assert set(np.unique(head.labels[2])) == {0, data.UNTYPED}
+    assert set(np.unique(head.labels[2])) == {0, UNTYPED}
     known = data.known_classes(head.labels, head.slice_classes)
     assert known[2].tolist() == [float(name in ("any", *held[2])) for name in CLASSES]
 

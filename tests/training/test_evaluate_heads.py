@@ -7,11 +7,12 @@ import pytest
 
 from ich_node.codes import CLASSES
 from tests.training.phantom import small_head
-from training.data import Example, example, save, slice_classes
+from training.data import Example, example, save
 from training.evaluate import bars
 from training.evaluate.__main__ import main
 from training.evaluate.heads import HeadRow, HeadSlice, measure_head
 from training.evaluate.simulated_bars import simulated_bars, simulated_tables
+from training.real.records import classes_of_labels
 
 CUT = 0.5
 CUTS = dict.fromkeys(CLASSES, CUT)
@@ -20,7 +21,7 @@ CUTS = dict.fromkeys(CLASSES, CUT)
 def own_head(seed, known="labels"):
     """A head as a site exports it: its labels are known, the classes of its slices, or its own."""
     head = small_head(seed)
-    classes = slice_classes(head.labels)
+    classes = classes_of_labels(head.labels)
     unknown = np.full_like(classes, np.nan)
     return Example(
         np.rint(head.hu).astype(np.int16),
@@ -67,7 +68,7 @@ def test_without_a_mask_of_the_truth_volumes_and_dice_are_not_known(predictor):
 def test_a_bleed_of_unknown_subtype_counts_for_any_alone(predictor):
     head = own_head(1)
     labels = np.where(head.labels > 0, 255, 0).astype(np.uint8)
-    head = replace(head, labels=labels, slice_classes=slice_classes(labels))
+    head = replace(head, labels=labels, slice_classes=classes_of_labels(labels))
     found = measure_head(predictor, 1, head)
     assert found.head.true_ml[0] > 0
     assert not np.isnan(found.head.dice[0])

@@ -22,10 +22,11 @@ from ich_node.infer.weights import files_of, load_weights
 from tests.training.phantom import phantom
 from training import export
 from training.calibrate import NEUTRAL, calibrate
-from training.data import UNTYPED, example, save
+from training.data import example, save
 from training.evaluate.heads import HeadRow, measure_head
 from training.evaluate.reading import volume_of_array
 from training.export import write_bundle, write_weights
+from training.real.records import UNTYPED
 from training.recipe import Recipe, keep_recipe
 from training.seeds import EVALUATION, VALIDATION, file_name
 from training.simulate import simulate_head
@@ -100,6 +101,25 @@ def test_only_the_even_half_of_real_slices_calibrates(tmp_path):
     np.testing.assert_allclose(found.logits[:, 0], [40, 60, 10, 30], rtol=1e-5)
     bleeds = [1, 0, 0, 0, 1, 0]
     np.testing.assert_array_equal(found.truth, [bleeds, bleeds, [0] * 6, [0] * 6])
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (("normal", "old"), "old: not the name of a class; expected normal .* or one of epidural"),
+        (("normal", "subdural/none"), r"subdural holds no \*.png"),
+        (("subdural", "epidural"), "with and without a bleed"),
+        ((), "with and without a bleed"),
+    ],
+)
+def test_real_slices_that_cannot_calibrate_are_refused(tmp_path, folders, said):
+    """A folder that strayed there would teach the threshold a wrong truth."""
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("L", (8, 8), 20).save(tmp_path / folder / "0.png")
+    logits = SimpleNamespace(slice_logits=np.zeros((1, len(CLASSES))))
+    with pytest.raises(ValueError, match=said):
+        export.real_slices(SimpleNamespace(run=lambda _: logits), tmp_path)
 
 
 def test_heads_are_calibrated_by_what_training_is_told_of_them(tiny_bundle, tmp_path):

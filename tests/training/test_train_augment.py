@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ich_node.infer.preprocess import OURS, PUBLISHED, SIZE, preprocess, value_range
 from tests.training.phantom import phantom
-from training.augment import look, move, pose_and_scan, scan, without_crumbs
+from training.augment import look, pose_and_scan, scan, without_crumbs
 from training.recipe import Data
 
 STILL = {"turn_deg": 0, "scale": 0, "shift": 0}
@@ -20,13 +20,19 @@ def _square():
     return np.where(labels > 0, 100, 0).astype(np.float32), labels
 
 
+def _posed(seed, data, hu, labels, size):
+    """Slices in another pose, averaged to the matrix of their labels."""
+    fine, kept = pose_and_scan(np.random.default_rng(seed), data, hu, labels, size, None)
+    return fine.reshape(len(fine), size, 2, size, 2).mean((2, 4)), kept
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), flip=st.sampled_from(["ours", "published"]))
 def test_mask_moves_with_its_slice(seed, flip):
     """Turn, scale, shift and mirror act on image and labels alike, and make no new value."""
     hu, labels = _square()
     for size in (SIZE, 192):
-        moved, kept = move(np.random.default_rng(seed), Data(flip=flip), hu, labels, size)
+        moved, kept = _posed(seed, Data(flip=flip), hu, labels, size)
         assert moved.shape == kept.shape == (2, size, size)
         for plane, mask, value in zip(moved, kept, (3, 255), strict=True):
             assert set(np.unique(mask)) <= {0, value}
@@ -75,11 +81,9 @@ def test_bone_leaves_grey_edges_as_a_finer_matrix_does():
     blank = np.zeros(bone.shape, np.uint8)
     data = Data(**STILL)
     fine, _ = pose_and_scan(np.random.default_rng(0), data, bone, blank, SIZE, None)
-    coarse, _ = move(np.random.default_rng(0), data, bone, blank, SIZE)
-    edges = [preprocess(np.minimum(hu, 80), OURS)[0, 96] for hu in (fine, coarse)]
-    grey = [int(((edge > 0.45) & (edge < 0.95)).sum()) for edge in edges]
-    assert grey[0] >= 1
-    assert fine.max() == coarse.max() == 1500
+    edge = preprocess(np.minimum(fine, 80), OURS)[0, 96]
+    assert ((edge > 0.45) & (edge < 0.95)).sum() >= 1
+    assert fine.max() == 1500
 
 
 def test_only_slices_without_noise_are_scanned():
@@ -95,7 +99,7 @@ def test_only_slices_without_noise_are_scanned():
 def test_slices_of_a_head_move_as_one():
     hu, labels = _square()
     twice = np.stack([hu[0], hu[0]]), np.stack([labels[0], labels[0]])
-    moved, kept = move(np.random.default_rng(3), Data(), *twice, 192)
+    moved, kept = _posed(3, Data(), *twice, 192)
     np.testing.assert_array_equal(moved[0], moved[1])
     np.testing.assert_array_equal(kept[0], kept[1])
 
@@ -108,17 +112,15 @@ def test_slices_of_a_head_move_as_one():
     ],
 )
 def test_flip_is_what_its_name_says(flip, turned):
-    """Half of the slices stay, half are turned, to the pixel."""
+    """Half of the slices stay, half are turned: masks to the pixel, edges averaged."""
     hu, labels = _square()
-    found = [
-        move(np.random.default_rng(seed), Data(flip=flip, **STILL), hu, labels, SIZE)
-        for seed in range(12)
-    ]
+    found = [_posed(seed, Data(flip=flip, **STILL), hu, labels, SIZE) for seed in range(12)]
     same = [np.array_equal(kept, labels) for _, kept in found]
     assert 0 < sum(same) < len(same)
     for (moved, kept), as_it_was in zip(found, same, strict=True):
         np.testing.assert_array_equal(kept, labels if as_it_was else turned(labels))
-        np.testing.assert_allclose(moved, hu if as_it_was else turned(hu), atol=1e-3)
+        off = np.abs(moved - (hu if as_it_was else turned(hu)))
+        assert off[:, 1:-1, 1:-1].mean() < 0.5
 
 
 @pytest.mark.parametrize("change", ["turn_deg", "scale", "shift"])
@@ -126,10 +128,7 @@ def test_each_change_of_pose_can_be_put_out(change):
     """At 0 nothing moves but the flip; alone, each moves something."""
     hu, labels = _square()
     alone = STILL | {change: getattr(Data(), change)}
-    still, moved = (
-        move(np.random.default_rng(1), Data(**values), hu, labels, SIZE)[1]
-        for values in (STILL, alone)
-    )
+    still, moved = (_posed(1, Data(**values), hu, labels, SIZE)[1] for values in (STILL, alone))
     assert not np.array_equal(still, moved)
     assert still.sum() == labels.sum()
 
@@ -138,7 +137,7 @@ def test_what_comes_in_from_beside_the_picture_is_air():
     hu, labels = _square()
     data = Data(turn_deg=0, scale=0, shift=0.5)
     for seed in range(4):
-        moved, kept = move(np.random.default_rng(seed), data, hu, labels, SIZE)
+        moved, kept = _posed(seed, data, hu, labels, SIZE)
         assert set(np.unique(moved)) >= {-1000.0}
         assert (kept[moved <= -999] == 0).all()
 

@@ -16,6 +16,7 @@ from training.batches import NO_MASK, Slices, batches, choose, clear_classes, ta
 from training.losses import upstream_loss
 from training.real import instance22, physionet, rsna
 from training.real.examples import export
+from training.real.records import classes_of_labels
 from training.recipe import Data, Downstream, Recipe, Upstream
 from training.upstream import step_losses, train_slices
 
@@ -92,7 +93,7 @@ def test_a_class_with_few_pixels_is_neither_there_nor_absent():
     """Below ``clear_px`` and above none: NaN, of `any` as of the subtype; at 0 all is clear."""
     labels = np.zeros((1, 16, 16), np.uint8)
     labels[0, 0, :12], labels[0, 5, :4] = 1, 2
-    stated = data.slice_classes(labels)
+    stated = classes_of_labels(labels)
     found = clear_classes(labels, stated, 10)[0]
     assert found[:2].tolist() == [1, 1]
     assert np.isnan(found[2])

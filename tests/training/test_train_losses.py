@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from ich_node.codes import CLASSES, SUBTYPES
 from ich_node.infer.network import Upstream
 from training.batches import NO_MASK
-from training.data import UNTYPED
 from training.losses import (
     class_loss,
     consistency_loss,
@@ -19,6 +18,7 @@ from training.losses import (
     targets_of,
     upstream_loss,
 )
+from training.real.records import UNTYPED
 from training.recipe import Losses
 
 KINDS = [Losses(missed=0.2), Losses(dice="published", bce=1, subtypes=0)]

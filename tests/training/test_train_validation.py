@@ -13,6 +13,7 @@ from tests.training.phantom import phantom
 from training import data, upstream
 from training.batches import NO_MASK, Batch
 from training.downstream import BEST, train_network, transfer
+from training.real.records import UNTYPED
 from training.recipe import Data, Downstream, Losses, Recipe
 from training.recipe import Upstream as Slices
 from training.seeds import VALIDATION, file_name
@@ -73,7 +74,7 @@ def test_a_slice_of_few_pixels_is_no_case_and_one_of_unknown_subtype_is_of_any_a
     """Their masks count all the same."""
     few, untyped = phantom({}, slices=5), phantom({0: ("subdural",)}, slices=1)
     few.labels[:, 100:102, 100:102] = 2
-    untyped.labels[untyped.labels > 0] = data.UNTYPED
+    untyped.labels[untyped.labels > 0] = UNTYPED
     untyped = replace(untyped, slice_classes=np.array([[1, *[NAN] * 5]], np.float32))
     found = validation_slices(RECIPE, _folder(tmp_path / "v", [few, untyped]))
     expected = [[NAN, 0, NAN, 0, 0, 0]] * 5 + [[1, *[NAN] * 5]]
@@ -98,7 +99,7 @@ def _cases():
     """Four slices of subdural blood, two of unknown subtype, one unclear, the rest clean."""
     labels = torch.zeros(20, 32, 32, dtype=torch.int64)
     labels[:4, :8, :8] = 2
-    labels[4:6, :8, :8] = data.UNTYPED
+    labels[4:6, :8, :8] = UNTYPED
     labels[6, 0, :3] = 2
     classes = torch.zeros(20, 6)
     classes[:6, 0], classes[6, 0] = 1, NAN

@@ -52,6 +52,22 @@ def read_png(path: Path) -> Volume:
     return np.asarray(low + grey / 255 * (high - low), np.float32)[None]
 
 
+def halved(folder: Path) -> list[tuple[Path, str]]:
+    """Return the pictures of a class and their halves: ``even``, ``odd``, by sorted name in turns.
+
+    Calibration may use the even half; the odd one only measures.
+
+    Raises
+    ------
+    ValueError
+        There are none.
+    """
+    paths = sorted(folder.glob("*.png"))
+    if not paths:
+        raise ValueError(f"{folder} holds no *.png; expected 8-bit slices")
+    return [(path, "odd" if index % 2 else "even") for index, path in enumerate(paths)]
+
+
 def read_npy(path: Path) -> Volume:
     """Return a slice in HU as a volume of one slice (1, row, column).
 

@@ -26,6 +26,7 @@ from ich_node.pipeline.stages import header
 from ich_node.records import CtVolume
 from training.evaluate.reading import (
     Volume,
+    halved,
     read_boxes,
     read_dicom_slice,
     read_inv3,
@@ -169,12 +170,8 @@ def png_slices(predictor: Predictor, folder: Path) -> Iterator[SliceRow]:
         A folder holds none.
     """
     for kind, bleed in (("normal", False), ("intraparenchymal", True)):
-        paths = sorted((folder / kind).glob("*.png"))
-        if not paths:
-            raise ValueError(f"{folder / kind} holds no *.png; expected 8-bit slices")
-        for index, path in enumerate(paths):
+        for path, half in halved(folder / kind):
             raw = run_slice(predictor, read_png(path))
-            half = "odd" if index % 2 else "even"
             yield _row(predictor, raw, 0, PNG, path.stem, half=half, bleed=bleed)
 
 

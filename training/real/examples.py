@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ich_node.infer.preprocess import SIZE, resize
+from ich_node.infer.preprocess import OURS, SIZE, resize
 from training.real.progress import tracked
 from training.real.records import Case, DataError, Fault, Loaded
 from training.real.sources import load_case
@@ -21,7 +21,7 @@ SPLIT = "split.json"
 
 
 def arrays_of(loaded: Loaded) -> dict[str, npt.NDArray[Any]]:
-    """Bring a case to the network's plane.
+    """Bring a case to the plane of training heads: its edges stay, finer pixels are averaged.
 
     Returns
     -------
@@ -31,9 +31,9 @@ def arrays_of(loaded: Loaded) -> dict[str, npt.NDArray[Any]]:
         neighbour, and ``slice_classes`` float32 (slice, 6). Values as in `records.Loaded`.
     """
     planes = torch.from_numpy(loaded.hu)[:, None]
-    hu = np.concatenate([resize(plane[None], (SIZE, SIZE))[0].numpy() for plane in planes])
+    hu = np.concatenate([resize(plane[None], (SIZE, SIZE), OURS)[0].numpy() for plane in planes])
     spacing = [
-        step * (count - 1) / (SIZE - 1)
+        step * count / SIZE
         for step, count in zip(loaded.spacing_mm[1:], loaded.hu.shape[1:], strict=True)
     ]
     arrays: dict[str, npt.NDArray[Any]] = {
@@ -43,7 +43,7 @@ def arrays_of(loaded: Loaded) -> dict[str, npt.NDArray[Any]]:
     }
     if loaded.labels is not None:
         rows, columns = (
-            np.rint(np.linspace(0, count - 1, SIZE)).astype(int)
+            ((np.arange(SIZE) + 0.5) * count / SIZE).astype(int)
             for count in loaded.labels.shape[1:]
         )
         arrays["labels"] = loaded.labels[:, rows][:, :, columns]

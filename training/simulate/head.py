@@ -114,8 +114,8 @@ def simulate_head(
             break
     hu, labels = _to_matrix(hu, labels, matrix)
     spacing = (thickness_mm, field_mm / matrix, field_mm / matrix)
-    seen = expose(np.random.default_rng((seed, 2)), hu, spacing) if noise else hu
-    return SimulatedHead(seen, labels, spacing, seed)
+    scanned = expose(np.random.default_rng((seed, 2)), hu, spacing) if noise else hu
+    return SimulatedHead(scanned, labels, spacing, seed)
 
 
 def _draw_head(
