@@ -24,7 +24,9 @@ from ich_node.codes import SUBTYPES
 from ich_node.infer.preprocess import SIZE
 from training import seeds
 from training.real.records import classes_of_labels, classes_of_slices
-from training.simulate import SimulatedHead, simulate_head, simulate_on
+from training.simulate import NotDrawn, SimulatedHead, simulate_head, simulate_on
+
+_ON_BACKGROUND = 0.25
 
 
 @dataclass(frozen=True)
@@ -92,20 +94,25 @@ def draw_scan(
 
 
 def draw_example(
-    seed: int, templates: Path | None = None, background: Path | None = None, share: float = 0.25
+    seed: int,
+    templates: Path | None = None,
+    background: Path | None = None,
+    *,
+    bleeds: Sequence[str] | None = None,
 ) -> Example:
     """Return a training head: simulated, or with bleeds drawn on a real one.
 
     Parameters
     ----------
-    templates
+    templates, bleeds
         As of `simulate_head`.
-    background, share
-        Folder of a real head, and how many of the heads are drawn on it.
+    background
+        Folder of a real head; a quarter of the heads are drawn on it.
     """
-    if background is not None and np.random.default_rng((seed, 3)).random() < share:
-        return example(simulate_on(seed, background), scanned=True)
-    return example(draw_scan(seed, matrix=SIZE, noise=False, templates=templates), scanned=False)
+    if background is not None and np.random.default_rng((seed, 3)).random() < _ON_BACKGROUND:
+        return example(simulate_on(seed, background, bleeds), scanned=True)
+    drawn = draw_scan(seed, bleeds, matrix=SIZE, noise=False, templates=templates)
+    return example(drawn, scanned=False)
 
 
 def example(head: SimulatedHead, *, scanned: bool) -> Example:
@@ -246,8 +253,13 @@ def main() -> None:
     began, made = time.monotonic(), 0
     for seed in track(wanted, "heads"):
         path = given.out / seeds.file_name(seed)
-        if not path.exists():
+        if path.exists():
+            continue
+        try:
             save(draw_example(seed, given.templates, given.background), path)
+        except NotDrawn as error:
+            print(f"left out: {error}")
+        else:
             made += 1
     print(f"{made} heads, {made / (time.monotonic() - began):.2f} heads/s")
 

@@ -1,7 +1,7 @@
-"""What a training run is: one TOML file, every choice of it named, "published" or "ours".
+"""What a training run is: one TOML file.
 
-"published" is SMART-Net as in the paper's code (2022); where we knowingly differ a key goes back to
-it, but for what training/README.md lists as ours in every recipe.
+Where we knowingly differ from SMART-Net as in the paper's code (2022), a key chooses "published" or
+"ours", but for what training/README.md lists as ours in every recipe.
 """
 
 from __future__ import annotations
@@ -38,6 +38,12 @@ class _Part(BaseModel):
 class Data(_Part):
     """How slices are chosen and changed.
 
+    ``batch``: slices in a step. ``workers``: processes that prepare them
+    in the slice stage. ``turn_deg``: turned by
+    at most so much either way. ``scale``: grown by at most e to half of it and shrunk by e to the
+    whole, for heads differ in size, and a field of view is rather too large. ``shift``: moved by at
+    most this share of the plane. ``brightness``: brightness, contrast and gamma of half of the
+    steps change by about this share.
     ``sampling``: published takes one slice of each head, of a random bleeding voxel; ours a random
     one and two that bleed. ``flip``: published turns by 180 degrees, ours exchanges left and right.
     ``smallest_px``: smaller pieces of a mask are removed. ``clear_px``: a class with fewer pixels
@@ -106,7 +112,8 @@ class Stage(_Part):
     ``schedule``: both warm up for ``warm_up``, a share of the run; published stays until a tenth
     of it, then falls in a line to ``floor`` times the rate, ours follows a cosine to it.
     ``average``: weight of the past in the running mean of the weights, which is what is validated
-    and kept; 0 for none. ``clip``: longest gradient of a step.
+    and kept; 0 for none. ``clip``: longest gradient of a step. ``learning_rate``: at its highest.
+    ``validate_minutes``: from one validation to the next.
     """
 
     steps: Annotated[int, Field(ge=1)] = 1_000_000
@@ -140,7 +147,9 @@ class Downstream(Stage):
     ``unfreeze``: shares of the run from which layer4, layer3, layer2, layer1 and the rest of the
     encoder learn too; empty, it stays as it is. ``norm``: statistics of the frozen encoder's
     normalisation move (published) or are held (ours). ``slices``: how many in a row the
-    convolutions see in one step; ``heads``: how many the BiLSTM sees.
+    convolutions see in one step; ``heads``: how many the BiLSTM sees. ``classifier_minutes`` and
+    ``classifier_steps``: of the BiLSTM alone after that, on features that are kept; it ends with
+    whichever comes first.
     """
 
     start: Kind = "ours"
@@ -155,6 +164,8 @@ class Downstream(Stage):
 class Recipe(_Part):
     """A whole run.
 
+    ``backbone``: of `ich_node.infer.backbones`. ``seed``: of all that is drawn.
+    ``preprocessing``: `PUBLISHED` or `OURS` of `ich_node.infer.preprocess`.
     ``start``: what the slice network begins with: `slices.safetensors` of an earlier run, whole, or
     a published checkpoint, which gives its encoder; ``efficientnet-lite0`` for
     the one that the package of this name ships; empty for none. ``size``: rows and columns that the

@@ -1,5 +1,7 @@
 """Examples are what the network reads."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from training import data
 from training.real import instance22, physionet
 from training.real.examples import export
 from training.real.records import UNTYPED, classes_of_labels
-from training.simulate import simulate_head
+from training.simulate import NotDrawn, simulate_head
 
 
 def test_example_is_the_head_in_whole_hu():
@@ -109,3 +111,20 @@ def test_exported_heads_of_unknown_subtypes_know_any_alone(tmp_path):
     head = data.load(path)
     assert head.slice_classes[:, 0].tolist() == [0, 0, 1, 0, 0, 0]
     assert np.isnan(head.slice_classes[2, 1:]).all()
+
+
+def test_a_head_that_cannot_be_drawn_is_left_out(tmp_path, monkeypatch, capsys):
+    """And the others are drawn."""
+
+    def draw(seed, *_):
+        if seed == 1:
+            raise NotDrawn(seed, ("subdural",))
+        return phantom({})
+
+    monkeypatch.setattr(data, "draw_example", draw)
+    monkeypatch.setattr(sys, "argv", ["data", "--count", "3", "--out", str(tmp_path)])
+    data.main()
+    assert [path.name for path in data.head_files(tmp_path)] == ["000000.npz", "000002.npz"]
+    told = capsys.readouterr().out
+    assert "left out: seed 1: in none of 40 draws can all of subdural be seen" in told
+    assert "2 heads" in told

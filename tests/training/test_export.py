@@ -270,6 +270,15 @@ def test_shipped_bundle_is_small():
     assert sum(sizes) < 30e6
 
 
+def test_the_full_network_fits_the_files_of_a_bundle():
+    """ResNet-50 in half precision: 110 MB in all, no tensor larger than a file may be."""
+    with torch.device("meta"):
+        network = SmartNet("resnet50", len(CLASSES))
+    sizes = [value.numel() * 2 for value in network.state_dict().values()]
+    assert sum(sizes) <= 110e6
+    assert max(sizes) <= 15 * 2**20 - 2**17
+
+
 def test_shipped_bundle_is_in_half_precision():
     """Every weight; what only counts batches is a whole number."""
     weights = load_weights(read_bundle("smartnet-ich").folder)

@@ -7,11 +7,10 @@ import sys
 import pytest
 
 from tests.training.phantom import write_phantoms
-from training import ablations, data, downstream, export, seeds, upstream
+from training import ablations, data, downstream, export, preview, seeds, upstream
 from training.batches import Slices
 from training.recipe import Recipe
 from training.seeds import EVALUATION, TRAINING, VALIDATION, SeedError
-from training.simulate import preview
 
 # First seed and number of the heads that the card of the shipped weights states.
 CARD = ((10_000, 623), (20_000, 72), (30_000, 301), (90_000, 64), (90_100, 16))
@@ -53,7 +52,7 @@ def test_a_look_is_at_no_head_that_is_measured_by(monkeypatch, tmp_path):
         drawn.append(seed)
         raise StopIteration
 
-    monkeypatch.setattr(preview, "simulate_head", draw)
+    monkeypatch.setattr(preview, "draw_example", draw)
     _told(monkeypatch, "--out", tmp_path / "a.png")
     with pytest.raises(StopIteration):
         preview.main()

@@ -6,8 +6,8 @@ import pytest
 from scipy import ndimage
 
 from ich_node.codes import SUBTYPES
+from training.simulate import NotDrawn, simulate_head
 from training.simulate import head as heads
-from training.simulate import simulate_head
 from training.simulate.atlas import MissingAnatomy, load_atlas
 from training.simulate.bleeds import plan_bleeds
 from training.simulate.head import SMALLEST_ML, simulate_on
@@ -153,6 +153,15 @@ def test_bleeds_come_in_all_sizes(name):
         volumes.append((head.labels > 0).sum() * np.prod(head.spacing_mm) / 1000)
     assert max(volumes) > 5
     assert max(volumes) > 5 * min(volumes) > 0
+
+
+def test_a_head_that_cannot_be_drawn_is_told(monkeypatch):
+    """Rather than drawn without what was asked for."""
+    monkeypatch.setattr(heads, "_ATTEMPTS", 2)
+    monkeypatch.setattr(heads, "_as_asked", lambda _: False)
+    said = r"seed 3: in none of 2 draws can all of epidural, subdural be seen"
+    with pytest.raises(NotDrawn, match=said):
+        simulate_head(3, ("epidural", "subdural"), **SMALL)
 
 
 def test_blood_is_what_differs_from_the_clean_head():

@@ -30,7 +30,7 @@ _SHARES = (0.12, 0.22, 0.20, 0.31, 0.15)
 # How often one of these comes twice, on the other side or elsewhere.
 _TWICE = 0.12
 _MAY_COME_TWICE = ("epidural", "subdural", "subarachnoid", "intraparenchymal")
-_ATTEMPTS = 8
+_ATTEMPTS = 40
 _THIN_MM = 2.2
 # Heads are drawn on no finer matrix; larger ones are interpolated.
 _FINEST = 256
@@ -56,6 +56,16 @@ class SimulatedHead:
     labels: npt.NDArray[np.uint8]
     spacing_mm: tuple[float, float, float]
     seed: int
+
+
+class NotDrawn(Exception):
+    """A head that shows the bleeds asked for was drawn by none of many draws."""
+
+    def __init__(self, seed: int, bleeds: Sequence[str]) -> None:
+        super().__init__(
+            f"seed {seed}: in none of {_ATTEMPTS} draws can all of {', '.join(bleeds)} be seen, "
+            f"each of at most {LARGEST_ML:g} mL; ask for fewer, or give another seed"
+        )
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,8 @@ def simulate_head(
     ------
     MissingAnatomy
         The maps that heads are made of are not installed.
+    NotDrawn
+        None of many draws shows every bleed that is asked for.
     """
     names = _names(np.random.default_rng(seed)) if bleeds is None else list(bleeds)
     drawn = min(matrix, _FINEST)
@@ -112,6 +124,8 @@ def simulate_head(
         hu, labels, found = _draw_head(rng, atlas, grid, thin, names)
         if _as_asked(found):
             break
+    else:
+        raise NotDrawn(seed, names)
     hu, labels = _to_matrix(hu, labels, matrix)
     spacing = (thickness_mm, field_mm / matrix, field_mm / matrix)
     scanned = expose(np.random.default_rng((seed, 2)), hu, spacing) if noise else hu
@@ -168,6 +182,11 @@ def simulate_on(seed: int, background: Path, bleeds: Sequence[str] | None = None
         As of `simulate_head`.
     background
         Folder of the real head's images; `training.simulate.background`.
+
+    Raises
+    ------
+    NotDrawn
+        As of `simulate_head`.
     """
     names = _names(np.random.default_rng(seed)) if bleeds is None else list(bleeds)
     atlas = load_atlas()
@@ -184,6 +203,8 @@ def simulate_on(seed: int, background: Path, bleeds: Sequence[str] | None = None
         hu, labels, found = _through_slices(clean, bloody, free, 1, 0.0, head.grid.spacing_mm)
         if _as_asked(found):
             break
+    else:
+        raise NotDrawn(seed, names)
     return SimulatedHead(hu, labels, head.grid.spacing_mm, seed)
 
 
