@@ -15,6 +15,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def _monai_part(name: str, version: str, how: Preprocessing) -> dict[str, Any]:
         "name": name,
         "version": version,
         "changelog": {version: "see docs/README.md"},
-        "monai_version": "1.6.1",
+        "monai_version": version_of("monai"),
         "pytorch_version": str(torch.__version__).partition("+")[0],
         "numpy_version": np.__version__,
         "required_packages_version": {"safetensors": safetensors.__version__},
