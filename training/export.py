@@ -42,6 +42,7 @@ from training.evaluate.reading import halved, read_png
 from training.recipe import Recipe
 from training.seeds import VALIDATION, SeedError
 from training.simulate.scanner import expose
+from training.upstream import ORIGIN
 
 # Where the mask of `any` may be cut.
 CUTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
@@ -67,6 +68,7 @@ def write_bundle(
     mask_threshold: float,
     preprocessing: Preprocessing = PUBLISHED,
     recipe: Recipe | None = None,
+    origin: Mapping[str, Any] | None = None,
     backgrounds: Sequence[str] = (),
     about: str,
 ) -> Path:
@@ -78,6 +80,8 @@ def write_bundle(
         Who made it, and whose it is and on what terms, for the metadata.
     license_file
         Text of these terms, copied into the bundle; None: the bundle holds none.
+    recipe, origin
+        What its run was, and what `training.upstream` says of heads and start.
     backgrounds
         Names of the real heads that bleeds were drawn on.
     about
@@ -108,6 +112,8 @@ def write_bundle(
     }
     if recipe is not None:
         stated["recipe"] = json.loads(recipe.model_dump_json())
+    if origin is not None:
+        stated["origin"] = origin
     (folder / _LICENSE).unlink(missing_ok=True)
     if license_file is not None:
         shutil.copy(license_file, folder / _LICENSE)
@@ -332,6 +338,7 @@ def main() -> None:
 def _export(given: argparse.Namespace) -> None:
     head_files(given.validation, VALIDATION)  # before anything is written
     recipe = Recipe.model_validate_json((given.run / "recipe.json").read_text(encoding="utf-8"))
+    origin = given.run / ORIGIN
     network = SmartNet(recipe.backbone, len(CLASSES))
     network.load_state_dict(load_file(given.run / NETWORK))
     flat = dict.fromkeys(CLASSES, 0.5)
@@ -344,6 +351,7 @@ def _export(given: argparse.Namespace) -> None:
         "about": given.about.read_text(encoding="utf-8") if given.about else "",
         "preprocessing": recipe.reads,
         "recipe": recipe,
+        "origin": json.loads(origin.read_text()) if origin.exists() else None,
         "backgrounds": given.background,
     }
     write_bundle(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,20 @@ def to_draw(first: int, count: int) -> range:
 def file_name(seed: int) -> str:
     """Return the name of the file that keeps a head."""
     return f"{seed:06d}.npz"
+
+
+def stated(paths: Iterable[Path]) -> dict[str, Any]:
+    """Return which heads these files are: ranges of seeds, and how many are not simulated."""
+    names = [path.name for path in paths]
+    seeds = sorted(int(name[:-4]) for name in names if name[:-4].isdecimal())
+    simulated = [seed for seed in seeds if file_name(seed) in names]
+    ranges: list[list[int]] = []
+    for seed in simulated:
+        if ranges and seed == ranges[-1][1] + 1:
+            ranges[-1][1] = seed
+        else:
+            ranges.append([seed, seed])
+    return {"seeds": ranges, "others": len(names) - len(simulated)}
 
 
 def check(paths: Iterable[Path], own: Purpose) -> None:

@@ -11,6 +11,8 @@ best in validation.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,13 +25,13 @@ from torch import nn
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet
 from training.batches import Batch, batches
-from training.data import require_apart
+from training.data import head_files, require_apart
 from training.loop import Run
 from training.losses import upstream_loss
 from training.published.checkpoints import CheckpointError, read_checkpoint
 from training.published.start import start_encoder
 from training.recipe import Recipe, RecipeError, keep_recipe, read_recipe
-from training.seeds import SeedError
+from training.seeds import SeedError, stated
 from training.validation import (
     have_mask,
     pictures,
@@ -43,6 +45,7 @@ EFFICIENTNET = "efficientnet-lite0"
 # What ends a training with a line for people.
 UNUSABLE = (RecipeError, SeedError, CheckpointError, FileNotFoundError, FloatingPointError)
 WEIGHTS = "slices.safetensors"
+ORIGIN = "origin.json"
 BEST = "slices-best.safetensors"
 
 
@@ -190,6 +193,16 @@ def common_arguments(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def keep_origin(recipe: Recipe, heads: Path, run: Path) -> None:
+    """Write which heads a slice network learned from, and the SHA-256 of what it began with."""
+    start = checkpoint_path(recipe.start) if recipe.start else None
+    origin = {
+        "heads": stated(head_files(heads)),
+        "start_sha256": hashlib.sha256(start.read_bytes()).hexdigest() if start else None,
+    }
+    (run / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")
+
+
 def say_end(recipe: Recipe, net: nn.Module | None, path: Path) -> None:
     """Say what a stage left: its weights, or that it stopped before its end."""
     if net is None:
@@ -208,6 +221,8 @@ def main() -> None:
         recipe = read_recipe(given.recipe)
         keep_recipe(recipe, given.out)
         net = train_slices(recipe, given.heads, given.validation, given.out, device)
+        if net is not None:
+            keep_origin(recipe, given.heads, given.out)
     except UNUSABLE as error:
         raise SystemExit(f"error: {error}") from error
     say_end(recipe, net, given.out / WEIGHTS)

@@ -202,6 +202,8 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
     keep_recipe(recipe, run)
     torch.manual_seed(5)
     save_file(SmartNet("tiny", len(CLASSES)).state_dict(), run / "network.safetensors")
+    origin = {"heads": {"seeds": [[0, 3]], "others": 1}, "start_sha256": None}
+    (run / "origin.json").write_text(json.dumps(origin))
     validation.mkdir()
     asked = [(), ("epidural",), (), ("subdural",)]
     for seed, bleeds in zip(VALIDATION.seeds, asked, strict=False):
@@ -223,6 +225,7 @@ def test_a_run_is_exported_with_its_recipe_and_calibrated(tmp_path, monkeypatch)
     assert bundle.backgrounds == ("ge-head-tilt", "other")
     stated = json.loads((tmp_path / "b" / "configs" / "metadata.json").read_text())
     assert stated["recipe"]["backbone"] == "tiny"
+    assert stated["origin"] == origin
     assert stated["authors"] == "A. Author"
     assert stated["copyright"] == "Some Clinic; not to be passed on"
     assert bundle.slice_calibration["any"] != bundle.calibration["any"]

@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,13 @@ def _told(monkeypatch, *words):
 def test_seeds_serve_one_purpose():
     for one, next_ in itertools.pairwise((TRAINING, VALIDATION, EVALUATION)):
         assert one.seeds[-1] < next_.seeds[0]
+
+
+def test_heads_are_stated_by_ranges_of_their_seeds():
+    """Whatever else lies in the folder is counted, and not named: names may be patients'."""
+    names = ["000007.npz", "000003.npz", "000004.npz", "cq500-12.npz", "12.npz"]
+    found = seeds.stated(Path("heads") / name for name in names)
+    assert found == {"seeds": [[3, 4], [7, 7]], "others": 2}
 
 
 @pytest.mark.parametrize(("first", "count"), CARD)

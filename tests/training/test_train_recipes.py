@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet, SmartNet
 from training import downstream, upstream
+from training.data import head_files
 from training.loop import Run
 from training.recipe import Recipe, read_recipe
+from training.seeds import stated
 from training.upstream import EFFICIENTNET, keep_weights
 
 CONFIG = Path(__file__).parents[2] / "config" / "training"
@@ -117,6 +119,10 @@ def test_every_recipe_goes_from_heads_to_the_network(
     assert said.count("auc_any") >= 2
     assert "network.safetensors" in said
     assert Recipe.model_validate(json.loads((run / "recipe.json").read_text())) == recipe
+    origin = json.loads((run / "origin.json").read_text())
+    assert origin["heads"] == stated(head_files(heads))
+    assert origin["heads"]["seeds"]
+    assert bool(origin["start_sha256"]) == bool(recipe.start)
     assert list((run / "tensorboard").glob("*/events*"))
 
     slices = load_file(run / "slices.safetensors")
