@@ -16,7 +16,7 @@ from training.simulate import NotDrawn, simulate_head
 
 
 def test_example_is_the_head_in_whole_hu():
-    head = simulate_head(4, matrix=64, slices=8, noise=False)
+    head = simulate_head(4, matrix=64, slices=8, thickness_mm=18.0, noise=False)
     found = data.example(head, scanned=False)
     assert found.hu.dtype == np.int16
     assert not found.scanned

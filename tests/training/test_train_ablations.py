@@ -10,7 +10,7 @@ import torch
 from ich_node.codes import CLASSES
 from ich_node.infer.network import SliceNet
 from tests.training.phantom import phantom, write_phantoms
-from training import ablations
+from training import ablations, upstream
 from training.ablations import ABLATIONS, folder_of, shortened, table, without
 from training.batches import take
 from training.recipe import Data, Downstream, Recipe, RecipeError, Upstream, read_recipe
@@ -107,3 +107,13 @@ def test_a_stopped_run_is_not_measured(tmp_path, monkeypatch):
     heads = write_phantoms(tmp_path / "heads")
     held_out = write_phantoms(tmp_path / "validation", VALIDATION)
     assert ablations.run(Recipe(), heads, held_out, tmp_path / "out", CPU) is None
+
+
+def test_a_missing_encoder_is_told_on_one_line(tmp_path, monkeypatch):
+    """The recipe begins with one that a package ships."""
+    folders = [write_phantoms(tmp_path / "heads"), write_phantoms(tmp_path / "held", VALIDATION)]
+    told = ["--heads", folders[0], "--validation", folders[1], "--out", tmp_path / "out"]
+    monkeypatch.setattr(sys, "argv", ["ablations", "--recipe", str(CONFIG), *map(str, told)])
+    monkeypatch.setattr(upstream, "find_spec", lambda _: None)
+    with pytest.raises(SystemExit, match=r"efficientnet-lite0.*not installed"):
+        ablations.main()
