@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ich_node.codes import SUBTYPES
 from training.augment import scan
 from training.data import draw_example
-from training.evaluate.reading import read_png
+from training.evaluate.reading import halved, read_png
 from training.seeds import TRAINING
 
 _COLUMNS = 10
@@ -59,9 +59,7 @@ def row_beside(folder: Path) -> Picture:
     ValueError
         It holds none, or one of another kind.
     """
-    paths = sorted(folder.glob("*.png"))
-    if not paths:
-        raise ValueError(f"{folder} holds no *.png; expected 8-bit slices")
+    paths = [path for path, _ in halved(folder)]
     at = np.linspace(0, len(paths) - 1, _COLUMNS).round().astype(int)
     slices = [read_png(paths[index])[0] for index in at]
     return np.hstack([picture(hu, np.zeros(hu.shape, np.uint8)) for hu in slices])

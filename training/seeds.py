@@ -53,16 +53,17 @@ def file_name(seed: int) -> str:
 
 def stated(paths: Iterable[Path]) -> dict[str, Any]:
     """Return which heads these files are: ranges of seeds, and how many are not simulated."""
-    names = [path.name for path in paths]
-    seeds = sorted(int(name[:-4]) for name in names if name[:-4].isdecimal())
-    simulated = [seed for seed in seeds if file_name(seed) in names]
+    files = list(paths)
+    numbers = sorted(int(path.stem) for path in files if path.stem.isdecimal())
+    names = {path.name for path in files}
+    simulated = [seed for seed in numbers if file_name(seed) in names]
     ranges: list[list[int]] = []
     for seed in simulated:
         if ranges and seed == ranges[-1][1] + 1:
             ranges[-1][1] = seed
         else:
             ranges.append([seed, seed])
-    return {"seeds": ranges, "others": len(names) - len(simulated)}
+    return {"seeds": ranges, "others": len(files) - len(simulated)}
 
 
 def check(paths: Iterable[Path], own: Purpose) -> None:

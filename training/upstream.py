@@ -193,14 +193,18 @@ def common_arguments(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def keep_origin(recipe: Recipe, heads: Path, run: Path) -> None:
-    """Write which heads a slice network learned from, and the SHA-256 of what it began with."""
+def _sha256_of_start(recipe: Recipe) -> str | None:
     start = checkpoint_path(recipe.start) if recipe.start else None
-    origin = {
-        "heads": stated(head_files(heads)),
-        "start_sha256": hashlib.sha256(start.read_bytes()).hexdigest() if start else None,
-    }
-    (run / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")
+    if start is None or not start.is_file():  # training says what is wrong with it
+        return None
+    return hashlib.sha256(start.read_bytes()).hexdigest()
+
+
+def _keep_origin(start: str | None, heads: Path, path: Path) -> None:
+    """Write which heads were learned from, and the SHA-256 of what it began with; once a run."""
+    if not path.exists():
+        origin = {"heads": stated(head_files(heads)), "start_sha256": start}
+        path.write_text(json.dumps(origin, indent=2) + "\n")
 
 
 def say_end(recipe: Recipe, net: nn.Module | None, path: Path) -> None:
@@ -220,9 +224,10 @@ def main() -> None:
     try:
         recipe = read_recipe(given.recipe)
         keep_recipe(recipe, given.out)
+        start = _sha256_of_start(recipe)  # before the run's own weights may take its place
         net = train_slices(recipe, given.heads, given.validation, given.out, device)
         if net is not None:
-            keep_origin(recipe, given.heads, given.out)
+            _keep_origin(start, given.heads, given.out / ORIGIN)
     except UNUSABLE as error:
         raise SystemExit(f"error: {error}") from error
     say_end(recipe, net, given.out / WEIGHTS)

@@ -1,5 +1,6 @@
 """Every recipe that is shipped goes from heads to weights, with the backbone that it names."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -141,3 +142,22 @@ def test_every_recipe_goes_from_heads_to_the_network(
     followed = {part for part in statistics if part.startswith("encoder.")}
     assert followed == opened - {"encoder.conv1"}
     assert {part.split(".")[0] for part in weights} >= {"classifier", "segmenter"}
+
+
+def test_a_run_keeps_what_it_began_with_and_learned_from(heads, run, begun, monkeypatch):
+    """Also where its own weights take the place of its start, and more heads come later."""
+    start = run / "slices.safetensors"
+    recipe = _short("further.toml", run.parent).model_copy(update={"start": str(start)})
+    run.mkdir()
+    keep_weights(SliceNet(recipe.backbone, len(CLASSES)), start)
+    before = hashlib.sha256(start.read_bytes()).hexdigest()
+    own = shutil.copytree(heads, run.parent / "own")
+    words = ["--recipe", str(_toml(recipe, run.parent / "a.toml")), "--heads", str(own)]
+    monkeypatch.setattr(sys, "argv", ["train", *words, "--out", str(run), "--device", "cpu"])
+    upstream.main()
+    assert hashlib.sha256(start.read_bytes()).hexdigest() != before
+    origin = json.loads((run / "origin.json").read_text())
+    assert origin == {"heads": stated(head_files(heads)), "start_sha256": before}
+    shutil.copy(head_files(own)[0], own / "000099.npz")
+    upstream.main()
+    assert json.loads((run / "origin.json").read_text()) == origin
