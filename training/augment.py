@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +15,13 @@ from training.simulate.scanner import expose
 Hu = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 Pose = npt.NDArray[np.float64]
+Bend = npt.NDArray[np.float32]
 
 _AIR = -1000.0
 _FINER = 2
+# A bend is smooth between so many points on either side of the plane: 40 mm apart, about.
+_NODES = 6
+_CUBIC = cv2.INTER_CUBIC
 # Some readers' pictures were made smaller before they came; how often, and to what.
 _COARSE, _COARSEST = 0.25, 0.7
 
@@ -36,16 +42,37 @@ def _pose(rng: np.random.Generator, data: Data) -> Pose:
     return matrix
 
 
-def _hu_at(pose: Pose, hu: Hu, size: int) -> Hu:
-    plane = (size, size)
-    matrix = _onto(pose, size)
-    return np.stack([cv2.warpAffine(one, matrix, plane, borderValue=_AIR) for one in hu])
+def _bend(rng: np.random.Generator, data: Data) -> Bend | None:
+    """Draw how far points of the plane of 256x256 are moved: (2, node, node), column before row."""
+    if not data.bend:
+        return None
+    reach = rng.uniform(0, data.bend) * SIZE
+    return np.asarray(reach * rng.standard_normal((2, _NODES, _NODES)), np.float32)
 
 
-def _labels_at(pose: Pose, labels: Labels, size: int) -> Labels:
-    plane, nearest = (size, size), cv2.INTER_NEAREST
-    matrix = _onto(pose, size)
-    return np.stack([cv2.warpAffine(one, matrix, plane, flags=nearest) for one in labels])
+def _hu_at(pose: Pose, bend: Bend | None, hu: Hu, size: int) -> Hu:
+    return np.asarray(_moved(hu, pose, bend, size, cv2.INTER_LINEAR, _AIR), np.float32)
+
+
+def _labels_at(pose: Pose, bend: Bend | None, labels: Labels, size: int) -> Labels:
+    return np.asarray(_moved(labels, pose, bend, size, cv2.INTER_NEAREST, 0), np.uint8)
+
+
+def _moved(
+    planes: Hu | Labels, pose: Pose, bend: Bend | None, size: int, kind: int, beside: float
+) -> npt.NDArray[Any]:
+    """Return planes in a pose, bent, on others of another size."""
+    matrix, square = _onto(pose, size), (size, size)
+    if bend is None:
+        turned = (cv2.warpAffine(p, matrix, square, flags=kind, borderValue=beside) for p in planes)
+        return np.stack(list(turned))
+    row, column = np.mgrid[:size, :size].astype(np.float32)
+    back = cv2.invertAffineTransform(matrix).astype(np.float32)
+    x, y = (
+        along[0] * column + along[1] * row + along[2] + cv2.resize(by, square, interpolation=_CUBIC)
+        for along, by in zip(back, bend, strict=True)
+    )
+    return np.stack([cv2.remap(one, x, y, kind, borderValue=beside) for one in planes])
 
 
 def _onto(pose: Pose, size: int) -> Pose:
@@ -83,12 +110,12 @@ def pose_and_scan(
         HU (slice, 2 size, 2 size), and labels (slice, size, size).
     """
     finer = _FINER * size
-    pose = _pose(rng, data)
-    fine = _hu_at(pose, hu, finer)
+    pose, bend = _pose(rng, data), _bend(rng, data)
+    fine = _hu_at(pose, bend, hu, finer)
     if spacing_mm is not None:
         pixel = spacing_mm[1] * hu.shape[1] / finer
         fine = scan(rng, fine, (spacing_mm[0], pixel, pixel))
-    return fine, _labels_at(pose, labels, size)
+    return fine, _labels_at(pose, bend, labels, size)
 
 
 def scan(rng: np.random.Generator, hu: Hu, spacing_mm: tuple[float, float, float]) -> Hu:

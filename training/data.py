@@ -242,6 +242,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--out", type=Path, default=Path("out/heads"))
+    parser.add_argument("--bleed", choices=SUBTYPES, help="only this one, in every head")
     parser.add_argument("--templates", type=Path, help="folder with scct.nii.gz: the skull base")
     parser.add_argument("--background", type=Path, help="folder of a real head without a bleed")
     given = parser.parse_args()
@@ -249,6 +250,7 @@ def main() -> None:
         wanted = seeds.to_draw(given.first, given.count)
     except seeds.SeedError as error:
         raise SystemExit(f"error: {error}") from error
+    bleeds = None if given.bleed is None else (given.bleed,)
     given.out.mkdir(parents=True, exist_ok=True)
     began, made = time.monotonic(), 0
     for seed in track(wanted, "heads"):
@@ -256,10 +258,11 @@ def main() -> None:
         if path.exists():
             continue
         try:
-            save(draw_example(seed, given.templates, given.background), path)
+            head = draw_example(seed, given.templates, given.background, bleeds=bleeds)
         except NotDrawn as error:
             print(f"left out: {error}")
         else:
+            save(head, path)
             made += 1
     print(f"{made} heads, {made / (time.monotonic() - began):.2f} heads/s")
 

@@ -42,8 +42,9 @@ class Data(_Part):
     in the slice stage. ``turn_deg``: turned by
     at most so much either way. ``scale``: grown by at most e to half of it and shrunk by e to the
     whole, for heads differ in size, and a field of view is rather too large. ``shift``: moved by at
-    most this share of the plane. ``brightness``: brightness, contrast and gamma of half of the
-    steps change by about this share.
+    most this share of the plane. ``bend``: bent smoothly, its points moved by up to about this
+    share of the plane, so that the shape of a head is not learned by heart. ``brightness``:
+    brightness, contrast and gamma of half of the steps change by about this share.
     ``sampling``: published takes one slice of each head, of a random bleeding voxel; ours a random
     one and two that bleed. ``flip``: published turns by 180 degrees, ours exchanges left and right.
     ``smallest_px``: smaller pieces of a mask are removed. ``clear_px``: a class with fewer pixels
@@ -59,6 +60,7 @@ class Data(_Part):
     turn_deg: Annotated[float, Field(ge=0, le=180)] = 20.0
     scale: Share = 0.22
     shift: Share = 0.06
+    bend: Share = 0.0
     brightness: Share = 0.1
     smallest_px: Annotated[int, Field(ge=0)] = 3
     clear_px: Annotated[int, Field(ge=0)] = 10

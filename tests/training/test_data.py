@@ -116,7 +116,7 @@ def test_exported_heads_of_unknown_subtypes_know_any_alone(tmp_path):
 def test_a_head_that_cannot_be_drawn_is_left_out(tmp_path, monkeypatch, capsys):
     """And the others are drawn."""
 
-    def draw(seed, *_):
+    def draw(seed, *_, **__):
         if seed == 1:
             raise NotDrawn(seed, ("subdural",))
         return phantom({})
@@ -128,3 +128,19 @@ def test_a_head_that_cannot_be_drawn_is_left_out(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "left out: seed 1: in none of 40 draws can all of subdural be seen" in told
     assert "2 heads" in told
+
+
+def test_heads_of_one_bleed_are_drawn_on_demand(tmp_path, monkeypatch):
+    """Each head holds that one alone; without a wish the seed says which."""
+    asked = []
+
+    def draw(seed, *_, bleeds):
+        asked.append(bleeds)
+        return phantom({})
+
+    monkeypatch.setattr(data, "draw_example", draw)
+    for wish in ([], ["--bleed", "subdural"]):
+        out = str(tmp_path / str(len(wish)))
+        monkeypatch.setattr(sys, "argv", ["data", "--count", "1", "--out", out, *wish])
+        data.main()
+    assert asked == [None, ("subdural",)]

@@ -10,7 +10,7 @@ from tests.training.phantom import phantom
 from training.augment import look, pose_and_scan, scan, without_crumbs
 from training.recipe import Data
 
-STILL = {"turn_deg": 0, "scale": 0, "shift": 0}
+STILL = {"turn_deg": 0, "scale": 0, "shift": 0, "bend": 0}
 
 
 def _square():
@@ -27,12 +27,16 @@ def _posed(seed, data, hu, labels, size):
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32), flip=st.sampled_from(["ours", "published"]))
-def test_mask_moves_with_its_slice(seed, flip):
-    """Turn, scale, shift and mirror act on image and labels alike, and make no new value."""
+@given(
+    seed=st.integers(0, 2**32),
+    flip=st.sampled_from(["ours", "published"]),
+    bend=st.sampled_from([0.0, 0.02]),
+)
+def test_mask_moves_with_its_slice(seed, flip, bend):
+    """Turn, scale, shift, mirror and bend act on image and labels alike, and make no new value."""
     hu, labels = _square()
     for size in (SIZE, 192):
-        moved, kept = _posed(seed, Data(flip=flip), hu, labels, size)
+        moved, kept = _posed(seed, Data(flip=flip, bend=bend), hu, labels, size)
         assert moved.shape == kept.shape == (2, size, size)
         for plane, mask, value in zip(moved, kept, (3, 255), strict=True):
             assert set(np.unique(mask)) <= {0, value}
@@ -123,14 +127,35 @@ def test_flip_is_what_its_name_says(flip, turned):
         assert off[:, 1:-1, 1:-1].mean() < 0.5
 
 
-@pytest.mark.parametrize("change", ["turn_deg", "scale", "shift"])
-def test_each_change_of_pose_can_be_put_out(change):
+@pytest.mark.parametrize(
+    ("change", "value"), [("turn_deg", 20.0), ("scale", 0.22), ("shift", 0.06), ("bend", 0.02)]
+)
+def test_each_change_of_pose_can_be_put_out(change, value):
     """At 0 nothing moves but the flip; alone, each moves something."""
     hu, labels = _square()
-    alone = STILL | {change: getattr(Data(), change)}
+    alone = STILL | {change: value}
     still, moved = (_posed(1, Data(**values), hu, labels, SIZE)[1] for values in (STILL, alone))
     assert not np.array_equal(still, moved)
     assert still.sum() == labels.sum()
+
+
+def test_a_bend_is_smooth_and_no_further_than_its_share():
+    """A ramp shows where each point came from: no fold, and no step between neighbours."""
+    ramp = np.broadcast_to(np.arange(SIZE, dtype=np.float32), (1, SIZE, SIZE)).copy()
+    blank = np.zeros(ramp.shape, np.uint8)
+    reached = []
+    for seed in range(20):
+        moved, _ = _posed(seed, Data(**(STILL | {"bend": 0.02})), ramp, blank, SIZE)
+        middle = moved[0, 40:-40, 40:-40]
+        if middle[0, -1] < middle[0, 0]:
+            middle = (SIZE - 1) - middle  # mirrored
+        off = middle - np.arange(40, SIZE - 40)
+        steps = np.diff(middle, axis=1)
+        assert steps.min() > 0.2
+        assert steps.max() < 1.8
+        reached.append(np.abs(off).max() / SIZE)
+    assert max(reached) < 3 * 0.02
+    assert np.median(reached) > 0.005
 
 
 def test_what_comes_in_from_beside_the_picture_is_air():
