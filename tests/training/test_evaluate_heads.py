@@ -41,6 +41,27 @@ def head_row(bleeds, probability, dice=0.9):
     return HeadRow(1, 8, 5.0, 64, held, ml, ml, (dice,) * 6, shares, called, 1.0)
 
 
+def test_slices_are_told_apart_by_the_blood_in_them():
+    """Each band against the slices without; a slice of another band is in neither."""
+
+    def one(seed, ml, probability):
+        held = (float(ml > 0),) * 6
+        return HeadSlice(seed, 0, held, (ml,) * 6, (probability,) * 6)
+
+    small, large = one(1, 0.3, 0.2), one(2, 7.0, 0.9)
+    unknown = HeadSlice(3, 0, (np.nan,) * 6, (np.nan,) * 6, (0.9,) * 6)
+    clean = [one(4, 0.0, 0.1), one(5, 0.0, 0.3)]
+    tables = simulated_tables([head_row(True, 0.9)], [small, large, unknown, *clean], CUTS)
+    area, called = (
+        next(line for line in tables[f"{what} of slices by true volume in the slice"][1:])
+        for what in ("AUC", "Sensitivity")
+    )
+    assert [cell.split(" ")[0] for cell in area] == ["any", "0.500", "not", "not", "1.000"]
+    assert "0 of 1" in called[1]
+    assert called[2] == called[3] == "not measured"
+    assert "1 of 1" in called[4]
+
+
 def test_a_head_is_measured_on_its_own_grid(predictor):
     """Volumes in mL by class, of truth and mask, and of each slice."""
     head = small_head(1)

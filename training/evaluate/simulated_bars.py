@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -47,7 +47,7 @@ def volume_scores(heads: Sequence[HeadRow], index: int) -> tuple[Truth, Values]:
     return _scores(_known(heads, index), index)
 
 
-def _scores(rows: Sequence[HeadRow] | Sequence[HeadSlice], index: int) -> tuple[Truth, Values]:
+def _scores(rows: Sequence[Row], index: int) -> tuple[Truth, Values]:
     truth = np.array([row.held[index] == 1 for row in rows], bool)
     return truth, np.array([row.probabilities[index] for row in rows])
 
@@ -104,11 +104,14 @@ def simulated_tables(
     return {
         "Volumes": _detection([_volume_figures(*one) for one in volumes.values()]),
         "Slices": _detection(
-            [_slice_figures(*single[name], _seeds(slices, i)) for i, name in enumerate(CLASSES)]
+            [
+                _slice_figures(*single[name], _seeds(_known(slices, i)))
+                for i, name in enumerate(CLASSES)
+            ]
         ),
         "Heads without a bleed": _clean_table(heads),
-        "AUC by true volume": _auc_by_band(heads),
-        "Sensitivity by true volume": _by_band(heads),
+        **_bands_of_heads(heads),
+        **_bands_of_slices(slices, slice_cuts),
         "Dice by true volume": _dice_table(heads),
         "Volume error": _volume_table(heads),
         "Predictive values": predictive_table(volumes["any"][0], volumes["any"][2]),
@@ -131,8 +134,8 @@ def _volume_figures(truth: Truth, scores: Values, called: Truth) -> list[str]:
     return _with_counts(truth, called, found)
 
 
-def _seeds(slices: Sequence[HeadSlice], index: int) -> Groups:
-    return np.array([row.seed for row in _known(slices, index)], np.int64)
+def _seeds(slices: Sequence[HeadSlice]) -> Groups:
+    return np.array([row.seed for row in slices], np.int64)
 
 
 def _slice_figures(truth: Truth, scores: Values, called: Truth, seeds: Groups) -> list[str]:
@@ -168,30 +171,65 @@ def _clean_table(heads: Sequence[HeadRow]) -> Table:
     ]
 
 
-def _auc_by_band(heads: Sequence[HeadRow]) -> Table:
-    """Return how well the heads of each band are told from all that do not hold the class."""
+def _bands_of_heads(heads: Sequence[HeadRow]) -> dict[str, Table]:
+    def area(rows: Sequence[HeadRow], index: int) -> Measured:
+        return metrics.auc(*_scores(rows, index))
+
+    def called(rows: Sequence[HeadRow], index: int) -> Measured:
+        return metrics.proportion(sum(row.present[index] for row in rows), len(rows))
+
+    return {
+        "AUC by true volume": _by_band(heads, area, against=True),
+        "Sensitivity by true volume": _by_band(heads, called, against=False),
+    }
+
+
+def _bands_of_slices(slices: Sequence[HeadSlice], cuts: Mapping[str, float]) -> dict[str, Table]:
+    def area(rows: Sequence[HeadSlice], index: int) -> Measured:
+        return clusters.auc(*_scores(rows, index), _seeds(rows))
+
+    def called(rows: Sequence[HeadSlice], index: int) -> Measured:
+        _, scores = _scores(rows, index)
+        return clusters.share(scores >= cuts[CLASSES[index]], _seeds(rows))
+
+    return {
+        "AUC of slices by true volume in the slice": _by_band(slices, area, against=True),
+        "Sensitivity of slices by true volume in the slice": _by_band(
+            slices, called, against=False
+        ),
+    }
+
+
+def _by_band(
+    rows: Sequence[Row], figure: Callable[[Sequence[Row], int], Measured], *, against: bool
+) -> Table:
+    """Return a figure of each class for the rows of each band.
+
+    Parameters
+    ----------
+    figure
+        Of rows and the class's index.
+    against
+        Together with all rows that do not hold the class.
+    """
     table = [["class", *BANDS]]
     for index, name in enumerate(CLASSES):
-        without = [row for row in heads if row.held[index] == 0]
-        held = [[row for row in heads if _in_band(row, index, b)] for b in range(len(BANDS))]
-        found = [metrics.auc(*volume_scores([*own, *without], index)) for own in held]
-        table.append([name, *(one.text for one in found)])
+        beside = _without(rows, index) if against else []
+        line = [name]
+        for band in range(len(BANDS)):
+            held = _in_band(rows, index, band)
+            line.append(figure([*held, *beside], index).text)
+        table.append(line)
     return table
 
 
-def _by_band(heads: Sequence[HeadRow]) -> Table:
-    table = [["class", *BANDS]]
-    for index, name in enumerate(CLASSES):
-        hits = [
-            [row.present[index] for row in heads if _in_band(row, index, b)]
-            for b in range(len(BANDS))
-        ]
-        table.append([name, *(metrics.proportion(sum(one), len(one)).text for one in hits)])
-    return table
+def _without(rows: Sequence[Row], index: int) -> list[Row]:
+    return [row for row in rows if row.held[index] == 0]
 
 
-def _in_band(row: HeadRow, index: int, band: int) -> bool:
-    return row.true_ml[index] > 0 and band_of(row.true_ml[index]) == band
+def _in_band(rows: Sequence[Row], index: int, band: int) -> list[Row]:
+    held = [row for row in rows if row.true_ml[index] > 0]
+    return [row for row in held if band_of(row.true_ml[index]) == band]
 
 
 def _dice_table(heads: Sequence[HeadRow]) -> Table:
