@@ -218,7 +218,7 @@ def _by_band(
         line = [name]
         for band in range(len(BANDS)):
             held = _in_band(rows, index, band)
-            line.append(figure([*held, *beside], index).text)
+            line.append(figure(held + beside, index).text)
         table.append(line)
     return table
 
